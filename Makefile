@@ -1,0 +1,61 @@
+# `make figures` and `make test` are all a new machine needs; every target can be repeated and none needs root.
+
+PYTHON ?= python3
+CORES ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help figures test environment lint format lock clean
+
+help:
+	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
+	@echo "make test         set up the environment and run all tests"
+	@echo "make environment  only set up the environment in $(VENV)"
+	@echo "make lint         ruff, snakefmt and snakemake --lint"
+	@echo "make format       let ruff and snakefmt rewrite the code"
+	@echo "make lock         resolve requirements.in into requirements.lock"
+
+environment: $(STAMP)
+
+# torch first and on its own: anything else that asks for torch would bring a build with gigabytes of CUDA packages.
+# Everything else is checked by sha256 (torch's wheel differs between its CPU and CUDA builds, so it has none).
+$(STAMP): requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed; install Python 3.11 or newer, or set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: $$($(PYTHON) --version) is too old; Python 3.11 or newer is needed. Set PYTHON=python3.11, for example."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "make: this Python cannot make virtual environments; install its venv package (Debian: python3-venv)."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.lock)"
+	grep -v '^torch==' requirements.lock > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $(VENV)/requirements.txt
+	touch $(STAMP)
+
+figures: $(STAMP)
+	$(BIN)/snakemake --cores $(CORES) figures/all
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+# torch is left out of the resolution (and stands in requirements.in with what it needs itself), see above.
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet uv
+	echo torch > $(VENV)/excluded.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--excludes $(VENV)/excluded.txt requirements.in -o $(VENV)/resolved.txt
+	{ grep '^torch==' requirements.lock; cat $(VENV)/resolved.txt; } > $(VENV)/new.lock && mv $(VENV)/new.lock requirements.lock
+
+clean:
+	rm -rf results/activations results/metrics results/tables results/captions figures

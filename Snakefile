@@ -1,0 +1,27 @@
+"""LLM Internals Atlas: analyses of what goes on inside decoder language models, every figure a tracked target."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/models.smk"
+include: "rules/datasets.smk"
+include: "rules/activations.smk"
+include: "rules/metrics.smk"
+include: "rules/aggregate.smk"
+include: "rules/figures.smk"
+
+
+# A rule without output, by intention: a file of this name would look up to date after one figure was deleted.
+rule figures_all:
+    name:
+        "figures/all"
+    default_target: True
+    input:
+        figure_files(),
+        "figures/manifest.sha256",

@@ -1,0 +1,84 @@
+"""extract: the only stage that runs a model. One file per shard, gathered into one file per model and data set."""
+
+ACTIVATIONS = "results/activations/{model}"
+
+
+rule extract_attention:
+    input:
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        library=library("extract_attention"),
+    output:
+        f"{ACTIVATIONS}/attention/{{dataset}}/{{shard}}-of-{{shards}}.safetensors",
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options(
+            "meaningless_tokens",
+            "system",
+            "template",
+            "span",
+            "insertion",
+            "max_tokens",
+            "batch_tokens",
+        ),
+    log:
+        "results/logs/extract_attention/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/jobs/extract_attention/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_memory,
+        gpu=model_gpus,
+    script:
+        "../scripts/extract_attention.py"
+
+
+rule extract_sinks:
+    input:
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        library=library("extract_sinks"),
+    output:
+        f"{ACTIVATIONS}/sinks/{{dataset}}/{{shard}}-of-{{shards}}.safetensors",
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options(
+            "sinks", "inputs", "length", "sequences", "bos", "batch_tokens", "seed"
+        ),
+    log:
+        "results/logs/extract_sinks/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/jobs/extract_sinks/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_memory,
+        gpu=model_gpus,
+    script:
+        "../scripts/extract_sinks.py"
+
+
+# extraction -> the analysis whose `shards` cut it
+EXTRACTIONS = {"attention": "meaningless_tokens", "sinks": "sinks"}
+
+
+rule gather_shards:
+    input:
+        shards=lambda wildcards: shard_files(
+            f"results/activations/{wildcards.model}/{wildcards.extraction}/{wildcards.dataset}",
+            EXTRACTIONS[wildcards.extraction],
+        ),
+        library=library("gather_shards"),
+    output:
+        f"{ACTIVATIONS}/{{extraction}}/{{dataset}}.safetensors",
+    log:
+        "results/logs/gather_shards/{model}/{extraction}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    wildcard_constraints:
+        extraction=any_of(EXTRACTIONS),
+    script:
+        "../scripts/gather_shards.py"

@@ -1,0 +1,28 @@
+"""aggregate: one tidy table over all models and data sets, as parquet and csv."""
+
+# table -> the analysis whose models and data sets it covers
+TABLE_ANALYSES = {
+    "attention_weights": "meaningless_tokens",
+    "meaningless_effect": "meaningless_tokens",
+    "sinks": "sinks",
+    "sink_rates": "sinks",
+}
+
+
+rule aggregate_table:
+    input:
+        metrics=lambda wildcards: metric_files(
+            f"{METRICS}/{wildcards.table}/{{dataset}}.parquet", TABLE_ANALYSES[wildcards.table]
+        ),
+        library=library("aggregate_table"),
+    output:
+        parquet="results/tables/{table}.parquet",
+        csv="results/tables/{table}.csv",
+    log:
+        "results/logs/aggregate_table/{table}.log",
+    conda:
+        "../envs/atlas.yaml"
+    wildcard_constraints:
+        table=any_of(TABLE_ANALYSES),
+    script:
+        "../scripts/aggregate_table.py"

@@ -1,0 +1,146 @@
+"""Helpers of the rules: the checked configuration, narrow parameters, declared library modules, resources."""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+PROJECT = Path(workflow.basedir)
+SCRIPTS = PROJECT / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from atlas.config import PLOTS, check_schema, clean, package_key, packages, resolve
+from atlas.errors import AtlasError
+from atlas.imports import closure
+
+# Threads that wait must not spin: beside other jobs a forward pass would take ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def checked(raw):
+    """The configuration with defaults, checked; what is wrong is said in one sentence each."""
+    import yaml
+
+    schema = PROJECT / "schemas" / "config.schema.yaml"
+    try:
+        cleaned = clean(raw)
+        check_schema(cleaned, yaml.safe_load(schema.read_text()))
+        validate(cleaned, str(schema))
+        return resolve(cleaned)
+    except AtlasError as error:
+        raise WorkflowError(str(error)) from None
+
+
+CONFIG = checked(config)
+MODELS, DATASETS = CONFIG["models"], CONFIG["datasets"]
+ANALYSES, FIGURES = CONFIG["analyses"], CONFIG["figures"]
+FORMATS = ["pdf", "svg", "png"]
+
+
+def any_of(keys):
+    """A wildcard constraint that matches exactly these names."""
+    import re
+
+    return "|".join(map(re.escape, keys)) or "(?!)"
+
+
+wildcard_constraints:
+    model=any_of(MODELS),
+    dataset=any_of(DATASETS),
+    figure=any_of(FIGURES),
+    package=any_of(packages(CONFIG)),
+    shard=r"\d+",
+    shards=r"\d+",
+    table=r"[a-z_]+",
+
+
+# ---------------------------------------------------------------------------------------------- what a rule depends on
+def library(script):
+    """Every file of ours that scripts/{script}.py imports, directly or through others, as a rule's input."""
+    here = Path.cwd()
+    paths = map(Path, closure(SCRIPTS / f"{script}.py", SCRIPTS))
+    # Relative where that is possible, so that a moved checkout does not look like a changed one.
+    return [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in paths]
+
+
+def options(analysis, *keys):
+    """The named options of one analysis: a rule takes only those it reads."""
+    return {key: ANALYSES[analysis][key] for key in keys}
+
+
+def source_of(entries, key):
+    """A source entry with a relative path made absolute (relative to the Snakefile)."""
+    source = entries[key]["source"]
+    return {"path": str(PROJECT / source["path"])} if "path" in source else source
+
+
+def source_inputs(entries, key):
+    """What a download rule waits for: a wheel, the model a control is made of, or a local path."""
+    source = entries[key]["source"]
+    if "package" in source:
+        return {"wheel": f"results/downloads/packages/{package_key(source['package'])}.whl"}
+    if "control" in source:
+        return {"base": f"results/models/{source['control']['of']}"}
+    if "path" in source:
+        path = PROJECT / source["path"]
+        if not path.exists():
+            raise WorkflowError(f"source.path of {key}: {path} does not exist; correct the path.")
+        return {"local": str(path)}
+    return {}
+
+
+# ------------------------------------------------------------------------------------------------------------ resources
+def runtime_options(wildcards):
+    """What loading this model takes from its entry."""
+    return {key: MODELS[wildcards.model][key] for key in ("dtype", "device", "device_map")}
+
+
+def model_threads(wildcards):
+    return MODELS[wildcards.model]["threads"]
+
+
+def model_memory(wildcards, attempt):
+    """MB: interpreter and libraries, twice the weights in fp32, and room for activations; grows with each attempt."""
+    parameters = MODELS[wildcards.model]["parameters"] or 1_000_000_000
+    return int(attempt * (2_000 + 2 * 4 * parameters / 1e6))
+
+
+def model_gpus(wildcards):
+    """One GPU where the entry asks for it, or where this machine has one and the entry leaves it open."""
+    device = MODELS[wildcards.model]["device"]
+    return int(device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists()))
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+def shard_files(folder, analysis):
+    """The shards of one extraction, in order."""
+    shards = ANALYSES[analysis]["shards"]
+    return [f"{folder}/{shard}-of-{shards}.safetensors" for shard in range(1, shards + 1)]
+
+
+def metric_files(pattern, analysis):
+    """The metrics files of every model and data set of an analysis."""
+    block = ANALYSES[analysis]
+    datasets = block["datasets"] if "datasets" in block else [block["dataset"]]
+    return [pattern.format(model=model, dataset=dataset) for model in block["models"] for dataset in datasets]
+
+
+def figures_of(plot):
+    """Wildcard constraint: the configured figures that use this plot."""
+    return any_of([key for key, figure in FIGURES.items() if figure["plot"] == plot])
+
+
+def figure_files():
+    return [f"figures/{figure}.{extension}" for figure in FIGURES for extension in FORMATS]
+
+
+def figure_params(wildcards):
+    """A figure's own options, and the labels of what it shows."""
+    figure = FIGURES[wildcards.figure]
+    return {
+        **figure,
+        "model_labels": {model: MODELS[model]["label"] for model in figure["models"]},
+        "dataset_label": DATASETS[figure["dataset"]]["label"],
+    }

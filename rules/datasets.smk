@@ -1,0 +1,38 @@
+"""data: the raw files of each data set, and the rows that the analyses use."""
+
+
+rule download_dataset:
+    input:
+        unpack(lambda wildcards: source_inputs(DATASETS, wildcards.dataset)),
+        library=library("download_dataset"),
+    output:
+        directory("results/downloads/datasets/{dataset}"),
+    params:
+        source=lambda wildcards: source_of(DATASETS, wildcards.dataset),
+        staging="results/downloads/staging/datasets/{dataset}",
+    log:
+        "results/logs/download_dataset/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    script:
+        "../scripts/download_dataset.py"
+
+
+rule prepare_dataset:
+    input:
+        raw="results/downloads/datasets/{dataset}",
+        schemas=lambda wildcards: f"{PROJECT}/schemas/kinds/{DATASETS[wildcards.dataset]['kind']}.schema.json",
+        library=library("prepare_dataset"),
+    output:
+        "results/datasets/{dataset}.parquet",
+    params:
+        entry=lambda wildcards: {
+            key: DATASETS[wildcards.dataset][key]
+            for key in ("kind", "format", "columns", "limit", "sample", "encoding")
+        },
+    log:
+        "results/logs/prepare_dataset/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    script:
+        "../scripts/prepare_dataset.py"

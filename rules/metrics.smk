@@ -1,0 +1,39 @@
+"""metrics: from stored activations to one frame per model and data set. No model is loaded here."""
+
+METRICS = "results/metrics/{model}"
+
+
+rule compute_attention:
+    input:
+        activations=f"{ACTIVATIONS}/attention/{{dataset}}.safetensors",
+        library=library("compute_attention"),
+    output:
+        weights=f"{METRICS}/attention_weights/{{dataset}}.parquet",
+        effect=f"{METRICS}/meaningless_effect/{{dataset}}.parquet",
+    params:
+        options=lambda wildcards: options(
+            "meaningless_tokens", "reading", "confidence", "bootstrap", "seed"
+        ),
+    log:
+        "results/logs/compute_attention/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    script:
+        "../scripts/compute_attention.py"
+
+
+rule compute_sinks:
+    input:
+        activations=f"{ACTIVATIONS}/sinks/{{dataset}}.safetensors",
+        library=library("compute_sinks"),
+    output:
+        heads=f"{METRICS}/sinks/{{dataset}}.parquet",
+        rates=f"{METRICS}/sink_rates/{{dataset}}.parquet",
+    params:
+        options=lambda wildcards: options("sinks", "epsilon", "confidence", "bootstrap", "seed"),
+    log:
+        "results/logs/compute_sinks/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    script:
+        "../scripts/compute_sinks.py"

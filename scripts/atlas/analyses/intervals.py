@@ -1,0 +1,43 @@
+"""Confidence intervals over samples: prompts, sequences, questions."""
+
+import numpy as np
+from scipy import stats
+
+
+def mean_interval(total, squares, count, confidence):
+    """Mean and Student-t interval from sums.
+
+    total, squares: sums of the values and of their squares over samples; count: number of samples; arrays of one
+    broadcastable shape. Where count < 2 the bounds are NaN. Returns (mean, low, high).
+    """
+    count = np.asarray(count, dtype=float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / count
+        variance = np.maximum(squares - count * mean**2, 0) / (count - 1)
+        half = stats.t.ppf(0.5 + confidence / 2, count - 1) * np.sqrt(variance / count)
+    half = np.where(count < 2, np.nan, half)
+    return mean, mean - half, mean + half
+
+
+def bootstrap_weights(samples, draws, seed):
+    """(draws, samples) counts of how often each sample is drawn in each bootstrap replicate, as float64."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(samples, np.full(samples, 1 / samples), size=draws).astype(float)
+
+
+def percentile_interval(replicates, confidence):
+    """Percentile interval over axis 0 of bootstrap replicates: (low, high)."""
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(replicates, [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def wilson_interval(successes, trials, confidence):
+    """Wilson score interval of a proportion for an array of counts out of `trials`: (low, high)."""
+    successes = np.asarray(successes)
+    values, inverse = np.unique(successes, return_inverse=True)
+    bounds = np.array(
+        [stats.binomtest(int(k), trials).proportion_ci(confidence, method="wilson") for k in values]
+    ).reshape(-1, 2)
+    low, high = bounds[inverse.reshape(successes.shape)].transpose(successes.ndim, *range(successes.ndim))
+    return low, high

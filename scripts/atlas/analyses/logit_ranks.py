@@ -1,0 +1,196 @@
+"""Exact ranks of chosen logits among all logits of a row, counted on tiles that stay in the cache.
+
+Rank (0 is the top): the number of other vocabulary entries with a larger logit, plus half the number of those with an
+equal one, rounded up. A target is never compared with itself. The rule is the same for both signs: with the signs of
+all logits changed, "larger" becomes "smaller" and ties stay ties, so with D = #larger - #smaller
+
+    rank_direct      = ceil((V - 1 + D) / 2)
+    rank_suppression = ceil((V - 1 - D) / 2)
+
+and one count serves both signs. A head that writes nothing ties everything and ranks every target in the middle.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+# Vocabulary entries per block, whose largest and smallest logit bound the k-th best logit of a row.
+BLOCK = 128
+# (vocabulary entries, rows) handled at once. Constants, so that no option changes the order of a summation. On the CPU
+# a tile of float32 is 1 MiB: second-level cache.
+CPU_TILE = (512, 512)
+GPU_TILE = (8192, 4096)
+_ITEMS = 1 << 15  # (candidate, block) items of `rank_in_blocks` handled at once
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """largest, smallest: (blocks, n) extreme logits of every block of the vocabulary; upper, lower: (n,) bounds that
+    every logit among the k largest (smallest) of its row reaches."""
+
+    largest: torch.Tensor
+    smallest: torch.Tensor
+    upper: torch.Tensor
+    lower: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """The targets of n rows: slot j holds the j-th target of each of the first len(slots[j]) rows.
+
+    Rows are sorted by their number of targets, so that every slot covers a contiguous start of the rows and one matrix
+    product serves all targets of a row. Entries are vocabulary indices, int64.
+    """
+
+    slots: tuple[torch.Tensor, ...]
+
+    def split(self, size: int):
+        """The comparisons of each run of `size` rows."""
+        for start in range(0, len(self.slots[0]), size):
+            parts = (slot[start : start + size] for slot in self.slots)
+            yield slice(start, start + size), Comparisons(tuple(part for part in parts if len(part)))
+
+
+def target_logits(rows, vocabulary, comparisons: Comparisons) -> list[torch.Tensor]:
+    """The logit of every target, slot by slot. rows: (n, width); vocabulary: (V, width)."""
+    return [(rows[: len(slot)] * vocabulary[slot]).sum(1) for slot in comparisons.slots]
+
+
+def count(rows, vocabulary, comparisons: Comparisons, thresholds, *, k: int | None = None):
+    """#larger - #smaller among the logits rows @ vocabulary.T, of every target's logit; and each row's extremes.
+
+    rows: (n, width). vocabulary: (V, width). thresholds: the targets' logits, slot by slot.
+    Returns (list of int64 tensors like `thresholds`, Extremes for the k best, or None without k).
+    """
+    size = _tile(rows)[1]
+    differences, extremes = [[] for _ in thresholds], []
+    for span, part in comparisons.split(size):
+        limits = [threshold[span] for threshold in thresholds[: len(part.slots)]]
+        counted, found = _count_tiles(rows[span], vocabulary, part, limits, k)
+        for j, values in enumerate(counted):
+            differences[j].append(values)
+        extremes.append(found)
+    joined = [torch.cat(values) for values in differences]
+    if k is None:
+        return joined, None
+    fields = zip(*((e.largest, e.smallest, e.upper, e.lower) for e in extremes), strict=True)
+    return joined, Extremes(*(torch.cat(field, -1) for field in fields))
+
+
+def ranks(difference: torch.Tensor, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(direct, suppression) ranks, int32, from #larger - #smaller."""
+    direct = torch.div(vocabulary + difference, 2, rounding_mode="floor")
+    suppression = torch.div(vocabulary - difference, 2, rounding_mode="floor")
+    return direct.int(), suppression.int()
+
+
+def rank_in_blocks(rows, vocabulary, largest, where, targets, logits) -> torch.Tensor:
+    """Direct ranks of targets near the top, reading only the blocks that hold a logit as large: cheap if few do.
+
+    rows: (n, width). vocabulary: (V, width). largest: (blocks, n) from `count`. where, targets, logits: (c,) row,
+    vocabulary entry and logit of each candidate. Returns (c,) int64 ranks by the module's rule.
+    """
+    rank = torch.zeros_like(where)
+    sizes = (largest[:, where] >= logits).sum(0)
+    for chosen in _runs(sizes, _ITEMS):
+        row, target, logit = where[chosen], targets[chosen], logits[chosen]
+        block, candidate = (largest[:, row] >= logit).nonzero(as_tuple=True)  # sorted by block
+        limit = logit[candidate]
+        tile = rows.new_empty(len(block), BLOCK)
+        states = rows[row[candidate]]
+        edges = torch.searchsorted(block, torch.arange(len(largest) + 1, device=block.device)).tolist()
+        for b in np.flatnonzero(np.diff(edges)).tolist():
+            items, entries = slice(edges[b], edges[b + 1]), vocabulary[b * BLOCK : (b + 1) * BLOCK]
+            if len(entries) == BLOCK:
+                torch.mm(states[items], entries.T, out=tile[items])
+            else:
+                tile[items] = -torch.inf
+                tile[items, : len(entries)] = states[items] @ entries.T
+        own = (target[candidate] // BLOCK == block).nonzero()[:, 0]
+        tile[own, target[candidate[own]] % BLOCK] = -torch.inf
+        larger = (tile > limit[:, None]).sum(1)
+        equal = (tile == limit[:, None]).sum(1)
+        counts = torch.zeros(2, len(row), dtype=torch.long, device=row.device)
+        counts[0].index_add_(0, candidate, larger)
+        counts[1].index_add_(0, candidate, equal)
+        rank[chosen] = counts[0] + (counts[1] + 1) // 2
+    return rank
+
+
+def _runs(sizes, limit: int):
+    """Slices of consecutive candidates whose sizes sum to at most `limit` (one candidate at least)."""
+    total, start = 0, 0
+    for at, size in enumerate(sizes.tolist()):
+        if at > start and total + size > limit:
+            yield slice(start, at)
+            total, start = 0, at
+        total += size
+    if len(sizes):
+        yield slice(start, len(sizes))
+
+
+def _tile(tensor) -> tuple[int, int]:
+    return CPU_TILE if tensor.device.type == "cpu" else GPU_TILE
+
+
+def _count_tiles(rows, vocabulary, comparisons: Comparisons, thresholds, k):
+    """`count` for a tile's worth of rows. Tiles lie (vocabulary, rows): all reductions run along the fast axis."""
+    size, step, n = len(vocabulary), _tile(rows)[0], len(rows)
+    columns = rows.T.contiguous()
+    buffer, scratch = rows.new_empty(step * n), rows.new_empty(step * n)
+    totals = [torch.zeros_like(threshold) for threshold in thresholds]  # exact below 2**24 entries
+    starts = range(0, size, step)
+    own = [_by_tile(slot, starts, size) for slot in comparisons.slots]
+    largest = rows.new_empty(0 if k is None else -(-size // BLOCK), n)
+    smallest = torch.empty_like(largest)
+    for i, start in enumerate(starts):
+        height = min(step, size - start)
+        tile = torch.mm(vocabulary[start : start + height], columns, out=buffer[: height * n].view(height, n))
+        if k is not None:
+            _block_extremes(tile, largest[start // BLOCK :], smallest[start // BLOCK :])
+        last = len(thresholds) - 1
+        for j, threshold in enumerate(thresholds):
+            width = len(threshold)
+            # The last slot over all rows may destroy the tile.
+            signs = tile if j == last and width == n else scratch[: height * width].view(height, width)
+            torch.sub(tile[:, :width], threshold, out=signs)
+            which, order = own[j][0][i], own[j][1]
+            if which.stop > which.start:  # a target ties with itself, whatever the rounding of two orders of summation
+                column = order[which]
+                signs[comparisons.slots[j][column] - start, column] = 0
+            totals[j] += signs.sign_().sum(0)
+    differences = [total.long() for total in totals]
+    if k is None:
+        return differences, None
+    if len(largest) < k:  # too few blocks to bound anything: every logit qualifies
+        infinite = rows.new_full((n,), torch.inf)
+        return differences, Extremes(largest, smallest, -infinite, infinite)
+    # k blocks whose largest logits are at least `upper` hold k logits of at least `upper`.
+    return differences, Extremes(largest, smallest, _kth_largest(largest, k), -_kth_largest(-smallest, k))
+
+
+def _by_tile(slot, starts, size: int):
+    """([slice of `order` for each tile], order): the rows whose target lies in each tile of the vocabulary."""
+    ordered, order = torch.sort(slot)
+    edges = torch.searchsorted(ordered, torch.tensor([*starts, size], device=slot.device)).tolist()
+    return [slice(first, last) for first, last in zip(edges[:-1], edges[1:], strict=True)], order
+
+
+def _kth_largest(values, k: int):
+    """(blocks, n) -> (n,). numpy's partition is twice as fast as torch's topk on the CPU."""
+    if values.device.type != "cpu":
+        return values.topk(k, dim=0).values[-1]
+    place = len(values) - k
+    return torch.from_numpy(np.partition(values.T.contiguous().numpy(), place, axis=1)[:, place].copy())
+
+
+def _block_extremes(tile, largest, smallest) -> None:
+    whole = len(tile) // BLOCK
+    if whole:
+        view = tile[: whole * BLOCK].view(whole, BLOCK, -1)
+        torch.amax(view, 1, out=largest[:whole])
+        torch.amin(view, 1, out=smallest[:whole])
+    if len(tile) % BLOCK:
+        torch.amax(tile[whole * BLOCK :], 0, out=largest[whole])
+        torch.amin(tile[whole * BLOCK :], 0, out=smallest[whole])

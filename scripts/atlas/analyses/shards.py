@@ -1,0 +1,37 @@
+"""Batches and shards whose borders depend on the data alone, so that results do not depend on how work is split."""
+
+import numpy as np
+
+
+def batches(lengths, budget):
+    """Index lists of sequences of similar length, each of at most `budget` tokens with padding.
+
+    `lengths`: tokens of each sequence. A sequence longer than the budget makes a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    groups = []
+    for index in order:
+        # Sorted by length, so the newest member sets the padded width.
+        if groups and (len(groups[-1]) + 1) * lengths[index] <= budget:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def shard_of(groups, shard, shards):
+    """The batches of shard number `shard` (1-based) of `shards`: every shards-th one, so lengths spread evenly."""
+    return groups[shard - 1 :: shards]
+
+
+def merge_samples(parts, number):
+    """One {name: array} from several, ordered by the sample numbers in array `number`; axis 0 counts samples."""
+    joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    order = np.argsort(joined[number], kind="stable")
+    return {key: array[order] for key, array in joined.items()}
+
+
+def ragged_order(counts, order):
+    """Row numbers that put samples of `counts` rows each, stored one after the other, into `order`."""
+    starts = np.cumsum(counts) - counts
+    return np.concatenate([np.arange(starts[i], starts[i] + counts[i]) for i in order] or [np.zeros(0, np.int64)])

@@ -1,0 +1,34 @@
+"""One attention function for every decoder family: read attention, its sums and gradients, edit heads, resume.
+
+Everything works through transformers' AttentionInterface, so no model code is patched.  Start with `probe`:
+
+    plan = Plan(column_sums={"alpha": ColumnSum()}, diagonal=True)
+    with torch.no_grad(), probe(model, plan) as record:
+        model(input_ids, attention_mask=mask, use_cache=False)
+    record.column_sums["alpha"][layer]      # (B, H, T)
+"""
+
+from .interface import probe, supports_probe
+from .kernels import AttentionInputs
+from .plan import ColumnSum, Flow, Plan, Record, RowMass
+from .resume import decoder_layers, layer_inputs, resume_from, self_check
+from .saliency import FlowSums, attention_gradients, attention_rows, flow_sums
+
+__all__ = [
+    "AttentionInputs",
+    "ColumnSum",
+    "Flow",
+    "FlowSums",
+    "Plan",
+    "Record",
+    "RowMass",
+    "attention_gradients",
+    "attention_rows",
+    "decoder_layers",
+    "flow_sums",
+    "layer_inputs",
+    "probe",
+    "resume_from",
+    "self_check",
+    "supports_probe",
+]

@@ -1,0 +1,58 @@
+"""Head edits, each (batch row, head) for itself: uniform attention, replaced output, scaled output."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import AtlasError
+from .kernels import AttentionInputs
+from .plan import Plan
+
+
+def uniform_output(x: AttentionInputs) -> torch.Tensor:
+    """Output (B, Q, H, Dv) of heads whose scores are all 0, the exact limit of scaling the query to 0.
+
+    Each row is the mean of the values that it sees (Zhou et al., arXiv 2410.13708, undifferentiated attention, here
+    without the small epsilon).  A learned sink logit s stays in the denominator: weights 1 / (n + exp(s)).  A row
+    that sees nothing gives 0.
+    """
+    value = x.value.to(x.dtype)
+    if x.visible.mask is None and x.visible.causal:
+        total = value.cumsum(2)[:, :, x.offset :]  # (B, KV, Q, Dv)
+        count = torch.arange(x.offset + 1, x.kv_len + 1, device=value.device, dtype=x.dtype)[:, None]
+        total = total.repeat_interleave(x.groups, dim=1)
+    else:
+        heads, totals, counts = slice(0, x.heads), [], []
+        for start in range(0, x.q_len, x.visible.block):
+            rows = slice(start, min(start + x.visible.block, x.q_len))
+            seen = x.visible.seen(slice(0, x.batch), heads, rows, 0, x.kv_len).to(x.dtype)
+            seen = seen.expand(-1, -1, rows.stop - start, -1)
+            wide = value if seen.shape[1] == 1 else value.repeat_interleave(x.groups, dim=1)
+            part = torch.matmul(seen, wide)
+            totals.append(part if seen.shape[1] > 1 else part.repeat_interleave(x.groups, dim=1))
+            counts.append(seen.sum(-1, keepdim=True))
+        total, count = torch.cat(totals, dim=2), torch.cat(counts, dim=2)
+    sink = 0 if x.sinks is None else x.sinks.to(x.dtype).exp().reshape(1, -1, 1, 1)
+    count = (count + sink).masked_fill(count == 0, 1)
+    return (total / count).to(x.value.dtype).transpose(1, 2)
+
+
+def _heads(tensor, x: AttentionInputs, layer: int, what: str) -> torch.Tensor:
+    if tensor.dim() != 2 or tensor.shape[0] not in (1, x.batch) or tensor.shape[1] != x.heads:
+        raise AtlasError(
+            f"The {what} edit of layer {layer} has shape {tuple(tensor.shape)}, but the layer has {x.heads} heads "
+            f"and the batch {x.batch} rows; give ({x.batch}, {x.heads})."
+        )
+    return tensor.to(x.query.device)[:, None, :, None]
+
+
+def apply_edits(out: torch.Tensor, x: AttentionInputs, plan: Plan, layer: int) -> torch.Tensor:
+    """Attention output (B, Q, H, Dv) after the plan's edits of this layer."""
+    if layer in plan.uniform:
+        out = torch.where(_heads(plan.uniform[layer], x, layer, "uniform").bool(), uniform_output(x), out)
+    if layer in plan.replace:
+        where, values = plan.replace[layer]
+        out = torch.where(_heads(where, x, layer, "replace").bool(), values.to(out).expand_as(out), out)
+    if layer in plan.scale:
+        out = out * _heads(plan.scale[layer], x, layer, "scale").to(out.dtype)
+    return out

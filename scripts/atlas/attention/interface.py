@@ -1,0 +1,223 @@
+"""The attention function that transformers calls, and the context in which a model uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import sys
+import weakref
+from dataclasses import dataclass, field, replace
+
+import torch
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
+
+from ..errors import AtlasError
+from .edits import apply_edits
+from .kernels import AttentionInputs, Collector, Scratch, blocked_attention
+from .masks import Visibility
+from .plan import Flow, Plan, Record
+from .saliency import attention_gradients, attention_rows, flow_sums
+
+# transformers dispatches on substrings: these names must not contain "sdpa", "flash" or "flex" nor start with "paged|".
+FAST, EXACT = "atlas_probe", "atlas_probe_exact"
+
+
+@dataclass
+class _State:
+    """One active `probe` context."""
+
+    plan: Plan
+    record: Record
+    fused: bool  # the model's classes declare that SDPA computes their attention
+    scratch: Scratch = field(default_factory=Scratch)
+    masks: list = field(default_factory=list)  # [(mask tensor, Visibility)], a model has one or two
+
+    def visibility(self, mask, causal, batch, q_len, kv_len, device):
+        block = self.plan.block
+        for known, visible in self.masks:
+            same = (visible.causal, visible.q_len, visible.kv_len, visible.device) == (causal, q_len, kv_len, device)
+            if known is mask and same and visible.block == block:
+                return visible
+        visible = Visibility(mask, causal, batch, q_len, kv_len, block, device)
+        self.masks = [*self.masks[-3:], (mask, visible)]
+        return visible
+
+
+_ACTIVE: contextvars.ContextVar[_State | None] = contextvars.ContextVar("atlas_probe", default=None)
+
+
+def _own_eager(module):
+    """The eager function of the model file that defines the attention class."""
+    for cls in type(module).__mro__:
+        function = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
+        if function is not None:
+            return function
+    raise AtlasError(
+        f"{type(module).__name__} has no eager attention function to fall back on; use a model of another family."
+    )
+
+
+def _eager(module, query, key, value, mask, causal, **options):
+    if mask is None and causal:
+        n, t = query.shape[2], key.shape[2]
+        mask = torch.ones(n, t, dtype=torch.bool, device=query.device).tril(t - n)[None, None]
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.where(mask, torch.zeros((), dtype=query.dtype, device=query.device), torch.finfo(query.dtype).min)
+    return _own_eager(module)(module, query, key, value, mask, **options)
+
+
+def _attention(exact, module, query, key, value, attention_mask, scaling=None, dropout=0.0, is_causal=None,
+               softcap=None, s_aux=None, position_bias=None, **kwargs):  # fmt: skip
+    """transformers' attention function: returns (output (B, Q, H, Dv), weights or None)."""
+    state = _ACTIVE.get()
+    if state is None:
+        raise AtlasError("The attention probe ran outside its context; use `with probe(model, plan):`.")
+    plan, record, layer = state.plan, state.record, getattr(module, "layer_idx", None)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    q_len = query.shape[2]
+    flag = is_causal if is_causal is not None else getattr(module, "is_causal", True)
+    causal = bool(flag and attention_mask is None and q_len > 1)
+    if causal and key.shape[2] > q_len:  # prefill of a static cache: the keys behind the queries are still empty
+        key, value = key[:, :, :q_len], value[:, :, :q_len]
+        position_bias = None if position_bias is None else position_bias[..., :q_len]
+    visible = state.visibility(attention_mask, causal, query.shape[0], q_len, key.shape[2], query.device)
+    x = AttentionInputs(query, key, value, visible, scaling, softcap, s_aux, position_bias)
+
+    recorded = layer is not None and plan.records(layer)
+    collector = Collector(x, plan) if recorded and plan.has_statistics else None
+    special = softcap is not None or s_aux is not None
+    graph = torch.is_grad_enabled() and (plan.grads or query.requires_grad or key.requires_grad or value.requires_grad)
+    weights = None
+    if exact or (graph and (special or not state.fused)) or (not state.fused and not special):
+        options = {"softcap": softcap, "s_aux": s_aux, "position_bias": position_bias, "is_causal": is_causal}
+        options = {name: option for name, option in options.items() if option is not None}
+        out, weights = _eager(module, query, key, value, attention_mask, causal, scaling=scaling, dropout=dropout,
+                              **options, **kwargs)  # fmt: skip
+    elif graph or not (collector or special):
+        out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,
+                                        is_causal=is_causal, position_bias=position_bias, **kwargs)  # fmt: skip
+    else:  # the statistics need all rows anyway, so the output comes from the same blocks
+        out = blocked_attention(x, collector, True, state.scratch)
+        collector, done = None, collector
+        if done is not None:
+            done.store(record, layer)
+    if layer is None:
+        return out, weights
+    if collector is not None:
+        blocked_attention(x, collector, False, state.scratch)
+        collector.store(record, layer)
+
+    if plan.grads and torch.is_grad_enabled() and not out.requires_grad:
+        out = out.detach().requires_grad_(True)  # the graph starts here: parameters may stay frozen
+    if recorded:
+        _record_rows(x, out, plan, record, layer)
+        if plan.capture:
+            record.captures[layer] = replace(x, output=out)
+    return apply_edits(out, x, plan, layer), weights
+
+
+def _record_rows(x: AttentionInputs, out: torch.Tensor, plan: Plan, record: Record, layer: int):
+    """Rows now; their gradients and the saliency sums when the backward pass reaches this layer.
+
+    The hook must hold neither `out`, which holds the hook, nor the record, which may hold `out` as a capture: such a
+    cycle would keep the whole graph in memory until a garbage collection.
+    """
+    local, a = None, None
+    if plan.rows is not None:
+        local = plan.rows.cpu() - x.offset
+        local = local[(local >= 0) & (local < x.q_len)].to(x.query.device)
+        if local.numel() and (plan.columns is None or not plan.grads):
+            a = attention_rows(x, local)
+            if not (plan.grads and plan.reduce_heads):
+                record.rows[layer] = a
+    if not (plan.grads and out.requires_grad):
+        return
+    flows = dict(plan.flows)
+    if plan.columns is not None:
+        rows = torch.ones(x.kv_len, dtype=torch.bool)
+        if plan.rows is not None:
+            rows = torch.zeros(x.kv_len, dtype=torch.bool).index_fill_(0, local.cpu() + x.offset, True)
+        flows[""] = Flow(rows, plan.columns)
+    if a is None and not flows:
+        return
+
+    kept = weakref.ref(record)
+
+    def hook(grad):
+        record = kept()
+        if record is None:
+            return
+        if a is not None:
+            da = attention_gradients(x, grad, local)
+            if plan.reduce_heads:
+                record.saliency[layer] = (a * da).sum(1).abs()
+            else:
+                record.grads[layer] = da
+        if flows:
+            sums = flow_sums(x, grad, flows, plan.block)
+            if "" in sums:
+                record.saliency[layer] = sums.pop("")
+            for name, value in sums.items():
+                record.flows[name][layer] = value
+
+    out.register_hook(hook)
+
+
+def _fast(module, query, key, value, attention_mask, **options):
+    return _attention(False, module, query, key, value, attention_mask, **options)
+
+
+def _exact(module, query, key, value, attention_mask, **options):
+    return _attention(True, module, query, key, value, attention_mask, **options)
+
+
+AttentionInterface.register(FAST, _fast)
+AttentionInterface.register(EXACT, _exact)
+# Without these transformers hands attention_mask=None to a custom function: no causal mask, no padding mask.
+AttentionMaskInterface.register(FAST, sdpa_mask)
+AttentionMaskInterface.register(EXACT, eager_mask)
+
+
+def supports_probe(model_or_class) -> bool:
+    """True if the model class uses transformers' AttentionInterface, so that `probe` can read and edit it."""
+    cls = model_or_class if isinstance(model_or_class, type) else type(model_or_class)
+    return bool(cls._can_set_attn_implementation())
+
+
+def require_probe(model) -> None:
+    """AtlasError that names the family if `probe` cannot work with it."""
+    if not supports_probe(model):
+        raise AtlasError(
+            f"Model type '{model.config.model_type}' ({type(model).__name__}) does not use transformers' attention "
+            "interface, so its attention cannot be read or edited; choose a model of another family, such as Llama, "
+            "Qwen, Gemma, Mistral, OLMo, Phi, GPT-2, GPT-NeoX or OPT."
+        )
+
+
+@contextlib.contextmanager
+def probe(model, plan: Plan | None = None, exact: bool = False):
+    """Run the model's forwards inside the block under `plan`; yields the Record.
+
+    exact: attention output by the model file's own eager function, bit-identical to `attn_implementation="eager"`
+        (T x T memory); otherwise fused SDPA, or the block kernel where statistics are recorded or where SDPA cannot
+        compute the family's attention (soft caps, learned sinks).
+    Contexts do not nest on one model.  The former implementation comes back also after an exception.
+    Errors: AtlasError for families without the attention interface and for a model in training mode.
+    """
+    require_probe(model)
+    if model.training:
+        raise AtlasError("The model is in training mode, where dropout changes attention; call model.eval() first.")
+    if _ACTIVE.get() is not None:
+        raise AtlasError("A probe is active already; put everything into one Plan instead of nesting contexts.")
+    plan = Plan() if plan is None else plan
+    state = _State(plan, Record.for_plan(plan), fused=bool(getattr(model, "_supports_sdpa", False)))
+    before = model.config._attn_implementation
+    token = _ACTIVE.set(state)
+    try:
+        model.set_attn_implementation(EXACT if exact else FAST)
+        yield state.record
+    finally:
+        _ACTIVE.reset(token)
+        model.set_attn_implementation(before)

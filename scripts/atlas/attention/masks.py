@@ -1,0 +1,106 @@
+"""Which keys a query sees: the mask that the model built, in the form that block-wise kernels need."""
+
+from __future__ import annotations
+
+import torch
+
+
+class Visibility:
+    """The mask of one forward, shared by all layers that get the same mask tensor.
+
+    transformers hands a decoder layer one of: None (plain causal, or a single query that sees everything), a boolean
+    mask (True = visible) or an additive mask (0 or the dtype's minimum), each (B or 1, H or 1, Q, T).
+    Rows without a visible key (left padding) have zero attention, as in PyTorch's fused kernels; Hugging Face's eager
+    code would give them uniform weights over padding.
+
+    spans[n] = (first, solid_first, solid_last, last) of query block n: keys outside [first, last) are hidden from the
+    whole block, keys inside [solid_first, solid_last) are visible to all of it, only the rest needs masking.
+    """
+
+    def __init__(self, mask, causal: bool, batch: int, q_len: int, kv_len: int, block: int, device):
+        self.mask = mask if mask is None else mask[..., :kv_len].expand(batch, -1, -1, -1)
+        self.causal, self.q_len, self.kv_len, self.block = causal, q_len, kv_len, block
+        self.offset = kv_len - q_len
+        self.device = device
+        self.empty = None  # (B, H or 1, Q) bool: rows that see nothing, None if there are none
+        starts = range(0, q_len, block)
+        if mask is None:
+            if causal:
+                self.spans = [
+                    (0, 0, start + self.offset + 1, min(start + block, q_len) + self.offset) for start in starts
+                ]
+            else:
+                self.spans = [(0, 0, kv_len, kv_len)] * len(starts)
+            return
+        some, every, empty = [], [], []
+        for start in starts:
+            seen = self._seen(self.mask[:, :, start : start + block])
+            some.append(seen.flatten(0, 2).any(0))
+            every.append(seen.flatten(0, 2).all(0))
+            empty.append(~seen.any(-1))
+        empty = torch.cat(empty, dim=-1)
+        self.empty = empty if bool(empty.any()) else None
+        some, every = torch.stack(some).cpu(), torch.stack(every).cpu()  # one transfer, then plain integers
+        self.spans = [_span(s, e) for s, e in zip(some, every, strict=True)]
+
+    def _seen(self, mask):
+        return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min
+
+    def rows_of(self, rows):
+        """Rows (slice or index tensor) as an index tensor of local query positions."""
+        if isinstance(rows, slice):
+            return torch.arange(rows.start, rows.stop, device=self.device)
+        return rows
+
+    def seen(self, batch: slice, heads: slice, rows, first: int, last: int) -> torch.Tensor:
+        """Boolean visibility, broadcastable to (b, h, R, last - first)."""
+        if self.mask is None:
+            keys = torch.arange(first, last, device=self.device)
+            if not self.causal:
+                return torch.ones(1, 1, 1, last - first, dtype=torch.bool, device=self.device)
+            return (keys <= (self.rows_of(rows) + self.offset)[:, None])[None, None]
+        return self._seen(self._part(batch, heads, rows, first, last))
+
+    def _part(self, batch, heads, rows, first, last):
+        heads = heads if self.mask.shape[1] > 1 else slice(None)
+        return self.mask[batch, heads, :, first:last][:, :, rows]
+
+    def hide(self, scores, batch: slice, heads: slice, rows, first: int, solid: tuple[int, int], last: int):
+        """Mask scores (b, kv, G, R, last - first) in place, leaving the all-visible range `solid` alone."""
+        kv, groups = scores.shape[1:3]
+
+        def spread(part):  # (b, 1 or h, R, K) -> broadcastable to scores
+            return part[:, :, None] if part.shape[1] == 1 else part.unflatten(1, (kv, groups))
+
+        for low, high in ((first, min(solid[0], last)), (max(solid[1], first), last)):
+            if low >= high:
+                continue
+            window = scores[..., low - first : high - first]
+            if self.mask is not None and self.mask.dtype != torch.bool:
+                window.add_(spread(self._part(batch, heads, rows, low, high)))
+            hidden = ~self.seen(batch, heads, rows, low, high)
+            window.masked_fill_(spread(hidden), torch.finfo(scores.dtype).min)
+
+    def clear_empty(self, weights, batch: slice, heads: slice, rows):
+        """Zero the attention rows (b, kv, G, R, K) that see no key, in place."""
+        if self.empty is None:
+            return
+        empty = self.empty[batch, heads if self.empty.shape[1] > 1 else slice(None)][:, :, rows]
+        kv, groups = weights.shape[1:3]
+        empty = empty[:, :, None] if empty.shape[1] == 1 else empty.unflatten(1, (kv, groups))
+        weights.masked_fill_(empty[..., None], 0)
+
+
+def _span(some, every):
+    """(first, solid_first, solid_last, last) from per-key flags `visible to some row` and `visible to every row`."""
+    seen = some.nonzero()
+    if not len(seen):
+        return 0, 0, 0, 1  # nothing visible: one key is kept so that kernels need no special case
+    first, last = int(seen[0]), int(seen[-1]) + 1
+    full = every.nonzero()
+    if not len(full):
+        return first, first, first, last
+    solid_first = int(full[0])
+    gap = (~every[solid_first:]).nonzero()
+    solid_last = solid_first + int(gap[0]) if len(gap) else len(every)
+    return first, solid_first, min(solid_last, last), last

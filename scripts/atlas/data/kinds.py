@@ -1,0 +1,217 @@
+"""The kinds of data sets: what a row holds, and how raw files become a checked table of exactly the rows used."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from atlas.data import checks, trees
+from atlas.data.columns import convert, pick
+from atlas.data.readers import Row, data_files, iterate_rows
+from atlas.data.relations_folder import is_relations_folder, iterate_relations, relations_files
+from atlas.data.selection import by_row, select
+from atlas.errors import AtlasError
+from atlas.fetch_files import closest, sha256_file
+
+SCHEMAS = Path(__file__).resolve().parents[3] / "schemas" / "kinds"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of data set.
+
+    name: also the name of its schema, schemas/kinds/<name>.schema.json, which describes one row.
+    check_table: hook for checks over all rows: (table, place of each row for messages) -> None, raises AtlasError.
+    choose: hook that picks rows for `limit` and `sample`: (table, entry, name) -> positions in the order of the file.
+    """
+
+    name: str
+    check_table: Callable[[pd.DataFrame, list[str]], None] = checks.check_nothing
+    choose: Callable[[pd.DataFrame, dict, str], np.ndarray] = lambda table, entry, name: select(
+        table, entry, by_row, name
+    )
+
+    @cached_property
+    def schema(self) -> dict:
+        return json.loads((SCHEMAS / f"{self.name}.schema.json").read_text(encoding="utf-8"))
+
+    @property
+    def fields(self) -> dict[str, dict]:
+        """field -> its schema, in the order of the table's columns."""
+        return self.schema["properties"]
+
+    @property
+    def required(self) -> list[str]:
+        return self.schema["required"]
+
+    @property
+    def takes_scores(self) -> bool:
+        return bool(self.schema["additionalProperties"])
+
+    def field_schema(self, field: str) -> dict:
+        return self.fields.get(field) or self.schema["additionalProperties"]
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("prompts"),
+        Kind("text"),
+        Kind("qa", checks.check_question_spans),
+        Kind("depth", checks.check_predecessors, trees.choose_trees),
+        Kind("relations", checks.check_relations, trees.choose_within_relations),
+    )
+}
+
+
+def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
+    """The checked table of a data set, and a report on it.
+
+    kind: key of KINDS. entry: the data set's config entry (`format`, `encoding`, `columns`, `limit`, `sample`).
+    raw: a file, or the folder that materialise_dataset made.
+    All rows are checked, used or not. `limit` and `sample` count rows; for `depth` the questions of the greatest depth,
+    which come with all their predecessors; for `relations` the pairs of each relation.
+    Returns (table, report): the table has exactly the kind's fields (optional ones where any row has them), the report
+    says rows_in_file, rows_used, dropped (reason -> number) and files (name -> sha256).
+    Raises AtlasError naming file, row and field.
+    """
+    if kind not in KINDS:
+        raise AtlasError(f"data-set kind {kind!r} is unknown{closest(kind, KINDS)}: use one of {', '.join(KINDS)}.")
+    raw = Path(raw)
+    rules = KINDS[kind]
+    columns = _check_columns(rules, entry.get("columns") or {}, raw)
+    format, encoding = entry.get("format") or "auto", entry.get("encoding") or "utf-8"
+    if kind == "relations" and is_relations_folder(raw):
+        rows, files = iterate_relations(raw, encoding), relations_files(raw, encoding)
+    else:
+        rows, files = iterate_rows(raw, format, encoding), data_files(raw)
+    records, places = [], []
+    for row in rows:
+        records.append(_record(rules, columns, row, from_text=_is_text(format, row, raw, files)))
+        places.append(row.place)
+    table = _as_table(rules, records)
+    if "id" in table:
+        checks.check_unique(table["id"], places, "id")
+    rules.check_table(table, places)
+    chosen = rules.choose(table, entry, raw.name)
+    used = table.iloc[chosen].reset_index(drop=True)
+    reason = "not in the sample" if entry.get("sample") else "beyond the limit"
+    dropped = {reason: len(table) - len(used)} if len(used) < len(table) else {}
+    report = {
+        "rows_in_file": len(table),
+        "rows_used": len(used),
+        "dropped": dropped,
+        "files": {_relative(file, raw): sha256_file(file) for file in files},
+    }
+    return used, report
+
+
+def _relative(file: Path, raw: Path) -> str:
+    return file.relative_to(raw).as_posix() if raw.is_dir() else file.name
+
+
+def _is_text(format: str, row: Row, raw: Path, files: list[Path]) -> bool:
+    """Whether the row's values are cells of a CSV file, which know no types."""
+    return format in {"csv", "tsv"} or (
+        format == "auto" and files[0].name.removesuffix(".gz").endswith((".csv", ".tsv"))
+    )
+
+
+def _check_columns(rules: Kind, columns: dict[str, str], raw: Path) -> dict[str, str]:
+    for field, column in columns.items():
+        if field not in rules.fields and not rules.takes_scores:
+            raise AtlasError(
+                f"{raw.name}: `columns` names the field {field!r}, which kind {rules.name} does not have"
+                f"{closest(field, rules.fields)}; its fields are {', '.join(rules.fields)}."
+            )
+        if not isinstance(column, str) or not column:
+            raise AtlasError(f"{raw.name}: `columns.{field}` is {column!r}; it must be the name of a column.")
+    return columns
+
+
+def _record(rules: Kind, columns: dict[str, str], row: Row, from_text: bool) -> dict:
+    """One row's fields, checked against the kind's schema."""
+    wanted = dict.fromkeys(rules.fields) | columns
+    if rules.takes_scores:  # score columns come along by their name
+        wanted = {name: None for name in row.values if name.startswith("score") and name not in wanted} | wanted
+    record = {}
+    for field, column in wanted.items():
+        mapped = column is not None
+        required = mapped or (field in rules.required and field not in {"id", "predecessors"})
+        value = pick(row.values, column or field, row.place, field, required=required)
+        if field == "id" and not mapped and "id" not in row.values:
+            value = str(row.number)
+        value = convert(value, rules.field_schema(field), from_text)
+        if value is not None or field in rules.required:
+            record[field] = value
+    for error in _validator(rules.name).iter_errors(record):
+        raise AtlasError(f"{row.place}: {_sentence(error)}.")
+    _check_characters(record, row.place)
+    return record
+
+
+@cache
+def _validator(kind: str):
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(KINDS[kind].schema)
+
+
+def _sentence(error) -> str:
+    """A schema error in the words of someone who looks at the row."""
+    field = str(error.path[0]) if error.path else "?"
+    inside = f" (item {error.path[1]})" if len(error.path) > 1 else ""
+    shown = json.dumps(error.instance, ensure_ascii=False, default=str)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    subject = f"field {field!r}{inside}"
+    if error.instance is None:
+        return f"{subject} is empty; give a value or remove the row"
+    match error.validator:
+        case "minLength" | "pattern" | "minItems" if not len(error.instance) or not str(error.instance).strip():
+            return f"{subject} is empty; give a value or remove the row"
+        case "type":
+            wanted = error.validator_value
+            wanted = " or ".join(name for name in ([wanted] if isinstance(wanted, str) else wanted) if name != "null")
+            return f"{subject} must be of type {wanted}, not {shown}"
+        case "enum":
+            return f"{subject} is {shown}; it must be one of {', '.join(error.validator_value)}"
+        case "minimum" | "maximum":
+            return f"{subject} is {shown}; the {error.validator} is {error.validator_value}"
+        case "uniqueItems":
+            return f"{subject} names something twice: {shown}"
+        case _:
+            return f"{subject} does not fit the schema of its kind: {shown}"
+
+
+def _check_characters(record: dict, place: str) -> None:
+    """Half of a surrogate pair, as JSON escapes allow, is no character: it could not be stored."""
+    for field, value in record.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                try:
+                    text.encode("utf-8")
+                except UnicodeEncodeError as error:
+                    raise AtlasError(
+                        f"{place}: field {field!r} holds half of a surrogate pair at character {error.start}, which is "
+                        "no valid text; correct the row."
+                    ) from error
+
+
+def _as_table(rules: Kind, records: list[dict]) -> pd.DataFrame:
+    extra = dict.fromkeys(name for record in records for name in record if name not in rules.fields)
+    present = [*[name for name in rules.fields if any(name in record for record in records)], *extra]
+    return pd.DataFrame({name: _column([record.get(name) for record in records], name, rules) for name in present})
+
+
+def _column(values: list, name: str, rules: Kind) -> pd.Series:
+    """Integers as int64, scores as float64, everything else as Python objects (None for nothing)."""
+    kind = rules.field_schema(name).get("type")
+    if kind == "integer":
+        return pd.Series(values, dtype="int64")
+    if name not in rules.fields:
+        return pd.Series(values, dtype="float64")
+    return pd.Series(values, dtype="object")

@@ -1,0 +1,153 @@
+"""Prompts with and without a span of meaningless tokens, as token ids, and how their positions correspond.
+
+Source: Shi et al. 2025, arXiv 2510.01032, section 2 (the span stands between the system text and the question).
+"""
+
+import random
+from dataclasses import dataclass
+
+from atlas.errors import AtlasError
+
+# Common English words for `kind: random_words`; drawn with a seed, the same draw for every prompt and model.
+_WORDS = (
+    "apple river stone window paper garden music silver winter table bread cloud horse letter mountain bridge candle "
+    "forest island kitchen ladder market needle ocean pencil quiet rabbit shadow ticket valley wagon yellow basket "
+    "corner doctor engine flower guitar hammer insect jacket kettle lemon mirror number orange planet ribbon saddle "
+    "tunnel violin walnut anchor button castle dragon feather glove harbor"
+).split()
+
+
+@dataclass(frozen=True)
+class SpanPrompt:
+    """One prompt in both conditions.
+
+    `without` = prefix + merged + question + suffix, `with_span` = prefix + span + question + suffix (counts of
+    tokens below). `merged` counts tokens of `without` that have no counterpart because text around the span was
+    tokenised differently; it is 0 under insertion of ids.
+    """
+
+    without: tuple[int, ...]
+    with_span: tuple[int, ...]
+    prefix: int
+    merged: int
+    span: int
+    question: int
+    suffix: int
+
+
+def build_prompts(tokenizer, questions, options):
+    """([SpanPrompt], report) of the `questions` (list of str) under the options of analyses.meaningless_tokens.
+
+    Prompts longer than `max_tokens` are dropped. The report counts prompts used and dropped by reason, the tokens that
+    merged with the span, and gives the text of every token id that occurs. Raises AtlasError when none is left.
+    """
+    span = span_text(**options["span"])
+    built = [
+        span_prompt(
+            tokenizer,
+            question,
+            system=options["system"],
+            template=options["template"],
+            span=span,
+            insertion=options["insertion"],
+        )
+        for question in questions
+    ]
+    usable = [prompt for prompt in built if len(prompt.with_span) <= options["max_tokens"] and prompt.question >= 2]
+    long = sum(len(prompt.with_span) > options["max_tokens"] for prompt in built)
+    if not usable:
+        raise AtlasError(
+            f"none of {len(built)} prompts can be used ({long} are longer than analyses.meaningless_tokens.max_tokens = "
+            f"{options['max_tokens']}); raise max_tokens or take other prompts."
+        )
+    used = sorted({token for prompt in usable for token in (*prompt.without, *prompt.with_span)})
+    report = {
+        "prompts": len(usable),
+        "of": len(built),
+        "dropped": {"longer than max_tokens": long, "question under 2 tokens": len(built) - len(usable) - long},
+        "merged_tokens": sum(prompt.merged for prompt in usable),
+        "tokens": {str(token): tokenizer.decode([token]) for token in used},
+    }
+    return usable, report
+
+
+def span_text(kind, string, count, separator, seed):
+    """The text of the meaningless span: `count` copies of `string`, or `count` random words, joined by `separator`."""
+    words = [string] * count if kind == "repeat" else random.Random(seed).choices(_WORDS, k=count)
+    return separator.join(words)
+
+
+def span_prompt(tokenizer, question, *, system, template, span, insertion):
+    """The SpanPrompt of one `question` (str).
+
+    template: raw (system + question) or chat (the tokenizer's chat template, the span at the start of the user turn).
+    insertion: ids (pieces are tokenised apart, nothing merges) or text (one text; aligned afterwards by the longest
+    common prefix and suffix of ids). Raises AtlasError where the tokenizer has no chat template.
+    """
+    before, after, special = _frame(tokenizer, question, system, template)
+    if insertion == "ids":
+        prefix = _encode(tokenizer, before, special)
+        inner = _encode(tokenizer, span)
+        asked, suffix = _encode(tokenizer, question), _encode(tokenizer, after)
+        return SpanPrompt(
+            without=(*prefix, *asked, *suffix),
+            with_span=(*prefix, *inner, *asked, *suffix),
+            prefix=len(prefix),
+            merged=0,
+            span=len(inner),
+            question=len(asked),
+            suffix=len(suffix),
+        )
+    without = _encode(tokenizer, before + question + after, special)
+    with_span = _encode(tokenizer, before + span + question + after, special)
+    return _align(without, with_span, len(_encode(tokenizer, after)))
+
+
+def _frame(tokenizer, question, system, template):
+    """(text before the question, text after it, whether the tokenizer's own special tokens are added)."""
+    if template == "raw":
+        return system, "", True
+    if not getattr(tokenizer, "chat_template", None):
+        raise AtlasError(
+            "analyses.meaningless_tokens.template is chat, but the model's tokenizer has no chat template; use raw."
+        )
+    marker = "\u2063question\u2063"  # invisible separators: no system text contains it
+    messages = [{"role": "system", "content": system.strip()}] if system.strip() else []
+    text = tokenizer.apply_chat_template(
+        [*messages, {"role": "user", "content": marker}], tokenize=False, add_generation_prompt=True
+    )
+    before, found, after = text.partition(marker)
+    if not found:
+        raise AtlasError(
+            "the model's chat template changes the user's text, so no span can be placed; use template: raw."
+        )
+    return before, after, False  # the template writes its own beginning-of-sequence token
+
+
+def _encode(tokenizer, text, special=False):
+    plain = tokenizer(text, add_special_tokens=False).input_ids if text else []
+    if not special:
+        return list(plain)
+    full = tokenizer(text).input_ids
+    # Keep what the tokenizer puts in front (a beginning-of-sequence token), not what it may put behind.
+    for start in range(len(full) - len(plain) + 1):
+        if full[start : start + len(plain)] == plain:
+            return list(full[: start + len(plain)]) if plain else [i for i in full if i == tokenizer.bos_token_id]
+    return list(plain)
+
+
+def _align(without, with_span, suffix):
+    """Longest common prefix, then longest common suffix of what is left."""
+    limit = min(len(without), len(with_span))
+    prefix = next((i for i in range(limit) if without[i] != with_span[i]), limit)
+    limit -= prefix
+    tail = next((i for i in range(limit) if without[-1 - i] != with_span[-1 - i]), limit)
+    return SpanPrompt(
+        without=tuple(without),
+        with_span=tuple(with_span),
+        prefix=prefix,
+        merged=len(without) - prefix - tail,
+        span=len(with_span) - prefix - tail,
+        question=max(tail - suffix, 0),
+        suffix=min(tail, suffix),
+    )

@@ -1,0 +1,66 @@
+"""A relations data set as a folder: relations.csv lists the relations, one CSV file each holds the pairs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from atlas.data.readers import Row, iterate_rows
+from atlas.errors import AtlasError
+from atlas.fetch_files import closest, plain_name
+
+INDEX = "relations.csv"
+
+
+def is_relations_folder(path: Path) -> bool:
+    return path.is_dir() and (path / INDEX).is_file()
+
+
+def relations_files(folder: Path, encoding: str = "utf-8") -> list[Path]:
+    """relations.csv and the relations' files, in its order."""
+    return [folder / INDEX, *[folder / f"{row.values['relation']}.csv" for row in _index(folder, encoding)]]
+
+
+def iterate_relations(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
+    """The pairs of every relation as rows (relation, category, source, target), in the order of relations.csv.
+
+    relations.csv has the columns relation, category, description; <relation>.csv has source, target.
+    Raises AtlasError: a listed relation without a file, a file that is not listed, a missing column.
+    """
+    index = _index(folder, encoding)
+    names = [row.values["relation"] for row in index]
+    for file in sorted(folder.glob("*.csv")):
+        if file.name != INDEX and file.stem not in names:
+            raise AtlasError(
+                f"{file} is not listed in {INDEX}{closest(file.stem, names)}: add a line for it or remove it."
+            )
+    number = 0
+    for row in index:
+        name, category = row.values["relation"], row.values["category"]
+        file = folder / f"{name}.csv"
+        if not file.is_file():
+            raise AtlasError(f"{row.place} lists relation {name!r}, but {file.name} does not exist: add the file.")
+        for pair in iterate_rows(file, "csv", encoding):
+            _need(pair, ("source", "target"))
+            yield Row(number, pair.place, {**pair.values, "relation": name, "category": category})
+            number += 1
+
+
+def _index(folder: Path, encoding: str = "utf-8") -> list[Row]:
+    rows = list(iterate_rows(folder / INDEX, "csv", encoding))
+    seen = {}
+    for row in rows:
+        _need(row, ("relation", "category"))
+        name = row.values["relation"]
+        plain_name(f"{name}.csv" if name else "", f"{row.place}: relation {name!r}")
+        if name in seen:
+            raise AtlasError(f"{row.place} lists relation {name!r}, as {seen[name]} does already; keep one.")
+        seen[name] = row.place
+    return rows
+
+
+def _need(row: Row, columns: tuple[str, ...]) -> None:
+    for column in columns:
+        if column not in row.values:
+            names = list(row.values)
+            raise AtlasError(
+                f"{row.place} has no column {column!r}; the columns are: {', '.join(names)}{closest(column, names)}."
+            )

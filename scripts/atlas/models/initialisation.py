@@ -1,0 +1,119 @@
+"""A model's own initialisation, one part at a time: what `from_config` would draw, in one layer's memory."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from atlas.errors import AtlasError
+from atlas.models.safetensors_files import Tensor
+
+_TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+# Constants that old checkpoints carry along: no parameters, never drawn.
+_CONSTANTS = ("inv_freq", "masked_bias")
+
+
+class FreshWeights:
+    """Untrained weights of the architecture in `base`/config.json.
+
+    The model stands on the meta device, without memory. A part of it (a decoder layer, or a module outside the layers)
+    gets memory, is initialised by the architecture's own code, and is given up for the next part. Each part has its own
+    seed, from `seed` and its name. The layer as a whole is needed because some families scale the initialisation of a
+    matrix by its place in the layer (GPT-2's residual projections).
+    """
+
+    def __init__(self, base: Path, seed: int):
+        self.base, self.seed = base, seed
+        try:
+            config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+            with torch.device("meta"):
+                self.model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        except (ValueError, KeyError, OSError, ImportError) as error:
+            reason = str(error).strip().split("\n")[0][:200].rstrip(".")
+            raise AtlasError(f"{base}/config.json describes no decoder that can be initialised ({reason}).") from error
+        self.spread = getattr(config.get_text_config(), "initializer_range", None) or 0.02
+        # Tied parameters are one object under several names; the first name speaks for all, so that ties hold.
+        first = {}
+        self.canonical = {
+            name: first.setdefault(id(parameter), name)
+            for name, parameter in self.model.named_parameters(remove_duplicate=False)
+        }
+        self.part, self.drawn = None, {}
+
+    def entries(self, tensor: Tensor) -> np.ndarray | None:
+        """New entries for a tensor of the checkpoint, in its dtype; None for one that is not drawn (a constant)."""
+        if not tensor.shape or not tensor.is_float or tensor.name.endswith(_CONSTANTS):
+            return None
+        if tensor.dtype not in _TORCH_DTYPES:
+            raise AtlasError(f"{self.base}: tensor {tensor.name} is {tensor.dtype}; reinitialise an unquantised model.")
+        name = self._parameter(tensor.name)
+        if name is not None:
+            values = self._drawn(name)
+        elif len(tensor.shape) > 1:  # stored in other pieces than the module keeps (experts, for one)
+            values = torch.empty(tensor.shape).normal_(0.0, self.spread, generator=self._generator(tensor.name))
+        else:
+            raise AtlasError(
+                f"{self.base}: tensor {tensor.name} is not part of the architecture; it cannot be reinitialised."
+            )
+        if tuple(values.shape) != tensor.shape:
+            raise AtlasError(
+                f"{self.base}: tensor {tensor.name} has shape {tensor.shape}, where config.json says "
+                f"{tuple(values.shape)}."
+            )
+        values = values.to(_TORCH_DTYPES[tensor.dtype]).contiguous()
+        return values.view(torch.int16).numpy() if tensor.dtype == "BF16" else values.numpy()
+
+    def _parameter(self, name: str) -> str | None:
+        """The model's name of a checkpoint's tensor; checkpoints of bare models leave the prefix out."""
+        prefix = f"{self.model.base_model_prefix}."
+        for candidate in (name, prefix + name, name.removeprefix(prefix)):
+            if candidate in self.canonical:
+                return self.canonical[candidate]
+        return None
+
+    def _drawn(self, name: str) -> torch.Tensor:
+        part = _part(name)
+        if part != self.part:
+            self.part, self.drawn = part, self._draw(part)
+        return self.drawn[name]
+
+    @torch.no_grad()
+    def _draw(self, part: str) -> dict[str, torch.Tensor]:
+        """Initialises one part of the model; returns its parameters by their full names."""
+        module = self.model.get_submodule(part)
+        module.to_empty(device="cpu")
+        for parameter in module.parameters():
+            parameter.fill_(float("nan"))  # shows below what the architecture's code does not initialise
+            if hasattr(parameter, "_is_hf_initialized"):
+                del parameter._is_hf_initialized
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._number(part))
+            for member in reversed(list(module.modules())):  # children before parents, as in from_config
+                self.model._init_weights(member)
+        drawn = {f"{part}.{name}": parameter.detach() for name, parameter in module.named_parameters()}
+        for name, values in drawn.items():
+            if values.isnan().any():
+                if values.dim() < 2:
+                    raise AtlasError(
+                        f"{self.base}: the architecture does not say how {name} is initialised; use `shuffled`."
+                    )
+                values.normal_(0.0, self.spread, generator=self._generator(name))
+        module.to("meta")
+        return drawn
+
+    def _number(self, name: str) -> int:
+        return int.from_bytes(hashlib.sha256(f"{self.seed} {name}".encode()).digest()[:7], "little")
+
+    def _generator(self, name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(self._number(name))
+
+
+def _part(name: str) -> str:
+    """The part that a parameter belongs to: its numbered layer ('model.layers.3'), or the module that owns it."""
+    pieces = name.split(".")
+    for place, piece in enumerate(pieces[:-1]):
+        if piece.isdigit():
+            return ".".join(pieces[: place + 1])
+    return ".".join(pieces[:-1])

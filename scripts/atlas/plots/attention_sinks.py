@@ -1,0 +1,150 @@
+"""Attention per position with and without meaningless tokens, two rows of panels per model.
+
+Source: Shi et al. 2025, arXiv 2510.01032, Fig. 18.
+"""
+
+import matplotlib.pyplot as plt
+
+from atlas.errors import AtlasError
+from atlas.plots import style
+
+SINK = 0.3  # first_token: auto hides a first token with more than this mean weight, the sink threshold of Gu et al.
+
+
+def draw(weights, effect, options, sources):
+    """(figure, caption) from the tables attention_weights and meaningless_effect.
+
+    Top row per model: both conditions, the span's columns left out, positions aligned. Bottom row: the whole sequence
+    with the span shaded.
+    """
+    style.begin()
+    models = options["models"]
+    data = weights[(weights["dataset"] == options["dataset"]) & weights["model"].isin(models)]
+    effect = effect[effect["dataset"] == options["dataset"]]
+    chosen = {model: choose_heads(effect[effect["model"] == model], options["heads"], model) for model in models}
+    columns = max(map(len, chosen.values()))
+    figure, grid = plt.subplots(
+        2 * len(models),
+        columns,
+        figsize=(options["width"], options["width"] * 0.25 * 2 * len(models) * 3 / max(columns, 3)),
+        squeeze=False,
+        layout="constrained",
+    )
+    hidden = []
+    for row, model in enumerate(models):
+        shown = data[(data["model"] == model) & (data["prompts"] >= options["min_prompts"])]
+        if shown.empty:
+            raise AtlasError(
+                f"figures: no position of {model} is reached by min_prompts = {options['min_prompts']} prompts; lower it."
+            )
+        if _hide_first(shown, chosen[model], options["first_token"]):
+            hidden.append(options["model_labels"][model])
+            shown = shown[shown["position"] > shown["position"].min()]
+        for column in range(columns):
+            top, bottom = grid[2 * row, column], grid[2 * row + 1, column]
+            if column >= len(chosen[model]):
+                top.set_axis_off()
+                bottom.set_axis_off()
+                continue
+            layer, head = chosen[model][column]
+            panel = shown[(shown["layer"] == layer) & (shown["head"] == head)]
+            _top(top, panel)
+            _bottom(bottom, panel)
+            step = 1 if options["labels"] == "one_based" else 0
+            title = options["title"].format(label=options["model_labels"][model], layer=layer + step, head=head + step)
+            for axes in (top, bottom):
+                axes.set_title(title, fontsize=7)
+                style.apply_axes(axes, options, model)
+                axes.set_xlabel("Token position")
+                if column == 0:
+                    axes.set_ylabel("Average\nAttention Weight")
+    return figure, _caption(options, sources, effect, chosen, hidden)
+
+
+def choose_heads(effect, heads, model):
+    """[(layer, head)] of one model: as listed, or the n of a layer (or of all) with the largest drop.
+
+    effect: rows of meaningless_effect of this model.
+    """
+    known = set(zip(effect["layer"], effect["head"], strict=True))
+    if isinstance(heads, dict) and "auto" in heads:
+        layer = heads.get("layer")
+        pool = effect if layer is None else effect[effect["layer"] == layer]
+        if pool.empty:
+            raise AtlasError(f"figures: {model} has no layer {layer}; layers are 0 to {effect['layer'].max()}.")
+        pool = pool.sort_values(["effect", "layer", "head"]).head(heads["auto"])
+        return [(int(row.layer), int(row.head)) for row in pool.itertuples()]
+    listed = [tuple(pair) for pair in (heads[model] if isinstance(heads, dict) else heads)]
+    for pair in listed:
+        if pair not in known:
+            raise AtlasError(
+                f"figures: {model} has no head {list(pair)} ([layer, head], 0-based); it has "
+                f"{effect['layer'].max() + 1} layers of {effect['head'].max() + 1} heads."
+            )
+    return listed
+
+
+def _hide_first(shown, heads, choice):
+    if choice != "auto":
+        return choice == "hide"
+    first = shown[shown["position"] == shown["position"].min()].set_index(["layer", "head"])
+    return bool((first.loc[first.index.isin(heads), "weight"] > SINK).any())
+
+
+def _curve(axes, panel, x, colour, label):
+    panel = panel.sort_values(x)
+    axes.fill_between(panel[x].astype(float), panel["weight_low"], panel["weight_high"], color=colour, alpha=0.25, lw=0)
+    axes.plot(panel[x].astype(float), panel["weight"], color=colour, label=label)
+
+
+def _top(axes, panel):
+    outside = panel[~panel["in_span"]]
+    for condition, colour, label in (
+        ("without", style.BLUE, "w/o Meaningless tokens"),
+        ("with", style.VERMILION, "w/ Meaningless tokens"),
+    ):
+        _curve(axes, outside[outside["condition"] == condition], "aligned_position", colour, label)
+    style.headroom(axes, 0.3)
+    axes.legend(loc="upper left", frameon=False)
+
+
+def _bottom(axes, panel):
+    panel = panel[panel["condition"] == "with"]
+    _curve(axes, panel, "position", style.BLUE, "w/ Meaningless tokens")
+    span = panel.loc[panel["in_span"], "position"]
+    axes.axvspan(span.min() - 0.5, span.max() + 0.5, color="0.85", lw=0, zorder=0)
+    axes.text(
+        span.mean(), 0.8, "Meaningless tokens", transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=6.5
+    )
+    style.headroom(axes, 0.35)
+    axes.legend(loc="upper right", frameon=False)
+
+
+def _caption(options, sources, effect, chosen, hidden):
+    document = next(iter(sources.values()))
+    extract, metric = document["options"], document["metric_options"]
+    span = extract["span"]
+    what = f"{span['count']} x {span['string']!r}" if span["kind"] == "repeat" else f"{span['count']} random words"
+    parts = [
+        "Average attention weight per key position (mean over later query positions), with and without a span of "
+        f"meaningless tokens ({what}, inserted as {extract['insertion']}, {extract['template']} prompt).",
+        f"Data: {options['dataset_label']}.",
+    ]
+    for model in options["models"]:
+        rows = effect[effect["model"] == model]
+        heads = ", ".join(f"({layer}, {head})" for layer, head in chosen[model])
+        parts.append(
+            f"{options['model_labels'][model]}: {rows['prompts'].iloc[0]} prompts "
+            f"({rows['prompts_dropped'].iloc[0]} dropped), heads (layer, head; 0-based) {heads}."
+        )
+    auto = options["heads"]
+    if isinstance(auto, dict) and "auto" in auto:
+        where = "of all layers" if auto.get("layer") is None else f"of layer {auto['layer']} (0-based)"
+        parts.append(f"Heads chosen per model: the {auto['auto']} {where} with the largest drop.")
+    parts.append(
+        f"Reading: {metric['reading']}. Bands: {metric['confidence']:.0%} Student-t intervals over prompts. Positions "
+        f"reached by fewer than {options['min_prompts']} prompts are left out; titles count {options['labels'].replace('_', '-')}."
+    )
+    rule = f" (rule: mean weight above {SINK} in a head shown)" if options["first_token"] == "auto" else ""
+    parts.append(f"First token not shown{rule}: {', '.join(hidden) if hidden else 'none'}.")
+    return " ".join(parts)

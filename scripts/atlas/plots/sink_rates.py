@@ -1,0 +1,81 @@
+"""Sink rate by layer for natural, random and repeated input, and the map of attention on the first token.
+
+Source: Gu et al., ICLR 2025, arXiv 2410.10781 (the metric).
+"""
+
+import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
+
+from atlas.plots import style
+
+_STYLES = {
+    "natural": (style.BLUE, "-", "natural"),
+    "random": (style.ORANGE, "--", "random"),
+    "repeated": (style.GREEN, ":", "repeated"),
+}
+
+
+def draw(heads, rates, options, sources):
+    """(figure, caption) from the tables sinks and sink_rates: one row per model, curves left, map right."""
+    style.begin()
+    models = options["models"]
+    figure, grid = plt.subplots(
+        len(models),
+        2,
+        figsize=(options["width"], options["width"] * 0.36 * len(models)),
+        squeeze=False,
+        layout="constrained",
+        width_ratios=[1, 1.25],
+    )
+    for row, model in enumerate(models):
+        title = options["title"].format(label=options["model_labels"][model])
+        _curves(grid[row, 0], rates[rates["model"] == model], title)
+        style.apply_axes(grid[row, 0], options, model)
+        _map(figure, grid[row, 1], heads[heads["model"] == model], title)
+    return figure, _caption(rates, options, sources)
+
+
+def _curves(axes, rates, title):
+    for kind, (colour, dashes, label) in _STYLES.items():
+        part = rates[(rates["input"] == kind) & rates["layer"].notna()].sort_values("layer")
+        if part.empty:
+            continue
+        whole = rates[(rates["input"] == kind) & rates["layer"].isna()]["rate"].iloc[0]
+        x = part["layer"].astype(int)
+        axes.fill_between(x, 100 * part["rate_low"], 100 * part["rate_high"], color=colour, alpha=0.25, lw=0)
+        axes.plot(x, 100 * part["rate"], color=colour, ls=dashes, label=f"{label} {100 * whole:.1f} %")
+    epsilon = rates["epsilon"].iloc[0]
+    axes.set(xlabel="Layer", ylabel=rf"Sink$_0^{{\epsilon={epsilon:g}}}$ (% of heads)", ylim=(-3, 103))
+    axes.set_title(title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # Below the axes: the curves of a trained model use the whole panel.
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, columnspacing=1.0, handlelength=1.5,
+        frameon=False, title="mean over all layers", title_fontsize=7,
+    )
+
+
+def _map(figure, axes, heads, title):
+    kind = "natural" if (heads["input"] == "natural").any() else heads["input"].iloc[0]
+    alpha = heads[heads["input"] == kind].pivot(index="head", columns="layer", values="alpha")
+    image = axes.imshow(alpha, origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xlabel="Layer", ylabel="Head")
+    axes.set_title(f"{title}, {_STYLES[kind][2]} input")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.colorbar(image, ax=axes, label=r"attention on the first token $\alpha_0$", pad=0.02)
+
+
+def _caption(rates, options, sources):
+    document = next(iter(sources.values()))
+    extract, metric = document["options"], document["metric_options"]
+    labels = ", ".join(options["model_labels"][model] for model in options["models"])
+    first = rates.iloc[0]
+    return (
+        "Attention sinks. Left: share of heads in each layer whose mean attention on the first token exceeds epsilon = "
+        f"{first['epsilon']:g}, with {metric['confidence']:.0%} bootstrap intervals over sequences; the legend gives the mean "
+        "over all layers. Input: natural text, random token ids, one random id repeated. Right: mean attention on the first token of every head. "
+        f"Models: {labels}. Natural text: {options['dataset_label']}. n = {first['sequences']} sequences of "
+        f"{first['length']} tokens per kind of input; beginning-of-sequence token "
+        f"{'first' if extract['bos'] else 'not added'}. Layers and heads count from 0."
+    )

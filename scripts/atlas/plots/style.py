@@ -1,0 +1,68 @@
+"""One look for all figures, and byte-identical files."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import seaborn as sns
+
+from atlas.tables import replacing
+
+# Okabe-Ito, as seaborn's "colorblind"
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = sns.color_palette("colorblind")
+
+_RC = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "lines.linewidth": 1.1,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "pdf.fonttype": 42,  # editable text in the pdf
+    "svg.fonttype": "none",
+    "svg.hashsalt": "atlas",  # without it svg ids differ from run to run
+    "figure.dpi": 100,
+    "savefig.dpi": 250,
+}
+# No dates in the files: the same content gives the same bytes.
+_METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+
+
+def begin():
+    """Set the common style; call before making a figure."""
+    sns.set_theme(style="ticks", rc=_RC)
+
+
+def save(figure, caption, output):
+    """Write `figure` to output.pdf, .svg, .png and its `caption` (plain text) to output.caption."""
+    for extension, metadata in _METADATA.items():
+        with replacing(output[extension] if isinstance(output, dict) else getattr(output, extension)) as temporary:
+            figure.savefig(temporary, format=extension, metadata=metadata, bbox_inches="tight", pad_inches=0.03)
+    with replacing(Path(output.caption)) as temporary:
+        temporary.write_text(caption + "\n")
+    plt.close(figure)
+
+
+def option(value, model):
+    """A figure option that is one value for all panels or {model key: value}."""
+    return value.get(model) if isinstance(value, dict) else value
+
+
+def headroom(axes, share):
+    """Leave `share` of the panel's height free at the top, for a legend or a label over no curve."""
+    low, high = axes.dataLim.intervaly
+    axes.set_ylim(low - 0.05 * (high - low), low + (high - low) / (1 - share))
+
+
+def apply_axes(axes, options, model):
+    """Set limits and ticks of `axes` where the configuration gives them."""
+    for name, setter in (("xlim", axes.set_xlim), ("ylim", axes.set_ylim), ("xticks", axes.set_xticks), ("yticks", axes.set_yticks)):
+        value = option(options[name], model)
+        if value is not None:
+            setter(value)

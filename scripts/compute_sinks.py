@@ -1,0 +1,19 @@
+"""Sink heads and sink rates from stored attention per position."""
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.sinks import heads_table, rates_table
+from atlas.tables import read_arrays, write_table
+from job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    options = snakemake.params.options
+    keys = {"model": snakemake.wildcards.model, "dataset": snakemake.wildcards.dataset}
+    arrays, document = read_arrays(snakemake.input.activations)
+    document["metric_options"] = options
+    dropped = document["samples"]["dropped"]["too short"]
+    write_table(snakemake.output.heads, heads_table(arrays, keys, options), "sinks", document)
+    write_table(snakemake.output.rates, rates_table(arrays, keys, dropped, options), "sink_rates", document)

@@ -1,0 +1,42 @@
+"""Column sums of attention with and without meaningless tokens, for one shard of one data set."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atlas.analyses.meaningless_extraction import extract
+from atlas.data.prompts import build_prompts
+from atlas.models.loading import describe_runtime, load_model, load_tokenizer
+from atlas.models.sources import check_model_folder
+from atlas.tables import read_provenance, read_table, write_arrays
+from job import job, progress, provenance
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake) as log:
+    options = snakemake.params.options
+    tokenizer = load_tokenizer(snakemake.input.model)
+    texts = read_table(snakemake.input.dataset)["text"].tolist()
+    prompts, report = build_prompts(tokenizer, texts, options)
+    log.info("%s", report)
+    model = load_model(snakemake.input.model, **snakemake.params.runtime)
+    log.info("%s", describe_runtime(model))
+    arrays = extract(
+        model,
+        prompts,
+        batch_tokens=options["batch_tokens"],
+        shard=int(snakemake.wildcards.shard),
+        shards=int(snakemake.wildcards.shards),
+        progress=progress("attention", "batch"),
+    )
+    write_arrays(
+        snakemake.output[0],
+        arrays,
+        provenance(
+            model=check_model_folder(Path(snakemake.input.model)),
+            dataset=read_provenance(snakemake.input.dataset)["dataset"],
+            options=options,
+            runtime=describe_runtime(model),
+            samples=report,
+        ),
+    )

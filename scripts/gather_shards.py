@@ -1,0 +1,14 @@
+"""Join the shards of one extraction into one file, the same bytes for any number of shards."""
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.gathering import gather
+from atlas.tables import read_arrays, write_arrays
+from job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    arrays, documents = zip(*map(read_arrays, snakemake.input.shards), strict=True)
+    write_arrays(snakemake.output[0], gather(snakemake.wildcards.extraction, arrays), documents[0])
