@@ -10,6 +10,16 @@ rule extract_attention:
         library=library("extract_attention"),
     output:
         f"{ACTIVATIONS}/attention/{{dataset}}/{{shard}}-of-{{shards}}.safetensors",
+    log:
+        "results/logs/extract_attention/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/jobs/extract_attention/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_memory,
+        gpu=model_gpus,
     params:
         runtime=runtime_options,
         options=lambda wildcards: options(
@@ -21,16 +31,6 @@ rule extract_attention:
             "max_tokens",
             "batch_tokens",
         ),
-    log:
-        "results/logs/extract_attention/{model}/{dataset}/{shard}-of-{shards}.log",
-    benchmark:
-        "results/benchmarks/jobs/extract_attention/{model}/{dataset}/{shard}-of-{shards}.tsv"
-    conda:
-        "../envs/atlas.yaml"
-    threads: model_threads
-    resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
     script:
         "../scripts/extract_attention.py"
 
@@ -42,11 +42,6 @@ rule extract_sinks:
         library=library("extract_sinks"),
     output:
         f"{ACTIVATIONS}/sinks/{{dataset}}/{{shard}}-of-{{shards}}.safetensors",
-    params:
-        runtime=runtime_options,
-        options=lambda wildcards: options(
-            "sinks", "inputs", "length", "sequences", "bos", "batch_tokens", "seed"
-        ),
     log:
         "results/logs/extract_sinks/{model}/{dataset}/{shard}-of-{shards}.log",
     benchmark:
@@ -57,6 +52,11 @@ rule extract_sinks:
     resources:
         mem_mb=model_memory,
         gpu=model_gpus,
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options(
+            "sinks", "inputs", "length", "sequences", "bos", "batch_tokens", "seed"
+        ),
     script:
         "../scripts/extract_sinks.py"
 
@@ -76,9 +76,9 @@ rule gather_shards:
         f"{ACTIVATIONS}/{{extraction}}/{{dataset}}.safetensors",
     log:
         "results/logs/gather_shards/{model}/{extraction}/{dataset}.log",
-    conda:
-        "../envs/atlas.yaml"
     wildcard_constraints:
         extraction=any_of(EXTRACTIONS),
+    conda:
+        "../envs/atlas.yaml"
     script:
         "../scripts/gather_shards.py"

@@ -20,9 +20,9 @@ rule aggregate_table:
         csv="results/tables/{table}.csv",
     log:
         "results/logs/aggregate_table/{table}.log",
-    conda:
-        "../envs/atlas.yaml"
     wildcard_constraints:
         table=any_of(TABLE_ANALYSES),
+    conda:
+        "../envs/atlas.yaml"
     script:
         "../scripts/aggregate_table.py"

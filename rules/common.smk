@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from shutil import which
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
@@ -77,7 +78,7 @@ def source_of(entries, key):
 
 
 def source_inputs(entries, key):
-    """What a download rule waits for: a wheel, the model a control is made of, or a local path."""
+    """What must be there before a download: a wheel, the model a control is made of, or a local path."""
     source = entries[key]["source"]
     if "package" in source:
         return {"wheel": f"results/downloads/packages/{package_key(source['package'])}.whl"}
@@ -110,7 +111,7 @@ def model_memory(wildcards, attempt):
 def model_gpus(wildcards):
     """One GPU where the entry asks for it, or where this machine has one and the entry leaves it open."""
     device = MODELS[wildcards.model]["device"]
-    return int(device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists()))
+    return int(device == "cuda" or (device == "auto" and which("nvidia-smi") is not None))
 
 
 # ---------------------------------------------------------------------------------------------------------------- files
@@ -124,7 +125,11 @@ def metric_files(pattern, analysis):
     """The metrics files of every model and data set of an analysis."""
     block = ANALYSES[analysis]
     datasets = block["datasets"] if "datasets" in block else [block["dataset"]]
-    return [pattern.format(model=model, dataset=dataset) for model in block["models"] for dataset in datasets]
+    return [
+        pattern.format(model=model, dataset=dataset)
+        for model in block["models"]
+        for dataset in datasets
+    ]
 
 
 def figures_of(plot):
@@ -144,3 +149,22 @@ def figure_params(wildcards):
         "model_labels": {model: MODELS[model]["label"] for model in figure["models"]},
         "dataset_label": DATASETS[figure["dataset"]]["label"],
     }
+
+
+def figure_output(category):
+    """The three files of a figure, each in the report under its caption, and the caption itself."""
+    files = {
+        extension: report(
+            f"figures/{{figure}}.{extension}",
+            caption="../report/figure.rst",
+            category=category,
+            labels={"figure": "{figure}", "format": extension},
+        )
+        for extension in FORMATS
+    }
+    return {**files, "caption": "results/captions/{figure}.txt"}
+
+
+def caption_file(wildcards):
+    """A Path, so that the report's template can read the text that the plot job wrote (it states the true n)."""
+    return Path(f"results/captions/{wildcards.figure}.txt")

@@ -7,13 +7,13 @@ rule download_dataset:
         library=library("download_dataset"),
     output:
         directory("results/downloads/datasets/{dataset}"),
-    params:
-        source=lambda wildcards: source_of(DATASETS, wildcards.dataset),
-        staging="results/downloads/staging/datasets/{dataset}",
     log:
         "results/logs/download_dataset/{dataset}.log",
     conda:
         "../envs/atlas.yaml"
+    params:
+        source=lambda wildcards: source_of(DATASETS, wildcards.dataset),
+        staging="results/downloads/staging/datasets/{dataset}",
     script:
         "../scripts/download_dataset.py"
 
@@ -25,14 +25,14 @@ rule prepare_dataset:
         library=library("prepare_dataset"),
     output:
         "results/datasets/{dataset}.parquet",
+    log:
+        "results/logs/prepare_dataset/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
     params:
         entry=lambda wildcards: {
             key: DATASETS[wildcards.dataset][key]
             for key in ("kind", "format", "columns", "limit", "sample", "encoding")
         },
-    log:
-        "results/logs/prepare_dataset/{dataset}.log",
-    conda:
-        "../envs/atlas.yaml"
     script:
         "../scripts/prepare_dataset.py"

@@ -1,25 +1,6 @@
 """plot: each figure as pdf, svg and png from one job, and the checksums of all of them."""
 
 
-def figure_output(category):
-    """The three files of a figure, each in the report under its caption, and the caption itself."""
-    files = {
-        extension: report(
-            f"figures/{{figure}}.{extension}",
-            caption="../report/figure.rst",
-            category=category,
-            labels={"figure": "{figure}", "format": extension},
-        )
-        for extension in FORMATS
-    }
-    return {**files, "caption": "results/captions/{figure}.txt"}
-
-
-def caption_file(wildcards):
-    """A Path, so that the report's template can read the text that the plot job wrote (it states the true n)."""
-    return Path(f"results/captions/{wildcards.figure}.txt")
-
-
 rule plot_attention_sinks:
     input:
         weights="results/tables/attention_weights.parquet",
@@ -27,15 +8,15 @@ rule plot_attention_sinks:
         library=library("plot_attention_sinks"),
     output:
         **figure_output("Attention with meaningless tokens"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("attention_sinks"),
+    conda:
+        "../envs/atlas.yaml"
     params:
         figure=figure_params,
         caption=caption_file,
-    log:
-        "results/logs/plot/{figure}.log",
-    conda:
-        "../envs/atlas.yaml"
-    wildcard_constraints:
-        figure=figures_of("attention_sinks"),
     script:
         "../scripts/plot_attention_sinks.py"
 
@@ -47,15 +28,15 @@ rule plot_sink_rates:
         library=library("plot_sink_rates"),
     output:
         **figure_output("Attention sinks"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("sink_rates"),
+    conda:
+        "../envs/atlas.yaml"
     params:
         figure=figure_params,
         caption=caption_file,
-    log:
-        "results/logs/plot/{figure}.log",
-    conda:
-        "../envs/atlas.yaml"
-    wildcard_constraints:
-        figure=figures_of("sink_rates"),
     script:
         "../scripts/plot_sink_rates.py"
 

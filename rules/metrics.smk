@@ -10,14 +10,14 @@ rule compute_attention:
     output:
         weights=f"{METRICS}/attention_weights/{{dataset}}.parquet",
         effect=f"{METRICS}/meaningless_effect/{{dataset}}.parquet",
-    params:
-        options=lambda wildcards: options(
-            "meaningless_tokens", "reading", "confidence", "bootstrap", "seed"
-        ),
     log:
         "results/logs/compute_attention/{model}/{dataset}.log",
     conda:
         "../envs/atlas.yaml"
+    params:
+        options=lambda wildcards: options(
+            "meaningless_tokens", "reading", "confidence", "bootstrap", "seed"
+        ),
     script:
         "../scripts/compute_attention.py"
 
@@ -29,11 +29,11 @@ rule compute_sinks:
     output:
         heads=f"{METRICS}/sinks/{{dataset}}.parquet",
         rates=f"{METRICS}/sink_rates/{{dataset}}.parquet",
-    params:
-        options=lambda wildcards: options("sinks", "epsilon", "confidence", "bootstrap", "seed"),
     log:
         "results/logs/compute_sinks/{model}/{dataset}.log",
     conda:
         "../envs/atlas.yaml"
+    params:
+        options=lambda wildcards: options("sinks", "epsilon", "confidence", "bootstrap", "seed"),
     script:
         "../scripts/compute_sinks.py"

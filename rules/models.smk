@@ -6,13 +6,13 @@ rule download_package:
         library=library("download_package"),
     output:
         "results/downloads/packages/{package}.whl",
-    params:
-        package=lambda wildcards: packages(CONFIG)[wildcards.package],
     log:
         "results/logs/download_package/{package}.log",
+    retries: 2
     conda:
         "../envs/atlas.yaml"
-    retries: 2
+    params:
+        package=lambda wildcards: packages(CONFIG)[wildcards.package],
     script:
         "../scripts/download_package.py"
 
@@ -23,14 +23,14 @@ rule download_model:
         library=library("download_model"),
     output:
         directory("results/models/{model}"),
-    params:
-        source=lambda wildcards: source_of(MODELS, wildcards.model),
-        staging="results/downloads/staging/models/{model}",
     log:
         "results/logs/download_model/{model}.log",
     conda:
         "../envs/atlas.yaml"
     resources:
         mem_mb=model_memory,
+    params:
+        source=lambda wildcards: source_of(MODELS, wildcards.model),
+        staging="results/downloads/staging/models/{model}",
     script:
         "../scripts/download_model.py"

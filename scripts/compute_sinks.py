@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from atlas.analyses.sinks import heads_table, rates_table
-from atlas.tables import read_arrays, write_table
+from atlas.files import read_arrays
+from atlas.tables import write_table
 from job import job
 
 if TYPE_CHECKING:

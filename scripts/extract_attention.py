@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.meaningless_extraction import extract
 from atlas.data.prompts import build_prompts
+from atlas.files import read_frame, read_provenance, write_arrays
+from atlas.models.folder import check_model_folder
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
-from atlas.models.sources import check_model_folder
-from atlas.tables import read_provenance, read_table, write_arrays
 from job import job, progress, provenance
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 with job(snakemake) as log:
     options = snakemake.params.options
     tokenizer = load_tokenizer(snakemake.input.model)
-    texts = read_table(snakemake.input.dataset)["text"].tolist()
+    texts = read_frame(snakemake.input.dataset)["text"].tolist()
     prompts, report = build_prompts(tokenizer, texts, options)
     log.info("%s", report)
     model = load_model(snakemake.input.model, **snakemake.params.runtime)

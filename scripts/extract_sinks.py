@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.analyses.sink_extraction import column_means, sequences
+from atlas.files import read_frame, read_provenance, write_arrays
+from atlas.models.folder import check_model_folder
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
-from atlas.models.sources import check_model_folder
-from atlas.tables import read_provenance, read_table, write_arrays
 from job import job, progress, provenance
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 with job(snakemake) as log:
     options = snakemake.params.options
     tokenizer = load_tokenizer(snakemake.input.model)
-    texts = read_table(snakemake.input.dataset)["text"].tolist()
+    texts = read_frame(snakemake.input.dataset)["text"].tolist()
     model = load_model(snakemake.input.model, **snakemake.params.runtime)
     log.info("%s", describe_runtime(model))
     arrays, dropped = {}, {}

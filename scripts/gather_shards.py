@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from atlas.analyses.gathering import gather
-from atlas.tables import read_arrays, write_arrays
+from atlas.files import read_arrays, write_arrays
 from job import job
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from atlas.errors import AtlasError
-from atlas.tables import package_versions
+from atlas.versions import package_versions
 
 _PACKAGES = ("snakemake", "torch", "transformers", "numpy", "pandas", "pyarrow")
 

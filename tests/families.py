@@ -21,8 +21,17 @@ _SMALL = dict(
 )
 _MHA = {**_SMALL, "num_key_value_heads": 6}
 _GPT2 = dict(
-    vocab_size=199, n_embd=48, n_layer=4, n_head=6, n_positions=128, attn_pdrop=0.0, resid_pdrop=0.0, embd_pdrop=0.0,
-    bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    vocab_size=199,
+    n_embd=48,
+    n_layer=4,
+    n_head=6,
+    n_positions=128,
+    attn_pdrop=0.0,
+    resid_pdrop=0.0,
+    embd_pdrop=0.0,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=0,
 )
 _NEOX_ROPE = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25}
 
@@ -41,12 +50,23 @@ FAMILIES = {
     "gemma2": ("gemma2", {**_SMALL, "head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8}),
     "gemma3": ("gemma3_text", {**_SMALL, "head_dim": 8, "sliding_window": 8, "query_pre_attn_scalar": 8}),
     "olmo2": ("olmo2", _SMALL),
-    "opt": ("opt", dict(
-        vocab_size=199, hidden_size=48, num_hidden_layers=4, num_attention_heads=6, ffn_dim=64,
-        max_position_embeddings=128, word_embed_proj_dim=48, dropout=0.0,
-    )),
-    "gpt_oss": ("gpt_oss", {**_SMALL, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2,
-                            "sliding_window": 8}),
+    "opt": (
+        "opt",
+        dict(
+            vocab_size=199,
+            hidden_size=48,
+            num_hidden_layers=4,
+            num_attention_heads=6,
+            ffn_dim=64,
+            max_position_embeddings=128,
+            word_embed_proj_dim=48,
+            dropout=0.0,
+        ),
+    ),
+    "gpt_oss": (
+        "gpt_oss",
+        {**_SMALL, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8},
+    ),
     "mixtral": ("mixtral", {**_SMALL, "num_local_experts": 4}),
     "stablelm": ("stablelm", _SMALL),
     "starcoder2": ("starcoder2", _SMALL),

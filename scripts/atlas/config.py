@@ -132,7 +132,8 @@ def _sentences(error):
     elif rule in ("minProperties", "minItems", "minLength"):
         yield f"{where}: it is empty; give at least {error.validator_value}."
     elif rule == "maxProperties":
-        yield f"{where}: {', '.join(map(str, value))} are given together; exactly one is allowed (set the others to null)."
+        given = ", ".join(map(str, value))
+        yield f"{where}: {given} are given together; exactly one is allowed (set the others to null)."
     elif rule == "uniqueItems":
         twice = sorted({str(item) for item in value if value.count(item) > 1})
         yield f"{where}: {', '.join(twice)} stands there more than once."
@@ -174,7 +175,8 @@ def _duplicate_labels(section, entries):
     for key, entry in entries.items():
         if entry["label"] in seen:
             first = seen[entry["label"]]
-            yield f"{section}.{key}.label: {entry['label']!r} is already the label of {section}.{first}; labels must differ."
+            label = repr(entry["label"])
+            yield f"{section}.{key}.label: {label} is already the label of {section}.{first}; labels must differ."
         seen.setdefault(entry["label"], key)
 
 
@@ -186,7 +188,8 @@ def _sources(models, datasets):
             if kind == "package":
                 first = wheels.setdefault(package_key(source), (source["sha256"], where))
                 if first[0] != source["sha256"]:
-                    yield f"{where}.package.sha256: {package_key(source)} has another sha256 in {first[1]}; one is wrong."
+                    wheel = package_key(source)
+                    yield f"{where}.package.sha256: {wheel} has another sha256 in {first[1]}; one is wrong."
             if kind == "hub" and not source.get("revision") and not (source.get("file") and source.get("sha256")):
                 yield f"{where}.hub: nothing pins it; give revision (a 40-digit commit), or file and sha256."
             if kind == "control":
@@ -278,4 +281,5 @@ def _figure_dataset(where, figure, block):
         else:
             figure["dataset"] = block["datasets"][0]
     elif figure["dataset"] not in block["datasets"]:
-        yield f"{where}.dataset: {figure['dataset']!r} is not among the analysis's data sets; {_nearest(figure['dataset'], block['datasets'])}"
+        near = _nearest(figure["dataset"], block["datasets"])
+        yield f"{where}.dataset: {figure['dataset']!r} is not among the analysis's data sets; {near}"

@@ -1,57 +1,17 @@
-"""Reading and writing results: columns checked, provenance inside the file, replaced atomically.
+"""The published tables: columns checked against their contract, parquet and csv, and checksums of the figures."""
 
-Tables are parquet (zstd), arrays are safetensors; both are byte-identical when written again from the same content.
-Provenance is a JSON document under the metadata key `atlas`: where the numbers come from and under which options.
-Nothing here imports torch.
-"""
-
-import contextlib
-import json
-import os
-from importlib.metadata import PackageNotFoundError, version
+import hashlib
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from atlas.contracts import TABLES
 from atlas.errors import AtlasError
+from atlas.files import read_frame, read_provenance, replacing, write_frame
 
-_KEY = "atlas"
 CSV_LIMIT = 10 * 2**20  # a csv is written beside a table whose csv stays below this many bytes
 
 
-@contextlib.contextmanager
-def replacing(path):
-    """Yield a temporary sibling of `path`; on success it replaces `path` at once, on failure nothing is left."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def package_versions(*names):
-    """{name: version} of installed distributions; a missing one is None."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
-
-
-def _encode(provenance):
-    return json.dumps(provenance, sort_keys=True, ensure_ascii=False)
-
-
-# ------------------------------------------------------------------------------------------------------------- tables
 def conform(frame, table, source="the result"):
     """`frame` with the columns and types of TABLES[table], in that order; extra or missing columns are an error."""
     schema = TABLES[table]
@@ -70,37 +30,9 @@ def write_table(path, frame, table, provenance):
     write_frame(path, frame, provenance)
 
 
-def write_frame(path, frame, provenance):
-    """Write any `frame` as parquet with `provenance` in its metadata."""
-    arrow = pa.Table.from_pandas(frame, preserve_index=False)
-    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _KEY.encode(): _encode(provenance).encode()})
-    with replacing(path) as temporary:
-        pq.write_table(arrow, temporary, compression="zstd")
-
-
-def read_table(path, table=None):
-    """The frame at `path`, checked against TABLES[table] where one is named."""
-    try:
-        frame = pq.read_table(path).to_pandas()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise AtlasError(f"{path}: not a readable parquet file ({error}); delete it and run again.") from error
-    return conform(frame, table, str(path)) if table else frame
-
-
-def read_provenance(path):
-    """The provenance document of a parquet or safetensors file."""
-    path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors import safe_open
-
-            with safe_open(path, framework="numpy") as handle:
-                text = (handle.metadata() or {})[_KEY]
-        else:
-            text = pq.read_schema(path).metadata[_KEY.encode()].decode()
-    except Exception as error:
-        raise AtlasError(f"{path}: it carries no provenance of ours ({error}); delete it and run again.") from error
-    return json.loads(text)
+def read_table(path, table):
+    """The frame at `path`, checked against TABLES[table]."""
+    return conform(read_frame(path), table, str(path))
 
 
 def write_csv(path, frame):
@@ -124,32 +56,8 @@ def concatenate(paths, table):
     return conform(frame, table), {Path(path).as_posix(): read_provenance(path) for path in paths}
 
 
-# ------------------------------------------------------------------------------------------------------------- arrays
-def write_arrays(path, arrays, provenance):
-    """Write {name: numpy array} as safetensors with `provenance` in its metadata."""
-    from safetensors.numpy import save_file
-
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={_KEY: _encode(provenance)})
-
-
-def read_arrays(path):
-    """({name: numpy array}, provenance) of a file written by write_arrays."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path), read_provenance(path)
-    except (SafetensorError, OSError) as error:
-        raise AtlasError(f"{path}: not a readable safetensors file ({error}); delete it and run again.") from error
-
-
-# ----------------------------------------------------------------------------------------------------------- checksums
 def write_manifest(path, files):
     """Write the sha256 of `files` in the format of sha256sum."""
-    import hashlib
-
     lines = [f"{hashlib.sha256(Path(file).read_bytes()).hexdigest()}  {Path(file).as_posix()}\n" for file in files]
     with replacing(path) as temporary:
         temporary.write_text("".join(lines))

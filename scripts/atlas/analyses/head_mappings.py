@@ -33,8 +33,8 @@ _SOURCES = 512  # distinct sources per task: one tile of rows
 
 @dataclass(frozen=True)
 class _Group:
-    """Pairs of one relation: `pairs` (n,) their numbers, `rows` (n,) their sources' rows within the task, `targets` (m,)
-    the relation's distinct target tokens, `own` (n,) the position of each pair's target among them."""
+    """Pairs of one relation: `pairs` (n,) their numbers, `rows` (n,) their sources' rows within the task, `targets`
+    (m,) the relation's distinct target tokens, `own` (n,) the position of each pair's target among them."""
 
     pairs: np.ndarray
     rows: torch.Tensor
@@ -74,10 +74,10 @@ def map_heads(
     bound on working memory beside one layer and U. threads: CPU threads (default: torch's). progress: called with each
     finished layer.
 
-    Returns layers (L,) and heads (H,) int32; rank_direct and rank_suppression (L, H, P) int32, 0 the top; and the hit
-    list as columns, sorted: hit_layer, hit_head, hit_sign (1 direct, -1 suppression), hit_pair (row of `pairs`, whose
-    source it is), hit_target (token, one of the relation's targets), hit_rank (< k_max). Every layer is computed on
-    its own, so shards by layers concatenate to the same bytes.
+    Returns layers (L,), heads (H,) and k_max () int32; rank_direct and rank_suppression (L, H, P) int32, 0 the top;
+    and the hit list as columns, sorted: hit_layer, hit_head, hit_sign (1 direct, -1 suppression), hit_pair (row of
+    `pairs`, whose source it is), hit_target (token, one of the relation's targets), hit_rank (< k_max). Every layer is
+    computed on its own, so shards by layers join to the same bytes (`merge_layers`).
     Raises AtlasError: family, tensors, ids outside the vocabulary, too little memory_mb.
     """
     reader = WeightReader(folder, device=device)
@@ -98,6 +98,7 @@ def map_heads(
     result = {
         "layers": np.array(layers, np.int32),
         "heads": np.array(heads, np.int32),
+        "k_max": np.array(k_max, np.int32),
         "rank_direct": np.zeros((len(layers), len(heads), len(pairs)), np.int32),
         "rank_suppression": np.zeros((len(layers), len(heads), len(pairs)), np.int32),
     }
@@ -120,6 +121,15 @@ def map_heads(
             if progress is not None:
                 progress(layer)
     return result | _sorted_hits(hits)
+
+
+def merge_layers(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What one call over all the layers of `parts` (calls with the same options) would have returned."""
+    parts = sorted(parts, key=lambda part: part["layers"][0])
+    shared = ("heads", "k_max")
+    return {
+        name: parts[0][name] if name in shared else np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }
 
 
 def _rank_job(states, maps, k_max: int, job):

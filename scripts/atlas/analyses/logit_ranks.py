@@ -11,6 +11,7 @@ and one count serves both signs. A head that writes nothing ties everything and 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -174,7 +175,7 @@ def _by_tile(slot, starts, size: int):
     """([slice of `order` for each tile], order): the rows whose target lies in each tile of the vocabulary."""
     ordered, order = torch.sort(slot)
     edges = torch.searchsorted(ordered, torch.tensor([*starts, size], device=slot.device)).tolist()
-    return [slice(first, last) for first, last in zip(edges[:-1], edges[1:], strict=True)], order
+    return [slice(first, last) for first, last in pairwise(edges)], order
 
 
 def _kth_largest(values, k: int):

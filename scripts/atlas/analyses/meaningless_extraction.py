@@ -34,7 +34,12 @@ def _empty(model):
     shape = (0, config.num_hidden_layers, config.num_attention_heads)
     counts = {key: np.zeros(0, np.int32) for key in ("prompt", *COUNTS)}
     sums = {f"{c}.{s}": np.zeros(shape, np.float32) for c in CONDITIONS for s in SUMS[c]}
-    return {**counts, "span_mass": np.zeros(shape, np.float32), **{f"{c}.ids": np.zeros(0, np.int32) for c in CONDITIONS}, **sums}
+    return {
+        **counts,
+        "span_mass": np.zeros(shape, np.float32),
+        **{f"{c}.ids": np.zeros(0, np.int32) for c in CONDITIONS},
+        **sums,
+    }
 
 
 def _batch(model, prompts, numbers):
@@ -85,5 +90,7 @@ def _stack(by_layer):
     """{layer: (B, H, T)} -> (B, T, layers, H) on the CPU; a value that is not finite names its layer."""
     for layer, value in by_layer.items():
         if not bool(torch.isfinite(value).all()):
-            raise AtlasError(f"layer {layer}: the attention contains NaN or infinite values; check the model's weights and dtype.")
+            raise AtlasError(
+                f"layer {layer}: the attention contains NaN or infinite values; check the model's weights and dtype."
+            )
     return torch.stack([by_layer[layer].float().cpu() for layer in sorted(by_layer)], 1).permute(0, 3, 1, 2).numpy()

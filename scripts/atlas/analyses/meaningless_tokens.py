@@ -95,7 +95,9 @@ def _condition_weights(arrays, condition, reading, confidence):
     start = 0
     for i, average in enumerate(averages):
         p, m, n = int(arrays["prefix"][i]), int(inners[i]), len(average)
-        slots = np.concatenate([np.arange(prefix - p, prefix), prefix + np.arange(m), prefix + inner + np.arange(n - p - m)])
+        slots = np.concatenate(
+            [np.arange(prefix - p, prefix), prefix + np.arange(m), prefix + inner + np.arange(n - p - m)]
+        )
         valid = ~np.isnan(average[:, 0, 0])
         slots, values = slots[valid], average[valid]
         total[slots] += values

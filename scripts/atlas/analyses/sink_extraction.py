@@ -33,8 +33,8 @@ def sequences(kind, tokenizer, texts, *, length, number, bos, seed):
             if len(rows) == number:
                 return np.array(rows), short
         raise AtlasError(
-            f"only {len(rows)} of {len(texts)} texts have {room} tokens, but analyses.sinks.sequences asks for {number}; "
-            "ask for fewer, shorten `length`, or take a larger sample of the data set."
+            f"only {len(rows)} of {len(texts)} texts have {room} tokens, but analyses.sinks.sequences asks for "
+            f"{number}; ask for fewer, shorten `length`, or take a larger sample of the data set."
         )
     rng = np.random.default_rng([seed, {"random": 0, "repeated": 1}[kind]])
     vocabulary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
@@ -59,10 +59,10 @@ def column_means(model, ids, *, batch_tokens, shard=1, shards=1, progress=iter):
         for layer, value in by_layer.items():
             if not bool(torch.isfinite(value).all()):
                 raise AtlasError(
-                    f"layer {layer}: the attention contains NaN or infinite values; check the model's weights and dtype."
+                    f"layer {layer}: the attention contains NaN or infinite values; check the model's weights and "
+                    "dtype."
                 )
         stacked = torch.stack([by_layer[layer].float().cpu() for layer in sorted(by_layer)], 1)
         alpha.append((stacked / rows).numpy())
     numbers = np.array([i for group in groups for i in group], np.int32)
     return {"sequence": numbers, "alpha": np.concatenate(alpha)}
-

@@ -57,8 +57,8 @@ def build_prompts(tokenizer, questions, options):
     long = sum(len(prompt.with_span) > options["max_tokens"] for prompt in built)
     if not usable:
         raise AtlasError(
-            f"none of {len(built)} prompts can be used ({long} are longer than analyses.meaningless_tokens.max_tokens = "
-            f"{options['max_tokens']}); raise max_tokens or take other prompts."
+            f"none of {len(built)} prompts can be used ({long} are longer than analyses.meaningless_tokens.max_tokens "
+            f"= {options['max_tokens']}); raise max_tokens or take other prompts."
         )
     used = sorted({token for prompt in usable for token in (*prompt.without, *prompt.with_span)})
     report = {

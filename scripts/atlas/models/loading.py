@@ -104,7 +104,7 @@ def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise AtlasError(f"Model folder {folder} does not exist; download the model first.")
     if (folder / "provenance.json").is_file():
-        from atlas.models.sources import check_model_folder
+        from atlas.models.folder import check_model_folder
 
         check_model_folder(folder)
     files = sorted(folder.glob("*.safetensors"))

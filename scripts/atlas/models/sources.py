@@ -9,12 +9,13 @@ from pathlib import Path
 
 from atlas.errors import AtlasError
 from atlas.fetch import download_hub, download_package, download_url, extract_members
-from atlas.fetch_files import fresh_folder, link_or_copy, plain_name, public_url, sha256_file
+from atlas.fetch_files import fresh_folder, link_or_copy, plain_name, public_url
 from atlas.fetch_hub import CONFIGS, TOKENIZERS, allowed, no_safe_weights
 from atlas.models.controls import make_control
 from atlas.models.convert import convert_gguf
+from atlas.models.folder import check_model_folder
 from atlas.models.safetensors_files import DTYPE_NAMES, read_header
-from atlas.provenance import describe_source, file_record, read_provenance, single_source, write_provenance
+from atlas.provenance import describe_source, file_record, single_source, write_provenance
 
 SOURCES = ("package", "hub", "url", "path", "control")
 
@@ -54,31 +55,6 @@ def materialise_model(
         write_provenance(building, record)
     shutil.rmtree(staging, ignore_errors=True)
     return folder
-
-
-def check_model_folder(folder: Path, full: bool = False) -> dict:
-    """Checks that a model folder is complete; cheap enough for before every load.
-
-    Every recorded file must be there with its size, and every safetensors header must fit its file. `full` compares the
-    sha256 of each file too. Returns the provenance record. Raises AtlasError that names the first bad file.
-    """
-    folder = Path(folder)
-    record = read_provenance(folder)
-    again = f"delete {folder} and run again"
-    for name, facts in record["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise AtlasError(f"{path} is missing: {again}.")
-        if path.stat().st_size != facts["size"]:
-            raise AtlasError(
-                f"{path} has {path.stat().st_size} bytes instead of {facts['size']}: it was cut off or "
-                f"changed; {again}."
-            )
-        if path.suffix == ".safetensors":
-            read_header(path)
-        if full and sha256_file(path) != facts["sha256"]:
-            raise AtlasError(f"{path} was changed since it was brought in (its sha256 differs): {again}.")
-    return record
 
 
 def _collect(kind: str, options: dict | str, staging: Path, wheel: Path | None, log) -> list[Path]:

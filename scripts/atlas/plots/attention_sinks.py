@@ -35,7 +35,8 @@ def draw(weights, effect, options, sources):
         shown = data[(data["model"] == model) & (data["prompts"] >= options["min_prompts"])]
         if shown.empty:
             raise AtlasError(
-                f"figures: no position of {model} is reached by min_prompts = {options['min_prompts']} prompts; lower it."
+                f"figures: no position of {model} is reached by min_prompts = {options['min_prompts']} prompts; "
+                "lower it."
             )
         if _hide_first(shown, chosen[model], options["first_token"]):
             hidden.append(options["model_labels"][model])
@@ -114,7 +115,13 @@ def _bottom(axes, panel):
     span = panel.loc[panel["in_span"], "position"]
     axes.axvspan(span.min() - 0.5, span.max() + 0.5, color="0.85", lw=0, zorder=0)
     axes.text(
-        span.mean(), 0.8, "Meaningless tokens", transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=6.5
+        span.mean(),
+        0.8,
+        "Meaningless tokens",
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va="top",
+        fontsize=6.5,
     )
     style.headroom(axes, 0.35)
     axes.legend(loc="upper right", frameon=False)
@@ -143,7 +150,8 @@ def _caption(options, sources, effect, chosen, hidden):
         parts.append(f"Heads chosen per model: the {auto['auto']} {where} with the largest drop.")
     parts.append(
         f"Reading: {metric['reading']}. Bands: {metric['confidence']:.0%} Student-t intervals over prompts. Positions "
-        f"reached by fewer than {options['min_prompts']} prompts are left out; titles count {options['labels'].replace('_', '-')}."
+        f"reached by fewer than {options['min_prompts']} prompts are left out; titles count "
+        f"{options['labels'].replace('_', '-')}."
     )
     rule = f" (rule: mean weight above {SINK} in a head shown)" if options["first_token"] == "auto" else ""
     parts.append(f"First token not shown{rule}: {', '.join(hidden) if hidden else 'none'}.")

@@ -50,8 +50,14 @@ def _curves(axes, rates, title):
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     # Below the axes: the curves of a trained model use the whole panel.
     axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, columnspacing=1.0, handlelength=1.5,
-        frameon=False, title="mean over all layers", title_fontsize=7,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.22),
+        ncols=3,
+        columnspacing=1.0,
+        handlelength=1.5,
+        frameon=False,
+        title="mean over all layers",
+        title_fontsize=7,
     )
 
 
@@ -73,8 +79,9 @@ def _caption(rates, options, sources):
     first = rates.iloc[0]
     return (
         "Attention sinks. Left: share of heads in each layer whose mean attention on the first token exceeds epsilon = "
-        f"{first['epsilon']:g}, with {metric['confidence']:.0%} bootstrap intervals over sequences; the legend gives the mean "
-        "over all layers. Input: natural text, random token ids, one random id repeated. Right: mean attention on the first token of every head. "
+        f"{first['epsilon']:g}, with {metric['confidence']:.0%} bootstrap intervals over sequences; the legend gives "
+        "the mean over all layers. Input: natural text, random token ids, one random id repeated. Right: mean "
+        "attention on the first token of every head. "
         f"Models: {labels}. Natural text: {options['dataset_label']}. n = {first['sequences']} sequences of "
         f"{first['length']} tokens per kind of input; beginning-of-sequence token "
         f"{'first' if extract['bos'] else 'not added'}. Layers and heads count from 0."

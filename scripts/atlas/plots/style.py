@@ -8,7 +8,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 
-from atlas.tables import replacing
+from atlas.files import replacing
 
 # Okabe-Ito, as seaborn's "colorblind"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = sns.color_palette("colorblind")
@@ -62,7 +62,12 @@ def headroom(axes, share):
 
 def apply_axes(axes, options, model):
     """Set limits and ticks of `axes` where the configuration gives them."""
-    for name, setter in (("xlim", axes.set_xlim), ("ylim", axes.set_ylim), ("xticks", axes.set_xticks), ("yticks", axes.set_yticks)):
+    for name, setter in (
+        ("xlim", axes.set_xlim),
+        ("ylim", axes.set_ylim),
+        ("xticks", axes.set_xticks),
+        ("yticks", axes.set_yticks),
+    ):
         value = option(options[name], model)
         if value is not None:
             setter(value)

@@ -1,0 +1,14 @@
+"""Versions of installed packages, for logs and provenance."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def package_versions(*names):
+    """{name: version} of installed distributions; a missing one is None."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
