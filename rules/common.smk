@@ -58,12 +58,15 @@ wildcard_constraints:
 
 
 # ---------------------------------------------------------------------------------------------- what a rule depends on
+def in_project(path):
+    """A path of the project relative to the working directory where possible: a moved checkout is no changed one."""
+    path, here = PROJECT / path, Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def library(script):
     """Every file of ours that scripts/{script}.py imports, directly or through others, as a rule's input."""
-    here = Path.cwd()
-    paths = map(Path, closure(SCRIPTS / f"{script}.py", SCRIPTS))
-    # Relative where that is possible, so that a moved checkout does not look like a changed one.
-    return [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in paths]
+    return [in_project(path) for path in closure(SCRIPTS / f"{script}.py", SCRIPTS)]
 
 
 def options(analysis, *keys):
@@ -74,7 +77,7 @@ def options(analysis, *keys):
 def source_of(entries, key):
     """A source entry with a relative path made absolute (relative to the Snakefile)."""
     source = entries[key]["source"]
-    return {"path": str(PROJECT / source["path"])} if "path" in source else source
+    return {"path": in_project(source["path"])} if "path" in source else source
 
 
 def source_inputs(entries, key):
@@ -85,7 +88,7 @@ def source_inputs(entries, key):
     if "control" in source:
         return {"base": f"results/models/{source['control']['of']}"}
     if "path" in source:
-        path = PROJECT / source["path"]
+        path = Path(in_project(Path(source["path"]).expanduser()))
         if not path.exists():
             raise WorkflowError(f"source.path of {key}: {path} does not exist; correct the path.")
         return {"local": str(path)}

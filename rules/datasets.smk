@@ -21,7 +21,9 @@ rule download_dataset:
 rule prepare_dataset:
     input:
         raw="results/downloads/datasets/{dataset}",
-        schemas=lambda wildcards: f"{PROJECT}/schemas/kinds/{DATASETS[wildcards.dataset]['kind']}.schema.json",
+        schemas=lambda wildcards: in_project(
+            f"schemas/kinds/{DATASETS[wildcards.dataset]['kind']}.schema.json"
+        ),
         library=library("prepare_dataset"),
     output:
         "results/datasets/{dataset}.parquet",

@@ -74,6 +74,17 @@ FAMILIES = {
     "granite": ("granite", {**_SMALL, "attention_multiplier": 0.35}),
 }
 
+# Further families that the attention engine is tested on (multi-head latent attention has its own value width).
+ATTENTION_ONLY = {
+    "olmo3": ("olmo3", {**_SMALL, "sliding_window": 8}),
+    "smollm3": ("smollm3", _SMALL),
+    "deepseek_v3": ("deepseek_v3", dict(
+        **_MHA, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=4,
+        n_routed_experts=4, num_experts_per_tok=2, n_group=2, topk_group=1, first_k_dense_replace=1,
+        moe_intermediate_size=32, n_shared_experts=1,
+    )),
+}
+
 # Families whose modelling code does not use transformers' AttentionInterface.
 REFUSED = {
     "falcon": ("falcon", dict(vocab_size=199, hidden_size=48, num_hidden_layers=4, num_attention_heads=6)),
@@ -83,7 +94,7 @@ REFUSED = {
 
 
 def configuration(name):
-    model_type, options = {**FAMILIES, **REFUSED}[name]
+    model_type, options = {**FAMILIES, **ATTENTION_ONLY, **REFUSED}[name]
     return AutoConfig.for_model(model_type, **options)
 
 

@@ -56,7 +56,9 @@ def resolve(config):
 
     Expects a configuration that passed the schema, with its defaults filled in.
     """
-    config = copy.deepcopy(config)
+    config = {
+        section: {key: _sorted_keys(entry) for key, entry in entries.items()} for section, entries in config.items()
+    }
     models, datasets = config["models"], config["datasets"]
     for section in (models, datasets):
         for key, entry in section.items():
@@ -70,6 +72,13 @@ def resolve(config):
     _raise(problems)
     _raise([problem for key, figure in config["figures"].items() for problem in _figure(key, figure, config)])
     return config
+
+
+def _sorted_keys(value):
+    """A deep copy with every mapping's keys in order, so that moving a line in the file re-runs nothing."""
+    if isinstance(value, dict):
+        return {key: _sorted_keys(value[key]) for key in sorted(value, key=str)}
+    return [_sorted_keys(item) for item in value] if isinstance(value, list) else copy.deepcopy(value)
 
 
 def packages(config):

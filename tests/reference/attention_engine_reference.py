@@ -8,6 +8,7 @@ import torch
 
 import families
 
+ENGINE_FAMILIES = [*families.FAMILIES, *families.ATTENTION_ONLY]
 TOKENS = 24
 TOLERANCE = 2e-5
 PADDINGS = ("none", "left", "right")

@@ -2,11 +2,20 @@
 
 import pytest
 import torch
-from attention_engine_reference import PADDINGS, TOKENS, assert_close, attention, batch, heads, model_of
+from attention_engine_reference import (
+    ENGINE_FAMILIES,
+    PADDINGS,
+    TOKENS,
+    assert_close,
+    attention,
+    batch,
+    heads,
+    model_of,
+)
 from transformers import DynamicCache
 
 from atlas.attention import ColumnSum, Plan, RowMass, kernels, probe
-from families import FAMILIES, build
+from families import build
 
 EXCLUDED = torch.zeros(2, TOKENS, dtype=torch.bool)
 EXCLUDED[0, [0, 3, 11, 12]] = True
@@ -42,7 +51,7 @@ def expected_sum(weights, spec, row_weights):
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_statistics(name, padding):
     weights, (_, mask) = attention(name, padding), batch(padding)
     random = torch.rand(2, TOKENS, generator=torch.Generator().manual_seed(1)) * mask
@@ -96,7 +105,7 @@ def test_learned_sink_takes_mass():
         assert_close(stacked(record.column_sums[name]), expected)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_logits(name):
     """Exact mode is bit-identical to eager; fused and block-wise attention agree with it."""
     model = model_of(name)
@@ -113,7 +122,7 @@ def test_logits(name):
         assert_close(run(name, Plan(diagonal=True, block=7), padding)[1][real], eager[real])
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_block_size_and_batch_composition(name):
     """Neither the block, nor the tile size, nor the other texts of a batch change a result beyond rounding."""
     ids, mask = batch("left")
@@ -148,7 +157,7 @@ def test_small_tiles(monkeypatch):
                 assert_close(a, b)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_padding_equals_unpadded(name):
     """A padded text has the statistics of the text alone, shifted; nothing falls on the padding."""
     model, (layers, _) = model_of(name), heads(model_of(name))
@@ -170,7 +179,7 @@ def test_padding_equals_unpadded(name):
         assert len(sums) == layers
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_cache(name):
     """Queries after a cached prefix: rows, sums and diagonal belong to absolute positions."""
     model, weights, (ids, _) = model_of(name), attention(name, "none"), batch()

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from attention_engine_reference import TOKENS, assert_close, batch, model_of
+from attention_engine_reference import ENGINE_FAMILIES, TOKENS, assert_close, batch, model_of
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from atlas.attention import ColumnSum, Plan, RowMass, decoder_layers, probe, self_check, supports_probe
+from atlas.attention import ColumnSum, Flow, Plan, RowMass, decoder_layers, probe, self_check, supports_probe
 from atlas.errors import AtlasError
-from families import FAMILIES, REFUSED, build
+from families import REFUSED, build
 
 
 def sums(name, model=None, plan=None):
@@ -18,7 +19,7 @@ def sums(name, model=None, plan=None):
     return record
 
 
-@pytest.mark.parametrize("name", [n for n in FAMILIES if n != "gpt_oss"])  # a sink takes part of every row
+@pytest.mark.parametrize("name", [n for n in ENGINE_FAMILIES if n != "gpt_oss"])  # a sink takes part of every row
 def test_identities(name):
     """Gu et al. 2024: alpha[j] and avg[j] as means over rows; their sum rules."""
     record = sums(name)
@@ -85,6 +86,45 @@ def test_context_restores_after_an_exception():
         with probe(model, Plan(diagonal=True)) as record:
             model(ids)
     assert sorted(record.diagonal) == [0, 1, 2, 3]
+
+
+class Largest(TorchDispatchMode):
+    """The largest tensor, in elements, that any operation makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return out
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "gpt_oss"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_no_square_tensor(name, padded):
+    """Statistics, edits and saliency make no tensor of the size of attention, (H, T, T)."""
+    length = 120
+    ids = torch.randint(3, 190, (1, length), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[0, : 9 * padded] = 0
+    model, options = model_of(name), {"attention_mask": mask, "use_cache": False, "logits_to_keep": 1}
+    bound = 6 * length * length // 2
+    sums = {"a": ColumnSum(mask, 1), "b": ColumnSum(mask, exclude=torch.arange(length)[None] < 2)}
+    edits = {"scale": {0: torch.ones(1, 6)}, "uniform": {1: torch.ones(1, 6, dtype=torch.bool)}}
+    with Largest() as largest, torch.no_grad(), probe(model, Plan(column_sums=sums, diagonal=True, block=8, **edits)):
+        model(ids, **options)
+    assert 0 < largest.elements < bound
+    with Largest() as largest, torch.no_grad():
+        model(ids, output_attentions=True, **options)
+    assert largest.elements > bound  # the measure sees what eager attention makes
+    if name in ("gemma2", "gpt_oss"):
+        return  # gradients through soft caps and sinks run the family's own eager function
+    flow = {"f": Flow(mask[0], mask[0].cumsum(0) % 9 == 3)}
+    with Largest() as largest, probe(model, Plan(grads=True, flows=flow, block=8)):
+        model(ids, **options).logits[0, -1, 7].backward()
+    assert 0 < largest.elements < bound
 
 
 def test_second_forward_replaces_the_first():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from attention_engine_reference import (
+    ENGINE_FAMILIES,
     PAD,
     TOKENS,
     assert_close,
@@ -16,7 +17,7 @@ from attention_engine_reference import (
 
 from atlas.attention import ColumnSum, Plan, decoder_layers, layer_inputs, probe, resume_from, self_check
 from atlas.errors import AtlasError
-from families import FAMILIES, build
+from families import build
 
 
 def logits_of(model, ids, mask, **options):
@@ -40,7 +41,7 @@ def one_head_per_row(name):
     return ids, mask, where
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_edits_equal_hooks(name):
     model = model_of(name)
     ids, mask, where = one_head_per_row(name)
@@ -94,7 +95,7 @@ def test_replace_and_order():
     assert_close(probed(model, plan, ids, mask), expected)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_identity_edits(name):
     model, (ids, mask) = model_of(name), batch("left")
     ones, none = torch.ones(1, heads(model)[1]), torch.zeros(1, heads(model)[1], dtype=torch.bool)
@@ -102,7 +103,7 @@ def test_identity_edits(name):
     assert torch.equal(probed(model, plan, ids, mask), probed(model, Plan(), ids, mask))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_causality(name):
     """Changing the last token leaves every earlier position as it was, with statistics and with edits."""
     model, count = model_of(name), heads(model_of(name))[1]
@@ -125,7 +126,7 @@ def test_causality(name):
             assert float((after[:, -1] - before[:, -1]).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_resume(name):
     """Resuming at any layer gives the same bits as running, with edits above the resume point too."""
     model, (layers, count) = model_of(name), heads(model_of(name))
@@ -156,7 +157,7 @@ def test_resume(name):
     assert torch.equal(probed(model, Plan(), ids, mask), plain)  # the layers are back
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_self_check_passes(name):
     self_check(build(name, attn_implementation="eager"))
     if name not in ("gemma2", "gpt_oss"):

@@ -6,6 +6,7 @@ import weakref
 import pytest
 import torch
 from attention_engine_reference import (
+    ENGINE_FAMILIES,
     PADDINGS,
     TOKENS,
     assert_close,
@@ -20,7 +21,7 @@ from transformers import DynamicCache
 
 from atlas.attention import Flow, Plan, flow_sums, probe
 from atlas.errors import AtlasError
-from families import FAMILIES, build
+from families import build
 
 ROWS = torch.tensor([6, 15, TOKENS - 1])
 
@@ -55,7 +56,7 @@ def assert_flow(measured, expected, tolerance=2e-5):
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_rows_gradients_and_flows(name, padding):
     model, (ids, mask) = model_of(name), batch(padding)
     weights, grads = attention_and_gradients(name, padding)
@@ -98,7 +99,7 @@ def test_columns(name):
         assert_flow(record.saliency, expected_flow(weights, grads, chosen, columns, 0))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_captures(name):
     """Several losses from one forward; the closed form's row sums: sum_j S_h(i, j) = <g_h(i), o_h(i)>."""
     model, (ids, mask) = model_of(name), batch("left")
@@ -122,7 +123,7 @@ def test_captures(name):
             assert_close(s.signed, (first[layer] * x.output.detach()).sum(-1)[:, i])
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ENGINE_FAMILIES)
 def test_suffix_only(name):
     """The graph may cover the last tokens only: the prefix runs without gradients and leaves its cache."""
     model, (ids, mask) = model_of(name), batch()

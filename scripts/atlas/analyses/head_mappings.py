@@ -28,7 +28,7 @@ HIT_DTYPES = {
     "hit_rank": np.int32,
 }  # fmt: skip
 _VOCABULARY_STEP = 4096  # rows of U handled at once
-_SOURCES = 512  # distinct sources per task: one tile of rows
+_SOURCES = 1024  # distinct sources per task
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,10 @@ def map_heads(
     finished layer.
 
     Returns layers (L,), heads (H,) and k_max () int32; rank_direct and rank_suppression (L, H, P) int32, 0 the top;
-    and the hit list as columns, sorted: hit_layer, hit_head, hit_sign (1 direct, -1 suppression), hit_pair (row of
-    `pairs`, whose source it is), hit_target (token, one of the relation's targets), hit_rank (< k_max). Every layer is
-    computed on its own, so shards by layers join to the same bytes (`merge_layers`).
+    and the hit list as columns: hit_layer, hit_head, hit_sign (1 direct, -1 suppression), hit_pair (row of `pairs`,
+    whose source it is), hit_target (token, one of the relation's targets), hit_rank (< k_max), in the order of layers,
+    heads, sign (direct first), pair, target. Every layer is computed on its own, so shards by layers join to the same
+    bytes (`merge_layers`).
     Raises AtlasError: family, tensors, ids outside the vocabulary, too little memory_mb.
     """
     reader = WeightReader(folder, device=device)
@@ -113,14 +114,16 @@ def map_heads(
                 states = [x @ value[head // shape.group].to(compute) for head in some]
                 jobs = [(i, task) for i in range(len(some)) for task in tasks]
                 parts = pool.map(partial(_rank_job, states, maps, k_max), jobs)
-                for (i, task), (direct, suppression, found) in zip(jobs, parts, strict=True):
+                found = [[] for _ in some]
+                for (i, task), (direct, suppression, rows) in zip(jobs, parts, strict=True):
                     result["rank_direct"][at, first + i, task.pairs] = direct
                     result["rank_suppression"][at, first + i, task.pairs] = suppression
-                    hits.append(np.column_stack([np.full(len(found), layer), np.full(len(found), some[i]), found]))
+                    found[i].append(rows)
+                hits += [_hit_columns(layer, head, rows) for head, rows in zip(some, found, strict=True)]
                 del maps
             if progress is not None:
                 progress(layer)
-    return result | _sorted_hits(hits)
+    return result | {name: np.concatenate([columns[name] for columns in hits]) for name in HIT_DTYPES}
 
 
 def merge_layers(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -153,7 +156,7 @@ def _rank_pairs(rows, vocabulary, task: _Task, k_max: int):
         found.append(np.column_stack([np.full(keep.sum(), sign), task.pairs[keep], own_targets[keep], rank[keep]]))
 
     # Other targets of the relation: few reach the row's bound, and only those are ranked.
-    alive = rows.any(1)  # a head that writes nothing ties all logits: every target would reach the bound
+    alive = torch.ones(len(rows), dtype=torch.bool)  # a head that writes nothing ties all logits: every target would reach the bound
     pairs, where, targets, logits, signs = [], [], [], [], []
     for group in task.groups:
         values = rows[group.rows] @ vocabulary[group.targets].T
@@ -174,23 +177,18 @@ def _rank_pairs(rows, vocabulary, task: _Task, k_max: int):
     rank = _rank_candidates(rows, vocabulary, extremes, where, targets, logits, signs)
     columns = torch.stack([signs, targets, rank], 1).cpu().numpy()
     keep = columns[:, 2] < k_max
-    found.append(np.insert(columns[keep], 1, pairs[keep], axis=1))
+    found.append(np.column_stack([columns[keep, 0], pairs[keep], columns[keep, 1:]]))
     return *both, np.concatenate(found)
 
 
 def _rank_candidates(rows, vocabulary, extremes, where, targets, logits, signs):
     """(c,) rank of each candidate under its sign."""
-    rank = torch.zeros_like(where)
-    if rows.device.type != "cpu":  # many small products cost more than whole rows there
-        (difference,), _ = count(rows[where], vocabulary, Comparisons((targets,)), [logits])
-        direct, suppression = ranks(difference, len(vocabulary))
-        return torch.where(signs > 0, direct, suppression).long()
-    for sign, largest in ((1, extremes.largest), (-1, -extremes.smallest)):
-        chosen = signs == sign
-        rank[chosen] = rank_in_blocks(
-            sign * rows, vocabulary, largest, where[chosen], targets[chosen], sign * logits[chosen]
-        )
-    return rank
+    if rows.device.type == "cpu":
+        return rank_in_blocks(rows, vocabulary, extremes, where, targets, logits, signs)
+    # Whole rows: many small products cost more than that on a GPU.
+    (difference,), _ = count(rows[where], vocabulary, Comparisons((targets,)), [logits])
+    direct, suppression = ranks(difference, len(vocabulary))
+    return torch.where(signs > 0, direct, suppression).long()
 
 
 def _head_maps(pool, output, unembedding) -> torch.Tensor:
@@ -272,10 +270,12 @@ def _heads_at_once(vocabulary, shape, sources, pairs, compute, memory_mb, worker
     return fit[-1]
 
 
-def _sorted_hits(parts: list[np.ndarray]) -> dict[str, np.ndarray]:
-    table = np.concatenate(parts)
-    table = table[np.lexsort(table.T[::-1])]
-    return {name: table[:, i].astype(kind) for i, (name, kind) in enumerate(HIT_DTYPES.items())}
+def _hit_columns(layer: int, head: int, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """The hits of one head as columns, direct before suppression, then by pair and target."""
+    sign, pair, target, rank = np.concatenate(rows).T
+    order = np.argsort(((sign < 0) * (pair.max(initial=0) + 1) + pair) * (target.max(initial=0) + 1) + target)
+    columns = (np.full(len(order), layer), np.full(len(order), head), sign, pair, target, rank)
+    return {name: column[order].astype(kind) for (name, kind), column in zip(HIT_DTYPES.items(), columns, strict=True)}
 
 
 def _indices(chosen, size: int, what: str) -> list[int]:

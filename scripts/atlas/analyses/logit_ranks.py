@@ -22,7 +22,8 @@ BLOCK = 128
 # a tile of float32 is 1 MiB: second-level cache.
 CPU_TILE = (512, 512)
 GPU_TILE = (8192, 4096)
-_ITEMS = 1 << 15  # (candidate, block) items of `rank_in_blocks` handled at once
+_ITEMS = 1 << 16  # (row, block) items of `rank_in_blocks` handled at once
+_SLACK = 1e-3  # relative room for the rounding of logits summed in another order
 
 
 @dataclass(frozen=True)
@@ -86,41 +87,70 @@ def ranks(difference: torch.Tensor, vocabulary: int) -> tuple[torch.Tensor, torc
     return direct.int(), suppression.int()
 
 
-def rank_in_blocks(rows, vocabulary, largest, where, targets, logits) -> torch.Tensor:
-    """Direct ranks of targets near the top, reading only the blocks that hold a logit as large: cheap if few do.
+def rank_in_blocks(rows, vocabulary, extremes: Extremes, where, targets, logits, signs) -> torch.Tensor:
+    """Ranks of targets near the top (signs 1) or the bottom (-1) of their rows: (c,) int64, by the module's rule.
 
-    rows: (n, width). vocabulary: (V, width). largest: (blocks, n) from `count`. where, targets, logits: (c,) row,
-    vocabulary entry and logit of each candidate. Returns (c,) int64 ranks by the module's rule.
+    Reads only the blocks that hold a logit as extreme as a row's least extreme candidate, once for all of its
+    candidates. rows: (n, width). vocabulary: (V, width). extremes: from `count`. where, targets, logits, signs: (c,)
+    row, vocabulary entry, logit and sign of each candidate.
     """
-    rank = torch.zeros_like(where)
-    sizes = (largest[:, where] >= logits).sum(0)
-    for chosen in _runs(sizes, _ITEMS):
-        row, target, logit = where[chosen], targets[chosen], logits[chosen]
-        block, candidate = (largest[:, row] >= logit).nonzero(as_tuple=True)  # sorted by block
-        limit = logit[candidate]
-        tile = rows.new_empty(len(block), BLOCK)
-        states = rows[row[candidate]]
-        edges = torch.searchsorted(block, torch.arange(len(largest) + 1, device=block.device)).tolist()
-        for b in np.flatnonzero(np.diff(edges)).tolist():
-            items, entries = slice(edges[b], edges[b + 1]), vocabulary[b * BLOCK : (b + 1) * BLOCK]
-            if len(entries) == BLOCK:
-                torch.mm(states[items], entries.T, out=tile[items])
-            else:
-                tile[items] = -torch.inf
-                tile[items, : len(entries)] = states[items] @ entries.T
-        own = (target[candidate] // BLOCK == block).nonzero()[:, 0]
-        tile[own, target[candidate[own]] % BLOCK] = -torch.inf
-        larger = (tile > limit[:, None]).sum(1)
-        equal = (tile == limit[:, None]).sum(1)
-        counts = torch.zeros(2, len(row), dtype=torch.long, device=row.device)
-        counts[0].index_add_(0, candidate, larger)
-        counts[1].index_add_(0, candidate, equal)
-        rank[chosen] = counts[0] + (counts[1] + 1) // 2
+    # From here on every row comes twice, as it is and with the opposite sign; only the top matters.
+    row = where + len(rows) * (signs < 0)
+    rows = torch.cat([rows, -rows])
+    highest = torch.cat([extremes.largest, -extremes.smallest], 1)
+    least = rows.new_full((len(rows),), torch.inf).scatter_reduce_(0, row, signs * logits, "amin")
+    least -= _SLACK * least.abs().nan_to_num(posinf=0)
+    needed = highest >= least
+    rank = torch.zeros_like(row)
+    for run in _runs(needed.sum(0), _ITEMS):
+        chosen = ((row >= run.start) & (row < run.stop)).nonzero()[:, 0]
+        if len(chosen):
+            ours = (rows[run], vocabulary, needed[:, run], least[run], row[chosen] - run.start, targets[chosen])
+            rank[chosen] = _rank_run(*ours)
     return rank
 
 
+def _rank_run(rows, vocabulary, needed, least, where, targets):
+    """`rank_in_blocks` for few rows. needed: (blocks, n) the blocks to read; least: (n,) least logit of interest."""
+    block, item_row = needed.nonzero(as_tuple=True)  # sorted by block
+    tile = rows.new_full((len(block), BLOCK), -torch.inf)
+    states = rows[item_row]
+    edges = torch.searchsorted(block, torch.arange(len(needed) + 1)).tolist()
+    for b in np.flatnonzero(np.diff(edges)).tolist():
+        items, entries = slice(edges[b], edges[b + 1]), vocabulary[b * BLOCK : (b + 1) * BLOCK]
+        if len(entries) == BLOCK:
+            torch.mm(states[items], entries.T, out=tile[items])
+        else:
+            tile[items, : len(entries)] = states[items] @ entries.T
+
+    # All logits of interest, ranked within their row at once. The candidates are among them.
+    at, column = (tile >= least[item_row, None]).nonzero(as_tuple=True)
+    ranked = _rank_within(tile[at, column], item_row[at])
+    item = torch.zeros(needed.shape, dtype=torch.long)
+    item[block, item_row] = torch.arange(len(block))
+    wanted = item[targets // BLOCK, where] * BLOCK + targets % BLOCK
+    return ranked[torch.searchsorted(at * BLOCK + column, wanted)]
+
+
+def _rank_within(values, owner):
+    """(n,) rank of each value among those of the same owner, from the largest, ties by the module's rule."""
+    order = torch.argsort(values, descending=True)
+    order = order[torch.argsort(owner[order], stable=True)]
+    owner, values = owner[order], values[order]
+    first = torch.ones_like(owner, dtype=torch.bool)  # of its run of equal values
+    first[1:] = (owner[1:] != owner[:-1]) | (values[1:] != values[:-1])
+    start, run = first.nonzero()[:, 0], first.cumsum(0) - 1
+    counts = torch.bincount(owner)
+    larger = start[run] - (counts.cumsum(0) - counts)[owner]
+    ranked = torch.empty_like(order)
+    ranked[order] = (
+        larger + torch.bincount(run)[run] // 2
+    )  # the run holds the value itself: half of the rest, rounded up
+    return ranked
+
+
 def _runs(sizes, limit: int):
-    """Slices of consecutive candidates whose sizes sum to at most `limit` (one candidate at least)."""
+    """Slices of consecutive rows whose sizes sum to at most `limit` (one row at least)."""
     total, start = 0, 0
     for at, size in enumerate(sizes.tolist()):
         if at > start and total + size > limit:

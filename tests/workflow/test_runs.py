@@ -1,0 +1,194 @@
+"""Real runs: everything, one figure, nothing to do, a change of each kind, a killed run."""
+
+import hashlib
+import os
+import signal
+import time
+
+import pandas as pd
+import pytest
+
+from atlas.contracts import TABLES
+from atlas.tables import read_table
+
+FIGURES = ["attention_sinks", "sink_rates"]
+
+
+def digests(folder, pattern):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(pattern))}
+
+
+def test_full_run_makes_every_figure_and_table(finished):
+    made = {path.name for path in (finished.folder / "figures").iterdir()}
+    assert made == {f"{figure}.{ext}" for figure in FIGURES for ext in ("pdf", "svg", "png")} | {"manifest.sha256"}
+    for line in (finished.folder / "figures" / "manifest.sha256").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((finished.folder / name).read_bytes()).hexdigest() == digest
+    for table in TABLES:
+        frame = read_table(finished.folder / "results" / "tables" / f"{table}.parquet", table)
+        assert set(frame["model"]) == {"tiny", "tiny-shuffled"}
+        pd.testing.assert_frame_equal(
+            frame, pd.read_csv(finished.folder / "results" / "tables" / f"{table}.csv").astype(frame.dtypes),
+            check_exact=False, rtol=1e-12,
+        )  # fmt: skip
+
+
+def test_captions_state_model_data_n_and_options(finished):
+    text = (finished.folder / "results" / "captions" / "attention_sinks.txt").read_text()
+    for fact in ("Tiny Llama", "tiny questions", "24 prompts", "drop_columns", "inserted as ids", "7 x 'w9'"):
+        assert fact in text
+    text = (finished.folder / "results" / "captions" / "sink_rates.txt").read_text()
+    for fact in ("Tiny Llama shuffled", "tiny passages", "n = 12 sequences of 16 tokens", "0.3"):
+        assert fact in text
+
+
+def test_second_run_has_nothing_to_do(finished):
+    started = time.monotonic()
+    assert finished.planned() == {}
+    assert time.monotonic() - started < 6
+
+
+def test_one_figure_asks_for_its_branch_only(fresh):
+    jobs = fresh.planned("figures/sink_rates.pdf")
+    assert jobs == {
+        "download_model": 2, "download_dataset": 1, "prepare_dataset": 1, "extract_sinks": 2, "gather_shards": 2,
+        "compute_sinks": 2, "aggregate_table": 2, "plot_sink_rates": 1,
+    }  # fmt: skip
+
+
+def test_alias_asks_for_all_formats(project):
+    for extension in ("pdf", "svg"):
+        (project.folder / "figures" / f"sink_rates.{extension}").unlink()
+    jobs = project.planned("figures/sink_rates")
+    jobs.pop("figures/sink_rates")
+    assert jobs == {"plot_sink_rates": 1}
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_deleted_figure_is_rebuilt_alone_with_the_same_bytes(project, figure):
+    before = digests(project.folder / "figures", "*")
+    (project.folder / "figures" / f"{figure}.pdf").unlink()
+    assert project.planned() == {f"plot_{figure}": 1, "manifest": 1}
+    process = project.run("figures/all")
+    assert process.returncode == 0, process.stdout
+    assert digests(project.folder / "figures", "*") == before
+
+
+def test_plot_label_redraws_one_figure(project):
+    project.configure(lambda config: config["figures"].update(sink_rates={"title": "Model {label}"}))
+    assert project.planned() == {"plot_sink_rates": 1, "manifest": 1}
+
+
+def test_metric_option_runs_no_model(project):
+    project.configure(lambda config: config["analyses"]["sinks"].update(epsilon=0.2))
+    assert project.planned() == {"compute_sinks": 2, "aggregate_table": 2, "plot_sink_rates": 1, "manifest": 1}
+    assert project.run("figures/all").returncode == 0
+    frame = read_table(project.folder / "results" / "tables" / "sinks.parquet", "sinks")
+    assert set(frame["epsilon"]) == {0.2}
+
+
+def test_extraction_option_reads_the_model_again(project):
+    project.configure(lambda config: config["analyses"]["sinks"].update(length=12))
+    jobs = project.planned()
+    assert jobs["extract_sinks"] == 2
+    assert "extract_attention" not in jobs
+    assert "download_model" not in jobs
+
+
+def test_model_entry_runs_its_own_branch(project):
+    project.configure(lambda config: config["models"]["tiny-shuffled"]["source"]["control"].update(seed=1))
+    jobs = project.planned()
+    assert jobs["download_model"] == 1
+    assert jobs["extract_attention"] == 2  # two shards of one model
+    assert jobs["extract_sinks"] == jobs["compute_sinks"] == jobs["compute_attention"] == 1
+    assert "prepare_dataset" not in jobs
+
+
+def test_data_set_entry_runs_its_own_branch(project):
+    project.configure(lambda config: config["datasets"]["questions"].update(limit=20))
+    jobs = project.planned()
+    assert jobs["prepare_dataset"] == 1
+    assert jobs["extract_attention"] == 4
+    assert "extract_sinks" not in jobs
+    assert "download_dataset" not in jobs
+
+
+def test_library_edit_runs_what_imports_it(project):
+    project.edit("scripts/atlas/analyses/sinks.py", '"""Which heads', '"""Which of all heads')
+    assert project.planned() == {"compute_sinks": 2, "aggregate_table": 2, "plot_sink_rates": 1, "manifest": 1}
+
+
+def test_library_module_imported_through_others_counts(project):
+    project.edit("scripts/atlas/analyses/shards.py", '"""Batches', '"""All batches')
+    jobs = project.planned()
+    assert jobs["extract_attention"] == 4
+    assert jobs["extract_sinks"] == 2
+    assert "download_model" not in jobs
+
+
+def test_touching_a_library_module_runs_nothing(project):
+    os.utime(project.folder / "scripts" / "atlas" / "errors.py")
+    assert project.planned() == {}
+
+
+def test_deleted_intermediate_comes_back(project):
+    table = project.folder / "results" / "tables" / "sinks.parquet"
+    before = table.read_bytes()
+    (project.folder / "results" / "metrics" / "tiny" / "sinks" / "passages.parquet").unlink()
+    table.unlink()
+    assert project.planned("results/tables/sinks.parquet") == {"compute_sinks": 1, "aggregate_table": 1}
+    assert project.run("results/tables/sinks.parquet").returncode == 0
+    assert table.read_bytes() == before
+    assert project.planned() == {}  # the same bytes: no figure is drawn again
+
+
+def test_order_of_keys_does_not_matter(project):
+    project.configure(lambda config: config["analyses"].update(reversed(list(config["analyses"].items()))))
+    project.configure(
+        lambda config: config["analyses"].update(
+            {name: dict(reversed(block.items())) for name, block in config["analyses"].items()}
+        )
+    )
+    assert project.planned() == {}
+
+
+def test_shards_do_not_change_results(project):
+    before = digests(project.folder / "results" / "activations" / "tiny" / "attention", "*.safetensors")
+    tables = digests(project.folder / "results" / "tables", "*.parquet")
+    project.configure(lambda config: config["analyses"]["meaningless_tokens"].update(shards=3))
+    assert project.planned()["extract_attention"] == 6
+    assert project.run("figures/all").returncode == 0
+    assert digests(project.folder / "results" / "activations" / "tiny" / "attention", "*.safetensors") == before
+    assert digests(project.folder / "results" / "tables", "*.parquet") == tables
+
+
+def test_killed_run_resumes_with_what_was_finished(fresh):
+    process = fresh.start("figures/all")
+    model = fresh.folder / "results" / "models" / "tiny" / "provenance.json"
+    wait_for(lambda: model.exists() or process.poll() is not None)
+    time.sleep(3)  # now extractions run
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list((fresh.folder / "figures").glob("*.pdf"))
+    assert "unlock" in fresh.run("figures/all").stdout
+    assert fresh.run("--unlock").returncode == 0
+    jobs = fresh.planned()
+    assert jobs.get("download_model", 0) <= 1  # the finished one is not made again
+    again = fresh.run("figures/all")
+    assert again.returncode == 0, again.stdout
+    assert fresh.planned() == {}
+    assert not list(fresh.folder.glob("results/**/.*.part"))
+
+
+def wait_for(condition, limit=120):
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "gave up waiting"
+        time.sleep(0.1)
+
+
+def test_report_needs_no_network_and_holds_captions(finished):
+    process = finished.run("--report", "report.html", "figures/all")
+    assert process.returncode == 0, process.stdout
+    text = (finished.folder / "report.html").read_text()
+    assert "24 prompts" in text
