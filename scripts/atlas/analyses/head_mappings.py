@@ -29,6 +29,7 @@ HIT_DTYPES = {
 }  # fmt: skip
 _VOCABULARY_STEP = 4096  # rows of U handled at once
 _SOURCES = 1024  # distinct sources per task
+_BLOCKWISE = ("cpu",)  # devices on which many small products beat whole rows
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _rank_pairs(rows, vocabulary, task: _Task, k_max: int):
         found.append(np.column_stack([np.full(keep.sum(), sign), task.pairs[keep], own_targets[keep], rank[keep]]))
 
     # Other targets of the relation: few reach the row's bound, and only those are ranked.
-    alive = torch.ones(len(rows), dtype=torch.bool)  # a head that writes nothing ties all logits: every target would reach the bound
+    alive = rows.any(1)  # a head that writes nothing ties all logits: every target would reach the bound
     pairs, where, targets, logits, signs = [], [], [], [], []
     for group in task.groups:
         values = rows[group.rows] @ vocabulary[group.targets].T
@@ -183,10 +184,10 @@ def _rank_pairs(rows, vocabulary, task: _Task, k_max: int):
 
 def _rank_candidates(rows, vocabulary, extremes, where, targets, logits, signs):
     """(c,) rank of each candidate under its sign."""
-    if rows.device.type == "cpu":
+    if rows.device.type in _BLOCKWISE:
         return rank_in_blocks(rows, vocabulary, extremes, where, targets, logits, signs)
-    # Whole rows: many small products cost more than that on a GPU.
-    (difference,), _ = count(rows[where], vocabulary, Comparisons((targets,)), [logits])
+    rows, comparisons = rows[where], Comparisons((targets,))
+    (difference,), _ = count(rows, vocabulary, comparisons, target_logits(rows, vocabulary, comparisons))
     direct, suppression = ranks(difference, len(vocabulary))
     return torch.where(signs > 0, direct, suppression).long()
 
