@@ -312,12 +312,12 @@ def test_ties_follow_the_stated_rule_exactly(folder, monkeypatch):
 
 def test_both_ways_to_rank_candidates_agree(folder, monkeypatch):
     """Block by block (CPU) and whole rows (GPU), on floating-point and on integer weights."""
-    for model in (folder, integer_model(folder)):
-        blockwise = run(model)
+    for model, first_mlp in ((folder, True), (integer_model(folder), False)):
+        blockwise = run(model, first_mlp=first_mlp)
         with monkeypatch.context() as patch:
             patch.setattr(head_mappings, "_BLOCKWISE", ())
-            assert same(blockwise, run(model))
-            assert len(blockwise["hit_rank"]) > 100
+            assert same(blockwise, run(model, first_mlp=first_mlp))
+        assert len(blockwise["hit_rank"]) > 100
 
 
 def test_layers_threads_memory_and_order_change_no_byte(folder):
