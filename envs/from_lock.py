@@ -16,7 +16,8 @@ dependencies:
 
 def pins(lock):
     """The `name==version [; marker]` lines of a lock file, torch first as there."""
-    return [line.rstrip("\\ ").strip() for line in lock.splitlines() if "==" in line.split(";")[0] and line[0].isalpha()]
+    named = [line for line in lock.splitlines() if line[:1].isalpha() and "==" in line]
+    return [line.rstrip("\\ ").strip() for line in named]
 
 
 def render(lock):

@@ -6,6 +6,9 @@ TABLE_ANALYSES = {
     "meaningless_effect": "meaningless_tokens",
     "sinks": "sinks",
     "sink_rates": "sinks",
+    "head_relations": "head_categories",
+    "head_categories": "head_categories",
+    "relation_pairs": "head_categories",
 }
 
 
