@@ -27,7 +27,9 @@ def draw(categories, pairs, options, sources):
             title = options["title"].format(label=options["model_labels"][model])
             grid[row, column].set_title(f"{title}, {how}")
             style.apply_axes(grid[row, column], options, model)
-        grid[row, 0].set_ylabel("Heads (%)")
+        grid[row, 0].set_ylabel("Labelled heads (%)")
+    for axes in grid.flat:
+        axes.set_ylim(0, max(5, 1.05 * max(other.dataLim.ymax for other in grid.flat)))
     legend(figure)
     words = caption(categories[categories["significance"] == "tau"], pairs, options, sources)
     return figure, f"Share of heads per category by depth (groups of layers) and in all layers. {words}"
@@ -39,9 +41,9 @@ def _bars(axes, part):
     groups = [(f"{low}-{high - 1}", part[part["layer"].between(low, high - 1)]) for low, high in pairwise(edges)]
     groups.append(("all", part))
     bottom = np.zeros(len(groups))
-    for label, colour in COLOURS.items():
+    for label, colour in list(COLOURS.items())[1:]:  # what is unclassified is the rest to 100 %
         share = np.array([100 * (group["label"] == label).mean() for _, group in groups])
         axes.bar(range(len(groups)), share, bottom=bottom, color=colour, width=0.85, lw=0)
         bottom += share
     axes.set_xticks(range(len(groups)), [name for name, _ in groups])
-    axes.set(xlabel="Layers", ylim=(0, 100))
+    axes.set_xlabel("Layers")
