@@ -6,6 +6,12 @@ TABLE_ANALYSES = {
     "meaningless_effect": "meaningless_tokens",
     "sinks": "sinks",
     "sink_rates": "sinks",
+    "mink": "mink",
+    "mink_graphs": "mink",
+    "mink_trend": "mink",
+    "score_gap": "mink",
+    "discrepancy": "mink",
+    "depth_accuracy": "mink",
 }
 
 

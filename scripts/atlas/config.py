@@ -13,9 +13,10 @@ from atlas.errors import AtlasError
 PLOTS = {
     "attention_sinks": ("meaningless_tokens", "prompts"),
     "sink_rates": ("sinks", "text"),
+    "mink_depth": ("mink", "depth"),
 }
 # analysis -> kind of its data sets
-ANALYSIS_KINDS = {"meaningless_tokens": "prompts", "sinks": "text"}
+ANALYSIS_KINDS = {"meaningless_tokens": "prompts", "sinks": "text", "mink": "depth"}
 
 _TYPES = {
     "object": "a mapping",
@@ -260,6 +261,8 @@ def _figure(key, figure, config):
     block = config["analyses"][analysis]
     if figure["models"] == "all":
         figure["models"] = list(block["models"])
+    if figure["plot"] == "mink_depth":
+        yield from _mink_depth(where, figure, block)
     for model in figure["models"]:
         if model not in models:
             yield f"{where}.models: there is no model {model!r}; {_nearest(model, models)}"
@@ -277,6 +280,22 @@ def _figure(key, figure, config):
         missing = [model for model in figure["models"] if model not in heads]
         if missing:
             yield f"{where}.heads: no heads are given for {', '.join(missing)}."
+
+
+def _mink_depth(where, figure, block):
+    if figure.get("kde_models", "all") == "all":
+        figure["kde_models"] = list(figure["models"])
+    for model in figure["kde_models"]:
+        if model not in block["models"]:
+            yield f"{where}.kde_models: {model!r} is not among analyses.mink.models; {_nearest(model, block['models'])}"
+    for option, listed in (("k_percent", "k_percent"), ("text", "texts")):
+        if figure.get(option) is None:
+            figure[option] = block[listed][0]
+        elif figure[option] not in block[listed]:
+            known = ", ".join(map(str, block[listed]))
+            yield f"{where}.{option}: {figure[option]} is not among analyses.mink.{listed} ({known}); add it there."
+    figure.setdefault("measure", "mink")
+    figure["average"] = block["average"]
 
 
 def _figure_dataset(where, figure, block):

@@ -51,7 +51,9 @@ def score_gap_table(table, judgements, mink, *, k_percent, text):
             )
     if not rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
-        raise AtlasError(f"no D3 question has a score gap ({reasons or 'there are none'}); look at predictions and judge.")
+        raise AtlasError(
+            f"no D3 question has a score gap ({reasons or 'there are none'}); look at predictions and judge."
+        )
     frame = pd.DataFrame(rows, columns=["question", "score", "gap", "group", "mink", "predecessors"])
     return frame.assign(k_percent=float(k_percent), text=text), left_out
 

@@ -30,7 +30,8 @@ def iterate_depth(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
     questions = _by(folder, "questions", "qid", encoding)
     nodes = _by(folder, "nodes", "nodeid", encoding)
     question_of = {
-        name: _need(row, "qid", questions, "questions") for name, row in _by(folder, "node_to_q", "nodeid", encoding).items()
+        name: _need(row, "qid", questions, "questions")
+        for name, row in _by(folder, "node_to_q", "nodeid", encoding).items()
     }
     predecessors = {name: {} for name in questions}  # dictionaries keep the order and drop repetitions
     for name, row in nodes.items():
@@ -55,7 +56,9 @@ def _by(folder: Path, table: str, column: str, encoding: str) -> dict[str, Row]:
     for row in iterate_rows(folder / table, "auto", encoding):
         name = str(_value(row, column))
         if name in found:
-            raise AtlasError(f"{table}: {row.place}: {column} is {name!r}, as in {found[name].place} already; keep one.")
+            raise AtlasError(
+                f"{table}: {row.place}: {column} is {name!r}, as in {found[name].place} already; keep one."
+            )
         found[name] = row
     return found
 

@@ -17,8 +17,17 @@ class ScoredText:
     scored: tuple[bool, ...]
 
 
+def text_rows(table, answers=None):
+    """[{number, question, answer, prediction}] of a depth data set; prediction where the frame `answers` has one."""
+    predictions = {} if answers is None else dict(zip(answers["number"], answers["prediction"], strict=True))
+    return [
+        {"number": number, "question": question, "answer": answer, "prediction": predictions.get(number)}
+        for number, (question, answer) in enumerate(zip(table["question"], table["answer"], strict=True))
+    ]
+
+
 def scored_texts(tokenizer, rows, text, *, template, system, max_tokens):
-    """([ScoredText], report) of one kind of text (of TEXTS) over `rows`, dicts with number, question, answer, prediction.
+    """([ScoredText], report) of one kind of text (of TEXTS) over `rows` (as from text_rows).
 
     Texts with more than `max_tokens` tokens (context included) and texts without a scored token are dropped and
     counted; so are rows without the text (a prediction that was not made). Raises AtlasError when none is left.
@@ -40,8 +49,8 @@ def scored_texts(tokenizer, rows, text, *, template, system, max_tokens):
             found.append(ScoredText(row["number"], tuple(ids), tuple(scored)))
     if not found:
         raise AtlasError(
-            f"analyses.mink.texts: none of {len(rows)} texts of kind {text!r} can be scored ({_counts(dropped)}); raise "
-            "analyses.mink.max_tokens or take another data set."
+            f"analyses.mink.texts: none of {len(rows)} texts of kind {text!r} can be scored ({_counts(dropped)}); "
+            "raise analyses.mink.max_tokens or take another data set."
         )
     return found, {"texts": len(found), "of": len(rows), "dropped": dropped}
 

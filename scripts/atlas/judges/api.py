@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from atlas.errors import AtlasError
-from atlas.tables import replacing
+from atlas.files import replacing
 
 SYSTEM = "You grade answers to questions. You are strict and fair, and you judge facts, not style or length."
 PROMPT = """Grade the answer below by how correct it is, on this scale:
@@ -138,7 +138,9 @@ def _ask(client, request, repeats, file):
             reply = client.chat.completions.create(**body)
             answers.append(reply.choices[0].message.content or "")
         except openai.APITimeoutError as error:
-            raise AtlasError(f"{where} did not answer in time, {_tries(client)}; raise timeout or try later.") from error
+            raise AtlasError(
+                f"{where} did not answer in time, {_tries(client)}; raise timeout or try later."
+            ) from error
         except openai.APIConnectionError as error:
             raise AtlasError(
                 f"{where} cannot be reached, {_tries(client)}; check base_url and the network. Answers so far are kept."

@@ -33,11 +33,7 @@ def generation_batches(prompts, size):
     order = sorted(range(len(prompts)), key=lambda i: (-prompts[i].max_new_tokens, len(prompts[i].ids), i))
     groups = []
     for index in order:
-        if (
-            groups
-            and len(groups[-1]) < size
-            and prompts[groups[-1][0]].max_new_tokens == prompts[index].max_new_tokens
-        ):
+        if groups and len(groups[-1]) < size and prompts[groups[-1][0]].max_new_tokens == prompts[index].max_new_tokens:
             groups[-1].append(index)
         else:
             groups.append([index])
