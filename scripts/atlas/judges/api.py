@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -63,16 +64,24 @@ def api_scores(asked, settings, cache, *, progress=iter):
     kept = {file: _kept(file) for file in files}
     missing = {file: request for file, request in zip(files, requests, strict=True) if kept[file] is None}
     if missing:
-        client = _client(settings)
+        client, broken = _client(settings), threading.Event()
+
+        def work(file, request):
+            if broken.is_set():  # the run has failed: ask nothing more
+                return None
+            try:
+                return _ask(client, request, settings["repeats"], file)
+            except BaseException:
+                broken.set()
+                raise
+
         with concurrent.futures.ThreadPoolExecutor(settings["concurrency"]) as pool:
-            jobs = {
-                pool.submit(_ask, client, request, settings["repeats"], file): file for file, request in missing.items()
-            }
+            jobs = {pool.submit(work, file, request): file for file, request in missing.items()}
             try:
                 for job in progress(concurrent.futures.as_completed(jobs)):
                     kept[jobs[job]] = job.result()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)  # requests under way finish and are kept
+            except BaseException:  # an interruption too: what has not been asked yet is not asked any more
+                broken.set()
                 raise
     scores = [kept[file]["score"] for file in files]
     return np.array([np.nan if score is None else score for score in scores], dtype=float)
