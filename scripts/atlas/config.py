@@ -295,6 +295,7 @@ def _mink_depth(where, figure, block):
             known = ", ".join(map(str, block[listed]))
             yield f"{where}.{option}: {figure[option]} is not among analyses.mink.{listed} ({known}); add it there."
     figure.setdefault("measure", "mink")
+    figure.setdefault("letters", True)
     figure["average"] = block["average"]
 
 

@@ -49,7 +49,8 @@ def _panel(axes, models, column, letters, options, fill):
     model = models[column]
     fill(axes, model)
     label = options["model_labels"][model]
-    axes.set_title(options["title"].format(letter=next(letters), label=label))
+    title = options["title"].format(label=label)
+    axes.set_title(f"({next(letters)}) {title}" if options["letters"] else title)
 
 
 def _chosen(frame, options):
@@ -83,10 +84,10 @@ def _gaps(axes, gaps, model, options):
             )
         else:  # no density of a single value
             axes.plot([], [], color=colour, label=label)
-        # The rug stands below the axis, a line for each group, so that marks of both can be told apart.
+        # The rug stands below zero, a line for each group, so that marks of both can be told apart.
         axes.plot(
-            found, np.full(len(found), -0.035 - 0.045 * row), ls="", marker="|", ms=4, mew=0.7, color=colour,
-            transform=axes.get_xaxis_transform(), clip_on=True,
+            found, np.full(len(found), 0.05 - 0.026 * row), ls="", marker="|", ms=4, mew=0.7, color=colour,
+            transform=axes.get_xaxis_transform(), 
         )  # fmt: skip
     if axes.dataLim.height > 0:
         top = axes.get_ylim()[1]
