@@ -11,7 +11,7 @@ import pytest
 from atlas.contracts import TABLES
 from atlas.tables import read_table
 
-FIGURES = ["attention_sinks", "sink_rates"]
+FIGURES = ["attention_sinks", "sink_rates", "mink_depth"]
 
 
 def digests(folder, pattern):
