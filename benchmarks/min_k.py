@@ -30,10 +30,10 @@ K = 20
 
 
 def texts(model, data, number):
+    import pandas as pd
+
     from atlas.data.scored_texts import scored_texts, text_rows
     from atlas.models.loading import load_tokenizer
-
-    import pandas as pd
 
     tokenizer = load_tokenizer(model)
     rows = text_rows(pd.read_json(data, lines=True))[:number]
@@ -112,7 +112,8 @@ def speed(arguments):
             seconds[name] += stop - start
             if found is not None:
                 values[name].update(found)
-        print(f"{turn + 1}/{len(groups)} batches", *(f"{name} {value:.1f} s" for name, value in seconds.items()), flush=True)
+        so_far = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+        print(f"{turn + 1}/{len(groups)} batches: {so_far}", flush=True)
     difference = max(abs(values["published"][number] - value) for number, value in values["atlas"].items())
     tokens = sum(len(sequence.ids) for sequence in sequences)
     return {
@@ -172,9 +173,11 @@ def main():
     parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
     parser.add_argument("--data", type=Path, default=ROOT / "data/depth/depth.jsonl")
     parser.add_argument("--texts", type=int, default=256)
-    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--batch-tokens", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too")
+    parser.add_argument(
+        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "results/benchmarks/min_k.csv")
     parser.add_argument("--variant", choices=["atlas", "full_logits"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()

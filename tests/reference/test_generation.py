@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from families import build
 
 from atlas.errors import AtlasError
 from atlas.journal import Journal
 from atlas.models import generation
 from atlas.models.generation import Prompt, end_tokens, generate, generation_batches
+from families import build
 
 
 def prompts(seed=0, number=7):
@@ -50,7 +50,7 @@ def test_shards_give_the_same_answers_and_a_models_own_sampling_is_not_used():
     whole = generate(model, asked, [], batch_size=2)
     assert model.generation_config.do_sample
     parts = [generate(model, asked, [], batch_size=2, shard=i, shards=3) for i in (1, 2, 3)]
-    assert sorted(sum(parts, []), key=lambda answer: answer.number) == whole
+    assert sorted([answer for part in parts for answer in part], key=lambda answer: answer.number) == whole
     model.generation_config.update(do_sample=False, temperature=None, top_k=None, repetition_penalty=None)
     assert [answer.ids for answer in whole] == [one_by_one(model, prompt, set())[0] for prompt in asked]
 

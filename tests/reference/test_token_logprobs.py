@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, build
 
 from atlas.analyses import logprob_layout
 from atlas.analyses.logprob_extraction import batch_logprobs, extract
@@ -11,6 +10,7 @@ from atlas.analyses.min_k import min_k
 from atlas.analyses.next_token import check_head, distribution_statistics, token_statistics
 from atlas.data.scored_texts import ScoredText
 from atlas.errors import AtlasError
+from families import FAMILIES, build
 
 
 def sequences(lengths, vocabulary=199, seed=0, context=3):

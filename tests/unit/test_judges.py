@@ -146,7 +146,7 @@ def test_an_endpoint_that_stays_down_is_an_error_and_answers_so_far_are_kept(tmp
     def dies(number, body):
         return (200, {}, "[RESULT] 5") if number < 2 else (500, {}, "broken")
 
-    with server(dies) as (url, seen):
+    with server(dies) as (url, _):
         options = settings(url, retries=1)
         with pytest.raises(AtlasError, match="status 500, not even after 1 retries; answers so far are kept"):
             api_scores(ASKED, options, tmp_path)
@@ -170,7 +170,7 @@ def test_a_refused_key_is_not_retried_and_never_shown(tmp_path, caplog, capsys):
 
 def test_a_missing_key_is_an_error_and_no_key_is_a_choice(tmp_path, monkeypatch):
     monkeypatch.delenv("JUDGE_KEY")
-    with server(good) as (url, seen):
+    with server(good) as (url, _):
         with pytest.raises(AtlasError, match="JUDGE_KEY is not set"):
             api_scores(ASKED, settings(url), tmp_path)
         assert api_scores(ASKED[:1], settings(url, key_env=None), tmp_path).tolist() == [1]
@@ -210,7 +210,8 @@ def test_a_damaged_file_of_the_cache_is_asked_for_again(tmp_path):
     [
         ("Good.\n[RESULT] 3", 3), ("[RESULT] 5", 5), ("[RESULT] (4)", 4), ("[RESULT]: 4", 4), ("ok [RESULT] 2/5", 2),
         ("[RESULT] 4.\n", 4), ("[RESULT] 0", None), ("[RESULT] 6", None), ("[RESULT] 4.5", None), ("[RESULT] 35", None),
-        ("Score 4", None), ("[RESULT] 3\n[RESULT] 4", None), ("[RESULT] 3\nbut maybe 4", None), ("", None), (None, None),
+        ("Score 4", None), ("[RESULT] 3\n[RESULT] 4", None), ("[RESULT] 3\nbut maybe 4", None), ("", None),
+        (None, None),
     ],
 )  # fmt: skip
 def test_scores_are_parsed_strictly(text, score):
@@ -255,7 +256,7 @@ def test_columns_are_scores_of_the_data():
     assert found["reason"].tolist()[1] == "no score in the data set"
     with pytest.raises(AtlasError, match="no column for model 'other'"):
         judge(data(), None, {"kind": "column", "column": {"m": "score_m"}}, model="other")
-    with pytest.raises(AtlasError, match="no column 'score'.*score_m"):
+    with pytest.raises(AtlasError, match=r"no column 'score'.*score_m"):
         judge(data(), None, {"kind": "column", "column": "score"}, model="m")
     with pytest.raises(AtlasError, match="'a' is 7; scores go from 1 to 5"):
         judge(data().assign(score=7.0), None, {"kind": "column", "column": "score"}, model="m")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.analyses.depth_graph import graphs, prediction_rows, predecessors, successors
+from atlas.analyses.depth_graph import graphs, predecessors, prediction_rows, successors
 from atlas.analyses.score_gaps import accuracy_table, discrepancy_table, group_of, score_gap_table
 from atlas.errors import AtlasError
 
@@ -72,12 +72,13 @@ def test_what_is_left_out_is_counted_by_reason():
     assert left_out["not predicted"] == 1
     _, left_out = score_gap_table(table(), judged({"a", "b"}), mink(p=1.0, q=9.0), k_percent=20, text="answer")
     assert left_out["no predecessor with a score"] == 1
-    with pytest.raises(AtlasError, match="no D3 question has a score gap .*2 no Min-K%"):
+    with pytest.raises(AtlasError, match=r"no D3 question has a score gap .*2 no Min-K%"):
         score_gap_table(table(), judged(), mink(x=1.0), k_percent=20, text="answer")
 
 
 def test_groups_are_closed_at_the_quantiles():
-    assert [group_of(v, 2.0, 6.0) for v in (1.9, 2.0, 2.1, 5.9, 6.0, 7.0)] == ["25%", "25%", *["middle"] * 2, "75%", "75%"]
+    groups = [group_of(value, 2.0, 6.0) for value in (1.9, 2.0, 2.1, 5.9, 6.0, 7.0)]
+    assert groups == ["25%", "25%", "middle", "middle", "75%", "75%"]
 
 
 def test_discrepancies_of_the_hand_computed_graph():
@@ -102,7 +103,7 @@ def test_the_published_rule_takes_the_first_successor_alone():
 
 
 def published(frame, scores, direction, lower, upper):
-    """The formula of the published evaluation, restated: gather neighbours' scores per question, gate, clip, average."""
+    """The published evaluation, restated: gather neighbours' scores per question, gate, clip, average."""
     neighbours = {}
     for row in frame.itertuples():
         if row.depth == upper:

@@ -1,4 +1,4 @@
-"""From a depth data set to figures/mink_depth: tables, what runs again after a change, shards, other texts and judges."""
+"""From a depth data set to figures/mink_depth: tables, what runs again after a change, shards, texts and judges."""
 
 import subprocess
 import sys

@@ -8,15 +8,15 @@ from atlas.errors import AtlasError
 
 
 def question_prompts(tokenizer, table, predictions, *, template, system):
-    """[(row number, prompt ids, max_new_tokens)] of the questions that are to be answered.
+    """[(number, ids, max_new_tokens)] of the questions that are to be answered.
 
     predictions: the block analyses.mink.predictions (questions, seed, max_new_tokens by depth).
     """
     limits = predictions["max_new_tokens"]
     if len(limits) < table["depth"].max():
         raise AtlasError(
-            f"analyses.mink.predictions.max_new_tokens has {len(limits)} values, but the data set has questions of depth "
-            f"{table['depth'].max()}; give one for each depth."
+            f"analyses.mink.predictions.max_new_tokens has {len(limits)} values, but the data set has questions of "
+            f"depth {table['depth'].max()}; give one for each depth."
         )
     return [
         (

@@ -135,7 +135,7 @@ def depth_trend(depths, values):
 
 
 def page_trend(part, measure):
-    """Two-sided p of Page's trend test over graphs that have every depth; NaN with fewer than two such graphs or depths.
+    """Two-sided p of Page's trend test over graphs with every depth; NaN for fewer than two graphs or three depths.
 
     part: rows of mink_graphs of one text and K.
     """

@@ -9,7 +9,7 @@ from atlas.errors import AtlasError
 from atlas.models.architectures import logit_scaling, unembedding
 
 # Elements of the chunk x vocabulary block of logits: small enough for a CPU's cache, large enough for a GPU's kernels.
-_BLOCK = {"cpu": 2**21, "cuda": 2**26}
+_BLOCK = {"cpu": 2**22, "cuda": 2**26}
 _NEVER = -1e4  # exp of it is 0 in fp32: a token that is masked out by a logit of -inf weighs nothing
 
 
@@ -29,20 +29,22 @@ def token_statistics(model, states, targets, chunk=None):
     head = unembedding(model)
     factor, cap = logit_scaling(model.config)
     chunk = chunk or chunk_rows(head.weight.shape[0], states.device.type)
-    parts = []
+    # Written into from the start: small results kept between large blocks would keep the allocator from reusing these.
+    lp, mu, sigma = (torch.empty(len(states), device=states.device) for _ in range(3))
+    rank = torch.empty(len(states), dtype=torch.int32, device=states.device)
     for begin in range(0, len(states), chunk):
-        logits = head(states[begin : begin + chunk]).float()
+        part = slice(begin, begin + chunk)
+        logits = head(states[part]).float()
         if factor != 1.0:
             logits *= factor
         if cap is not None:
             logits = torch.tanh_(logits.div_(cap)).mul_(cap)
-        parts.append([value.cpu() for value in distribution_statistics(logits, targets[begin : begin + chunk])])
-    if not parts:
-        return torch.zeros(0), torch.zeros(0), torch.zeros(0), torch.zeros(0, dtype=torch.int32)
-    lp, mu, sigma, rank = (torch.cat(column) for column in zip(*parts, strict=True))
+        for kept, value in zip((lp, mu, sigma, rank), distribution_statistics(logits, targets[part]), strict=True):
+            kept[part] = value
+        del logits
     if not bool(torch.isfinite(lp).all() & torch.isfinite(mu).all() & torch.isfinite(sigma).all()):
         raise AtlasError("the model's logits contain NaN or infinite values; check its weights and dtype.")
-    return lp, mu, sigma, rank
+    return lp.cpu(), mu.cpu(), sigma.cpu(), rank.cpu()
 
 
 def distribution_statistics(logits, targets):

@@ -1,7 +1,7 @@
 """Gaps between judged scores of connected questions: score gap and forward and backward discrepancy (no model needed).
 
-Source: Ko et al. 2024, arXiv 2406.19502, section 3.3. f is the judged correctness from 1 to 5; every gap is divided by 4,
-the largest there can be.
+Source: Ko et al. 2024, arXiv 2406.19502, section 3.3. f is the judged correctness from 1 to 5; every gap is divided
+by 4, the largest there can be.
 """
 
 import numpy as np

@@ -122,7 +122,7 @@ def _client(settings):
     key = os.environ.get(variable) if variable else "none"
     if not key:
         raise AtlasError(
-            f"analyses.mink.judge.api.key_env: the environment variable {variable} is not set; export the key there, or "
+            f"analyses.mink.judge.api.key_env: the variable {variable} is not set; export the key there, or "
             "set key_env to null for an endpoint without one."
         )
     return openai.OpenAI(

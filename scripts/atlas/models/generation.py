@@ -75,8 +75,8 @@ def generate_batch(model, prompts, ends):
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context and longest > context:
         raise AtlasError(
-            f"a prompt of {width} tokens and {prompts[0].max_new_tokens} new ones do not fit into the model's context of "
-            f"{context} tokens; lower analyses.mink.predictions.max_new_tokens."
+            f"a prompt of {width} tokens and {prompts[0].max_new_tokens} new ones do not fit into the model's "
+            f"context of {context} tokens; lower analyses.mink.predictions.max_new_tokens."
         )
     pad = ends[0] if ends else 0
     ids = torch.full((len(prompts), width), pad, dtype=torch.long)

@@ -87,7 +87,7 @@ def _gaps(axes, gaps, model, options):
         # The rug stands below zero, a line for each group, so that marks of both can be told apart.
         axes.plot(
             found, np.full(len(found), 0.05 - 0.026 * row), ls="", marker="|", ms=4, mew=0.7, color=colour,
-            transform=axes.get_xaxis_transform(), 
+            transform=axes.get_xaxis_transform(),
         )  # fmt: skip
     if axes.dataLim.height > 0:
         top = axes.get_ylim()[1]
@@ -115,9 +115,9 @@ def _caption(tables, options, documents):
     sense = "mean log-probability" if options["measure"] == "mink" else "mean standardised log-probability"
     parts = [
         f"Depth is the question's: 1 conceptual, 2 procedural, 3 strategic. Upper row: {measure} with K = "
-        f"{options['k_percent']:g} of {name} ({document['options']['template']} format), minus the {sense} of the least "
-        f"likely K % of its tokens; larger means less memorised. Boxes are over {unit}: quartiles, whiskers to 1.5 times "
-        f"their distance. Data: {options['dataset_label']}.",
+        f"{options['k_percent']:g} of {name} ({document['options']['template']} format), minus the {sense} of the "
+        f"least likely K % of its tokens; larger means less memorised. Boxes are over {unit}: quartiles, whiskers to "
+        f"1.5 times their distance. Data: {options['dataset_label']}.",
     ]
     test = "Kendall's tau-b" if options["average"] == "question" else "Page's test"
     for model in options["models"]:
@@ -137,15 +137,15 @@ def _gap_caption(gaps, options, documents):
     document = next(iter(documents.values()))
     judge = document["judge"]["kind"]
     judged = {
-        "reference": "a stand-in for a judge, 1 + 4 x ROUGE-L F1 against the gold answer, which sees shared words, not truth",
+        "reference": "a stand-in, 1 + 4 x ROUGE-L F1 against the gold answer, which sees shared words, not truth",
         "column": "scores that came with the data",
         "api": f"the language model {document['judge'].get('api', {}).get('model', '')}",
     }[judge]
     text, k_percent = gaps["text"].iloc[0], gaps["k_percent"].iloc[0]
     yield (
-        "Lower row: judged score of a D3 question minus the mean of its D2 predecessors, divided by 4, for D3 questions "
-        f"at or below the 25 % quantile (best memorised) and at or above the 75 % quantile of Min-K% (K = {k_percent:g}, "
-        f"{text}) within the model; marks below are single questions. Judge: {judged}."
+        "Lower row: judged score of a D3 question minus the mean of its D2 predecessors, divided by 4, for questions "
+        "at or below the 25 % quantile (best memorised) and at or above the 75 % quantile of D3 Min-K% "
+        f"(K = {k_percent:g}, {text}) within the model; marks below are single questions. Judge: {judged}."
     )
     drawn = document.get("options", {}).get("predictions") if judge != "column" else None
     for model in options["kde_models"]:
@@ -160,7 +160,7 @@ def _gap_caption(gaps, options, documents):
         )
     if drawn and drawn["questions"]:
         yield (
-            f"Answers: greedy, to {drawn['questions']} D3 questions drawn with seed {drawn['seed']} and everything below "
+            f"Answers: greedy, to {drawn['questions']} D3 questions drawn with seed {drawn['seed']} and all below "
             f"them, at most {'/'.join(map(str, drawn['max_new_tokens']))} tokens at depth 1/2/3."
         )
 
