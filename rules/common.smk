@@ -29,7 +29,7 @@ def checked(raw):
         cleaned = clean(raw)
         check_schema(cleaned, yaml.safe_load(schema.read_text()))
         validate(cleaned, str(schema))
-        return resolve(cleaned)
+        return resolve(cleaned, PROJECT)
     except AtlasError as error:
         raise WorkflowError(str(error)) from None
 
@@ -88,10 +88,7 @@ def source_inputs(entries, key):
     if "control" in source:
         return {"base": f"results/models/{source['control']['of']}"}
     if "path" in source:
-        path = Path(in_project(Path(source["path"]).expanduser()))
-        if not path.exists():
-            raise WorkflowError(f"source.path of {key}: {path} does not exist; correct the path.")
-        return {"local": str(path)}
+        return {"local": in_project(Path(source["path"]).expanduser())}
     return {}
 
 

@@ -78,11 +78,24 @@ FAMILIES = {
 ATTENTION_ONLY = {
     "olmo3": ("olmo3", {**_SMALL, "sliding_window": 8}),
     "smollm3": ("smollm3", _SMALL),
-    "deepseek_v3": ("deepseek_v3", dict(
-        **_MHA, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=4,
-        n_routed_experts=4, num_experts_per_tok=2, n_group=2, topk_group=1, first_k_dense_replace=1,
-        moe_intermediate_size=32, n_shared_experts=1,
-    )),
+    "deepseek_v3": (
+        "deepseek_v3",
+        dict(
+            **_MHA,
+            q_lora_rank=16,
+            kv_lora_rank=16,
+            qk_rope_head_dim=8,
+            qk_nope_head_dim=8,
+            v_head_dim=4,
+            n_routed_experts=4,
+            num_experts_per_tok=2,
+            n_group=2,
+            topk_group=1,
+            first_k_dense_replace=1,
+            moe_intermediate_size=32,
+            n_shared_experts=1,
+        ),
+    ),
 }
 
 # Families whose modelling code does not use transformers' AttentionInterface.

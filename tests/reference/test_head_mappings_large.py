@@ -71,8 +71,8 @@ def test_one_layer_streams_within_the_bound(folder):
     finally:
         stop.set()
         watcher.join()
-    # The layer (W_V and W_O as stored and converted) may come on top; U is mapped from its file.
-    assert peak[0] < MEMORY_MB + 500
+    # U and the layer stay mapped from their file: memory that the system may take back.
+    assert peak[0] < MEMORY_MB
     assert result["rank_direct"].shape == (1, 2, 40)
 
     # Head 63 reads value head 7; three pairs against the whole projection, in float64.

@@ -148,6 +148,17 @@ def test_the_result_depends_on_the_seed_alone():
     pd.testing.assert_frame_equal(one, both[both["relation"] == "r"].reset_index(drop=True))
 
 
+def test_the_null_of_every_head_is_its_own():
+    ranks, pairs = random_result()
+    table = relation_scores(ranks, pairs, {"r": 20}, draws=10).set_index(["sign", "layer", "head"])
+    hits = ranks["hit_rank"] < 20
+    for (layer, head), group in pd.DataFrame({name: ranks[name][hits] for name in ("hit_layer", "hit_head")}).groupby(
+        ["hit_layer", "hit_head"]
+    ):
+        assert table.loc[("direct", layer, head), "null_mean"] == pytest.approx(len(group) / 30**2)
+    assert table.loc["direct", "null_mean"].nunique() > 20
+
+
 def benjamini_hochberg(p):
     """By definition: q_i = min over p_j >= p_i of p_j * m / rank_j."""
     rank = np.array([(p <= value).sum() for value in p])

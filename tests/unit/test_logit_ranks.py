@@ -60,13 +60,13 @@ def test_extremes_bound_the_best_and_blocks_give_the_ranks(vocabulary, integers,
         block = logits[:, b * logit_ranks.BLOCK : (b + 1) * logit_ranks.BLOCK]
         torch.testing.assert_close(high, block.amax(1))
         torch.testing.assert_close(low, block.amin(1))
-    where, targets = torch.arange(20).repeat_interleave(3), torch.randint(vocabulary, (60,))
-    for sign, largest in ((1, extremes.largest), (-1, -extremes.smallest)):
-        chosen = sign * logits[where, targets]
-        # A logit equals itself only in the same order of summation; give the block extremes its own rounding.
-        got = rank_in_blocks(sign * rows, table, largest + 1e-9, where, targets, chosen)
-        expected = [one_by_one(sign * logits[i], t) for i, t in zip(where.tolist(), targets.tolist(), strict=True)]
-        assert got.tolist() == expected
+    # Several candidates in a row, of both signs, on some rows only.
+    generator = torch.Generator().manual_seed(1)
+    where = torch.arange(0, 20, 2).repeat_interleave(4)
+    targets, signs = torch.randint(vocabulary, (40,), generator=generator), torch.tensor([1, -1] * 20)
+    got = rank_in_blocks(rows, table, extremes, where, targets, logits[where, targets], signs)
+    every = zip(where.tolist(), targets.tolist(), signs.tolist(), strict=True)
+    assert got.tolist() == [one_by_one(sign * logits[i], t) for i, t, sign in every]
 
 
 def test_bounds_are_tight_enough_to_be_useful():

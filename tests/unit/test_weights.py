@@ -132,6 +132,7 @@ def test_sharded_checkpoint(tmp_path):
     for layer in range(4):
         weight = model.model.layers[layer].self_attn.o_proj.weight
         assert torch.equal(reader.output_weights(layer)[2], weight[:, 16:24].T)
+    save_file({"lm_head.weight": torch.zeros(199, 48)}, tmp_path.parent / "elsewhere.safetensors")
     index = tmp_path / "model.safetensors.index.json"
     content = json.loads(index.read_text())
     content["weight_map"]["lm_head.weight"] = "../elsewhere.safetensors"
@@ -148,6 +149,22 @@ def test_base_model_names_without_prefix(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({name.removeprefix("transformer."): tensor for name, tensor in load_file(path).items()}, path)
     assert torch.equal(WeightReader(tmp_path).unembedding(), model.transformer.wte.weight)
+
+
+def test_a_header_of_odd_length_is_read_too(tmp_path):
+    """Such files exist: their tensors are not aligned, so they cannot be mapped as they are."""
+    model = saved(tmp_path, "llama")
+    path = tmp_path / "model.safetensors"
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    path.write_bytes((length + 1).to_bytes(8, "little") + content[8 : 8 + length] + b" " + content[8 + length :])
+    assert torch.equal(WeightReader(tmp_path).unembedding(), model.lm_head.weight)
+
+
+def test_tokens_outside_the_table_are_named(tmp_path):
+    saved(tmp_path, "llama")
+    with pytest.raises(AtlasError, match="Token 199"):
+        WeightReader(tmp_path).embedding_rows(torch.tensor([3, 199]))
 
 
 def rewrite(folder, change):

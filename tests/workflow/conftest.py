@@ -116,3 +116,9 @@ def project(finished, tmp_path):
 def fresh(tmp_path):
     """A project in which nothing has run yet."""
     return copy_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def fresh_shared(tmp_path_factory):
+    """A project in which nothing runs, for dry runs only."""
+    return copy_project(tmp_path_factory.mktemp("shared") / "project")

@@ -1,5 +1,7 @@
 """How the shards of each extraction are joined."""
 
+import numpy as np
+
 from atlas.analyses import logprob_layout, meaningless_layout
 from atlas.analyses.shards import merge_samples
 
@@ -10,8 +12,19 @@ def gather(extraction, parts):
         return meaningless_layout.merge(parts)
     if extraction == "token_logprobs":
         return logprob_layout.merge(parts)
+    if extraction == "head_mappings":
+        return merge_layers(parts)
     joined = {}
     for kind in sorted({name.split(".")[0] for name in parts[0]}):
         named = [{name: part[name] for name in part if name.startswith(f"{kind}.")} for part in parts]
         joined.update(merge_samples(named, f"{kind}.sequence"))
     return joined
+
+
+def merge_layers(parts):
+    """What one call of head_mappings.map_heads over all the layers of `parts` would have returned."""
+    parts = sorted(parts, key=lambda part: part["layers"][0])
+    shared = ("heads", "k_max")
+    return {
+        name: parts[0][name] if name in shared else np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }

@@ -29,6 +29,7 @@ HIT_DTYPES = {
 }  # fmt: skip
 _VOCABULARY_STEP = 4096  # rows of U handled at once
 _SOURCES = 1024  # distinct sources per task
+_BLOCKWISE = ("cpu",)  # devices on which many small products beat whole rows
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def map_heads(
     and the hit list as columns: hit_layer, hit_head, hit_sign (1 direct, -1 suppression), hit_pair (row of `pairs`,
     whose source it is), hit_target (token, one of the relation's targets), hit_rank (< k_max), in the order of layers,
     heads, sign (direct first), pair, target. Every layer is computed on its own, so shards by layers join to the same
-    bytes (`merge_layers`).
+    bytes (gathering.merge_layers).
     Raises AtlasError: family, tensors, ids outside the vocabulary, too little memory_mb.
     """
     reader = WeightReader(folder, device=device)
@@ -126,15 +127,6 @@ def map_heads(
     return result | {name: np.concatenate([columns[name] for columns in hits]) for name in HIT_DTYPES}
 
 
-def merge_layers(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """What one call over all the layers of `parts` (calls with the same options) would have returned."""
-    parts = sorted(parts, key=lambda part: part["layers"][0])
-    shared = ("heads", "k_max")
-    return {
-        name: parts[0][name] if name in shared else np.concatenate([part[name] for part in parts]) for name in parts[0]
-    }
-
-
 def _rank_job(states, maps, k_max: int, job):
     head, task = job
     return _rank_pairs(states[head][task.span], maps[head], task, k_max)
@@ -156,7 +148,7 @@ def _rank_pairs(rows, vocabulary, task: _Task, k_max: int):
         found.append(np.column_stack([np.full(keep.sum(), sign), task.pairs[keep], own_targets[keep], rank[keep]]))
 
     # Other targets of the relation: few reach the row's bound, and only those are ranked.
-    alive = torch.ones(len(rows), dtype=torch.bool)  # a head that writes nothing ties all logits: every target would reach the bound
+    alive = rows.any(1)  # a head that writes nothing ties all logits: every target would reach the bound
     pairs, where, targets, logits, signs = [], [], [], [], []
     for group in task.groups:
         values = rows[group.rows] @ vocabulary[group.targets].T
@@ -183,9 +175,8 @@ def _rank_pairs(rows, vocabulary, task: _Task, k_max: int):
 
 def _rank_candidates(rows, vocabulary, extremes, where, targets, logits, signs):
     """(c,) rank of each candidate under its sign."""
-    if rows.device.type == "cpu":
+    if rows.device.type in _BLOCKWISE:
         return rank_in_blocks(rows, vocabulary, extremes, where, targets, logits, signs)
-    # Whole rows: many small products cost more than that on a GPU.
     (difference,), _ = count(rows[where], vocabulary, Comparisons((targets,)), [logits])
     direct, suppression = ranks(difference, len(vocabulary))
     return torch.where(signs > 0, direct, suppression).long()

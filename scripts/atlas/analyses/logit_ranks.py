@@ -8,6 +8,8 @@ all logits changed, "larger" becomes "smaller" and ties stay ties, so with D = #
     rank_suppression = ceil((V - 1 - D) / 2)
 
 and one count serves both signs. A head that writes nothing ties everything and ranks every target in the middle.
+Logits are rounded: an entry closer to the target's logit than the rounding of a dot product may count as larger,
+smaller or equal, depending on the order of summation. Where arithmetic is exact, the result is the same everywhere.
 """
 
 from dataclasses import dataclass

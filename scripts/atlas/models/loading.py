@@ -21,7 +21,7 @@ def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_imp
 
     folder = Path(folder)
     _check_folder(folder)
-    device = _device(device)
+    device = choose_device(device)
     torch_dtype = _dtype(dtype, device)
     config = auto_config(folder)
     require_attention_interface(config)
@@ -89,7 +89,7 @@ def describe_runtime(model=None) -> dict:
 
     runtime = {"torch": torch.__version__, "transformers": transformers.__version__}
     if model is None:
-        return {**runtime, "device": _device("auto"), "dtype": ""}
+        return {**runtime, "device": choose_device("auto"), "dtype": ""}
     parameter = next(model.parameters())
     device = parameter.device.type
     if device == "cuda":
@@ -116,7 +116,8 @@ def _check_folder(folder: Path) -> None:
         read_header(file)
 
 
-def _device(device: str) -> str:
+def choose_device(device: str) -> str:
+    """auto, cpu or cuda[:n] as a torch device name. Raises AtlasError where there is no such device."""
     import torch
 
     if device == "auto":
@@ -154,9 +155,10 @@ def _check_finite(model, folder: Path) -> None:
     for name, parameter in model.named_parameters():
         if parameter.is_meta or not parameter.is_floating_point():
             continue
-        if torch.isfinite(parameter.detach().sum(dtype=torch.float32)):
+        parts = parameter.detach().flatten().split(1 << 26)  # small copies where the sum changes the dtype
+        if all(torch.isfinite(part.sum(dtype=torch.float32)) for part in parts):
             continue
-        bad = int((~torch.isfinite(parameter.detach())).sum())
+        bad = sum(int((~torch.isfinite(part)).sum()) for part in parts)
         if bad:
             raise AtlasError(
                 f"Model {folder}: tensor {name} holds {bad} NaN or infinite values"

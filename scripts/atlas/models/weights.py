@@ -7,15 +7,15 @@ unembedding. Orientation everywhere: row vectors, x W_V (width, value_width), z 
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors import safe_open
 
 from atlas.errors import AtlasError
 from atlas.models.architectures import Norm, auto_config, family_of, read_config, read_shape
-from atlas.models.safetensors_files import read_header
+from atlas.models.safetensors_files import DTYPE_NAMES, ITEM_BYTES, Tensor, read_bytes, read_header
 
 # Columns of the MLP's inner layer handled at once; fixed, so that no option changes the order of summation.
-_MLP_CHUNK = 4096
+_MLP_CHUNK = 1024
 
 
 class WeightReader:
@@ -46,6 +46,8 @@ class WeightReader:
     def embedding_rows(self, ids: torch.Tensor) -> torch.Tensor:
         """(n, width): rows of the input embedding as stored (no position, no multiplier)."""
         table = self._tensor(self._prefix + self.family.embedding, (None, self.shape.width), checked=False)
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
+            raise AtlasError(f"Token {int(ids.max())} is outside the {len(table)} embeddings of model {self.folder}.")
         rows = table[ids.cpu()].to(self.device)
         return self._finite(rows, self._prefix + self.family.embedding)
 
@@ -149,8 +151,10 @@ class WeightReader:
         """The tensor `name` on the CPU, mapped from its file; `size` is checked where it is not None."""
         if name not in self._files:
             raise AtlasError(f"Model {self.folder} lacks the tensor {name!r}; download it again.")
-        with safe_open(self._files[name], framework="pt") as file:
-            tensor = file.get_tensor(name)
+        path, record = self._files[name]
+        if record.dtype not in DTYPE_NAMES:
+            raise AtlasError(f"Model {self.folder}: tensor {name!r} is quantised ({record.dtype}); convert it first.")
+        tensor = _mapped(path, record)
         if tensor.dim() != len(size) or any(
             want not in (None, have) for want, have in zip(size, tensor.shape, strict=True)
         ):
@@ -159,13 +163,14 @@ class WeightReader:
                 f"Model {self.folder}: tensor {name!r} has the shape {' x '.join(map(str, tensor.shape))} where "
                 f"config.json implies {expected}."
             )
-        if not tensor.is_floating_point():
-            raise AtlasError(f"Model {self.folder}: tensor {name!r} is quantised ({tensor.dtype}); convert it first.")
         return self._finite(tensor, name) if checked else tensor
 
     def _finite(self, tensor: torch.Tensor, name: str) -> torch.Tensor:
-        # A sum is finite unless an entry is not, or it overflows: only then look at every entry.
-        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not torch.isfinite(tensor).all():
+        # A sum is finite unless an entry is not, or it overflows: only then look at every entry. Parts keep the copies
+        # that sums in another dtype make small.
+        for part in tensor.flatten().split(1 << 24):
+            if torch.isfinite(part.sum(dtype=torch.float32)) or torch.isfinite(part).all():
+                continue
             raise AtlasError(f"Model {self.folder}: tensor {name!r} holds NaN or infinite values; download it again.")
         return tensor
 
@@ -175,24 +180,34 @@ def _affine(x, weight, bias, part, dtype):
     return out if bias is None else out + bias[part].to(x.device, dtype)
 
 
-def _tensor_files(folder: Path) -> dict[str, Path]:
-    """Tensor name -> the safetensors file that holds it, by the index of a sharded checkpoint or by looking."""
+def _mapped(path: Path, record: Tensor) -> torch.Tensor:
+    """A tensor whose bytes stay in the file (copy on write): memory holds only the pages in use, and may drop them."""
+    kind, item = getattr(torch, DTYPE_NAMES[record.dtype]), ITEM_BYTES[record.dtype]
+    if record.begin % item or not record.size:
+        raw = read_bytes(path, record).view(f"<i{item}")
+    else:
+        raw = np.memmap(path, dtype=f"<i{item}", mode="c", offset=record.begin, shape=(record.size,))
+    return torch.from_numpy(raw).view(kind).view(record.shape)
+
+
+def _tensor_files(folder: Path) -> dict[str, tuple[Path, Tensor]]:
+    """Tensor name -> its safetensors file and place, by the index of a sharded checkpoint or by looking."""
     index = folder / "model.safetensors.index.json"
+    names, paths = None, sorted(folder.glob("*.safetensors"))
     if index.is_file():
         try:
             names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            files = {name: folder / file for name, file in names.items()}
+            paths = sorted({folder / file for file in names.values()})
         except (ValueError, KeyError, TypeError, AttributeError):
             raise AtlasError(f"{index} is no index of a sharded checkpoint; download the model again.") from None
-        for path in set(files.values()):
+        for path in paths:
             if path.parent != folder or path.suffix != ".safetensors" or not path.is_file():
-                raise AtlasError(
-                    f"{index} names {path.name!r}, which is no safetensors file beside it; download it again."
-                )
-        return files
-    files = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        files |= {tensor.name: path for tensor in read_header(path)}
-    if not files:
+                raise AtlasError(f"{index} names {path.name!r}, which is no safetensors file beside it; get it again.")
+    if not paths:
         raise AtlasError(f"Model folder {folder} holds no *.safetensors file; convert its weights first.")
-    return files
+    return {
+        record.name: (path, record)
+        for path in paths
+        for record in read_header(path)
+        if names is None or folder / names.get(record.name, "") == path
+    }

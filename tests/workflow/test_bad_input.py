@@ -1,0 +1,244 @@
+"""Each kind of bad configuration and bad data ends the run with one clear sentence and nothing half-written."""
+
+import re
+
+import pytest
+import yaml
+
+SHA = "0" * 64
+
+
+def overlay(project, text):
+    """Write a second configuration file that is merged over configs/tiny.yaml; returns its arguments."""
+    project.write("bad.yaml", text)
+    return ["--configfile", "configs/tiny.yaml", "bad.yaml"]
+
+
+# what is wrong -> (configuration merged over configs/tiny.yaml, words that the message must hold)
+CONFIGS = {
+    "unknown top-level key": ("modls: {}", ["modls", "did you mean 'models'"]),
+    "unknown analysis": ("analyses: {sink: {dataset: passages}}", ["sink", "did you mean 'sinks'"]),
+    "unknown option": ("analyses: {sinks: {epsilonn: 0.2}}", ["analyses.sinks", "epsilonn", "did you mean 'epsilon'"]),
+    "unknown key of a model": ("models: {tiny: {lable: x}}", ["models.tiny", "lable", "did you mean 'label'"]),
+    "wrong type": ("analyses: {sinks: {length: many}}", ["analyses.sinks.length", "'many'", "whole number"]),
+    "number as text": ("analyses: {sinks: {epsilon: '0.3'}}", ["analyses.sinks.epsilon", "'0.3'", "not a number"]),
+    "negative size": ("analyses: {sinks: {sequences: -3}}", ["analyses.sinks.sequences", "-3", "at least 2"]),
+    "zero shards": ("analyses: {sinks: {shards: 0}}", ["analyses.sinks.shards", "at least 1"]),
+    "epsilon above 1": ("analyses: {sinks: {epsilon: 1.5}}", ["analyses.sinks.epsilon", "less than 1"]),
+    "unknown choice": (
+        "analyses: {meaningless_tokens: {reading: drop_colums}}",
+        ["reading", "drop_colums", "did you mean 'drop_columns'"],
+    ),
+    "input given twice": ("analyses: {sinks: {inputs: [natural, natural]}}", ["inputs", "natural", "more than once"]),
+    "emptied section": ("analyses: null", ["analyses", "null", "mapping"]),
+    "no models left": ("models: {tiny: null, tiny-shuffled: null}", ["models", "empty"]),
+    "figure names a model that is not there": (
+        "figures: {sink_rates: {models: [tinny]}}",
+        ["figures.sink_rates.models", "tinny", "did you mean 'tiny'"],
+    ),
+    "figure names an unknown plot": ("figures: {sink_rate: {}}", ["figures.sink_rate", "not a plot", "sink_rates"]),
+    "figure names an unknown data set": (
+        "figures: {attention_sinks: {dataset: question}}",
+        ["figures.attention_sinks.dataset", "question", "did you mean 'questions'"],
+    ),
+    "figure model outside the analysis": (
+        "{analyses: {sinks: {models: [tiny]}}, figures: {sink_rates: {models: [tiny-shuffled]}}}",
+        ["figures.sink_rates.models", "tiny-shuffled", "analyses.sinks.models"],
+    ),
+    "heads for a model not shown": (
+        "figures: {attention_sinks: {models: [tiny], heads: {tinny: [[0, 1]]}}}",
+        ["figures.attention_sinks.heads", "tinny"],
+    ),
+    "analysis names an unknown model": (
+        "analyses: {sinks: {models: [tiny, big]}}",
+        ["analyses.sinks.models", "no model 'big'"],
+    ),
+    "analysis names a data set of another kind": (
+        "analyses: {sinks: {dataset: questions}}",
+        ["analyses.sinks.dataset", "kind prompts", "needs kind text"],
+    ),
+    "duplicate label": ("models: {tiny-shuffled: {label: Tiny Llama}}", ["label", "Tiny Llama", "already the label"]),
+    "control of nothing": (
+        "models: {other: {source: {control: {of: tinny, kind: shuffled}}}}",
+        ["models.other.source.control.of", "no model 'tinny'", "did you mean 'tiny'"],
+    ),
+    "control of itself": (
+        "models: {tiny: {source: {path: null, control: {of: tiny-shuffled, kind: shuffled}}}}",
+        ["control.of", "needs a real model"],
+    ),
+    "two sources": (
+        f"models: {{tiny: {{source: {{url: {{url: 'https://x.org/m.gguf', sha256: '{SHA}'}}}}}}}}",
+        ["models.tiny.source", "exactly one"],
+    ),
+    "unknown source": ("models: {other: {source: {pth: x}}}", ["models.other.source", "pth", "did you mean 'path'"]),
+    "no source": ("models: {other: {label: x}}", ["models.other", "'source' is missing"]),
+    "hub without a pin": ("models: {other: {source: {hub: {repo: a/b}}}}", ["models.other.source.hub", "revision"]),
+    "revision that is a branch": (
+        "models: {other: {source: {hub: {repo: a/b, revision: main}}}}",
+        ["models.other.source.hub.revision", "main"],
+    ),
+    "url without a hash": ("models: {other: {source: {url: {url: 'https://x.org/m'}}}}", ["sha256", "missing"]),
+    "short hash": (
+        "models: {other: {source: {url: {url: 'https://x.org/m', sha256: abc}}}}",
+        ["models.other.source.url.sha256", "abc"],
+    ),
+    "other hash for the same wheel": (
+        f"models: {{a: {{source: {{package: {{name: p, version: '1', sha256: '{SHA}', files: {{f: '{SHA}'}}}}}}}}, "
+        f"b: {{source: {{package: {{name: p, version: '1', sha256: '{'1' * 64}', files: {{f: '{SHA}'}}}}}}}}}}",
+        ["p-1", "another sha256", "models.a.source"],
+    ),
+    "key with a slash": ("models: {a/b: {source: {path: x}}}", ["a/b"]),
+    "path that is not there": (
+        "models: {tiny: {source: {path: nowhere/model}}}",
+        ["tiny", "nowhere/model", "not exist"],
+    ),
+    "unknown kind": ("datasets: {passages: {kind: txt}}", ["datasets.passages.kind", "did you mean 'text'"]),
+    "k beyond what is stored": (
+        "analyses: {head_categories: {k: {copying: 30}}}",
+        ["analyses.head_categories.k.copying", "30", "k_max = 20"],
+    ),
+    "k for a model that is not there": (
+        "analyses: {head_categories: {k_by_model: {tinny: {default: 3}}}}",
+        ["k_by_model", "tinny", "did you mean 'tiny'"],
+    ),
+    "axis limits of one number": ("figures: {sink_rates: {xlim: [3]}}", ["figures.sink_rates.xlim"]),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_bad_configuration_is_one_clear_sentence(fresh_shared, case):
+    text, words = CONFIGS[case]
+    process = fresh_shared.run("-n", "figures/all", *overlay(fresh_shared, text))
+    assert process.returncode != 0
+    for word in words:
+        assert word in process.stdout, process.stdout
+    assert "Traceback" not in process.stdout
+    assert len([line for line in process.stdout.splitlines() if "rror" in line]) <= 2, process.stdout
+
+
+def spoil(name, change):
+    def apply(project):
+        path = project.folder / "tiny" / name
+        path.write_bytes(change(path.read_bytes()))
+
+    return apply
+
+
+def configure(**changes):
+    return lambda project: project.configure(lambda config: config["analyses"]["sinks"].update(changes))
+
+
+QUESTIONS, PASSAGES = "results/datasets/questions.parquet", "results/datasets/passages.parquet"
+ATTENTION = "results/activations/tiny/attention/questions.safetensors"
+SINKS = "results/activations/tiny/sinks/passages.safetensors"
+
+
+def dataset(key, **changes):
+    return lambda project: project.configure(lambda config: config["datasets"][key].update(changes))
+
+
+# what is wrong -> (how, target, words that the message must hold)
+DATA = {
+    "duplicate id": (
+        spoil("questions.jsonl", lambda b: b.replace(b'"q3"', b'"q2"')),
+        QUESTIONS,
+        ["q2", "questions.jsonl"],
+    ),
+    "empty text": (
+        spoil("questions.jsonl", lambda b: b + b'{"id": "q99", "text": " "}\n'),
+        QUESTIONS,
+        ["text", "row 24"],
+    ),
+    "missing column": (spoil("questions.jsonl", lambda b: b.replace(b'"text"', b'"txt"')), QUESTIONS, ["text", "txt"]),
+    "wrong type": (
+        spoil("questions.jsonl", lambda b: b + b'{"id": "q99", "text": ["w1"]}\n'),
+        QUESTIONS,
+        ["text", "must be of type string"],
+    ),
+    "broken line": (spoil("questions.jsonl", lambda b: b + b'{"id": \n'), QUESTIONS, ["line 25"]),
+    "wrong encoding": (spoil("passages.txt", lambda b: b + b"\xff\xfe w1\n"), PASSAGES, ["passages.txt", "utf-8"]),
+    "limit beyond the file": (dataset("passages", sample={"n": 99}), PASSAGES, ["99", "20"]),
+    "pickled weights": (
+        lambda p: (p.folder / "tiny/model/model.safetensors").rename(p.folder / "tiny/model/pytorch_model.bin"),
+        "results/models/tiny",
+        ["safetensors"],
+    ),
+    "truncated weights": (
+        spoil("model/model.safetensors", lambda b: b[:-100]),
+        "results/models/tiny",
+        ["model.safetensors"],
+    ),
+    "unsupported family": (
+        spoil("model/config.json", lambda b: re.sub(rb'"model_type": "llama"', b'"model_type": "gptj"', b)),
+        SINKS,
+        ["gptj"],
+    ),
+    "too few long texts": (configure(length=39, sequences=12), SINKS, ["39 tokens", "sequences asks for 12"]),
+    "no BOS to add": (lambda p: (configure(bos=True)(p), strip_bos(p)), SINKS, ["beginning-of-sequence"]),
+    "all prompts too long": (
+        lambda p: p.configure(lambda c: c["analyses"]["meaningless_tokens"].update(max_tokens=10)),
+        ATTENTION,
+        ["24 are longer", "max_tokens"],
+    ),
+    "duplicate source of a relation": (
+        spoil("relations/copying.csv", lambda b: b + b.splitlines()[1] + b"\n"),
+        "results/datasets/relations.parquet",
+        ["copying.csv", "source"],
+    ),
+    "unknown category": (
+        spoil("relations/relations.csv", lambda b: b.replace(b"Linguistic", b"Linguistics")),
+        "results/datasets/relations.parquet",
+        ["relations.csv", "Linguistics"],
+    ),
+    "more shards than layers": (
+        lambda p: p.configure(lambda c: c["analyses"]["head_categories"].update(shards=5)),
+        "results/activations/tiny/head_mappings/relations.safetensors",
+        ["shards = 5", "4 layers"],
+    ),
+    "no GPU": (lambda p: p.configure(lambda c: c["models"]["tiny"].update(device="cuda")), SINKS, ["cuda"]),
+}
+
+
+def strip_bos(project):
+    path = project.folder / "tiny" / "model" / "tokenizer_config.json"
+    path.write_text(re.sub(r'"bos_token": "<s>",?', "", path.read_text()))
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_bad_data_is_named_and_leaves_nothing(fresh, case):
+    change, target, words = DATA[case]
+    change(fresh)
+    process = fresh.run(target)
+    assert process.returncode != 0
+    sentences = re.findall(r"^Error in \w+: (.*)$", process.stdout, re.M)
+    assert len(set(sentences)) == 1, process.stdout  # two shards may say the same
+    for word in words:
+        assert word in sentences[0]
+    assert not (fresh.folder / target).exists()
+    assert not [path for path in (fresh.folder / "results").rglob("*") if path.name.endswith(".part")]
+
+
+def test_plot_names_a_head_that_is_not_there(project):
+    project.configure(lambda config: config["figures"]["attention_sinks"].update(heads=[[0, 1], [9, 0]]))
+    process = project.run("figures/attention_sinks.pdf")
+    assert process.returncode != 0
+    assert "no head [9, 0]" in process.stdout
+    assert "4 layers of 6 heads" in process.stdout
+
+
+def test_defaults_of_the_schema_are_those_of_the_default_configuration():
+    from atlas.config import ANALYSIS_KINDS
+    from conftest import ROOT  # the tests' top-level conftest
+
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())["analyses"]
+    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["$defs"]
+    for analysis in ANALYSIS_KINDS:
+        properties = schema[analysis]["properties"]
+        assert set(config[analysis]) == set(properties), f"analyses.{analysis} does not show every option"
+        for key, rule in properties.items():
+            if key in ("models", "dataset", "datasets") or "default" not in rule:
+                continue
+            default = rule["default"]
+            if rule.get("type") == "object" and default == {}:
+                default = {inner: value["default"] for inner, value in rule["properties"].items()}
+            assert config[analysis][key] == default, f"analyses.{analysis}.{key}"
