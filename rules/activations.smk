@@ -108,6 +108,7 @@ EXTRACTIONS = {
     "attention": "meaningless_tokens",
     "sinks": "sinks",
     "head_mappings": "head_categories",
+    "token_logprobs": "mink",
 }
 
 
@@ -128,3 +129,71 @@ rule gather_shards:
         "../envs/atlas.yaml"
     script:
         "../scripts/gather_shards.py"
+
+
+rule generate_answers:
+    input:
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        library=library("generate_answers"),
+    output:
+        f"{ACTIVATIONS}/answers/{{dataset}}/{{shard}}-of-{{shards}}.parquet",
+    log:
+        "results/logs/generate_answers/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/jobs/generate_answers/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_memory,
+        gpu=model_gpus,
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options("mink", "predictions", "template", "system"),
+        journal=f"{ACTIVATIONS}/.unfinished/answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
+    script:
+        "../scripts/generate_answers.py"
+
+
+rule gather_answers:
+    input:
+        shards=lambda wildcards: shard_files(
+            f"results/activations/{wildcards.model}/answers/{wildcards.dataset}", "mink", "parquet"
+        ),
+        library=library("gather_answers"),
+    output:
+        f"{ACTIVATIONS}/answers/{{dataset}}.parquet",
+    log:
+        "results/logs/gather_answers/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    script:
+        "../scripts/gather_answers.py"
+
+
+rule extract_token_logprobs:
+    input:
+        unpack(answers_input(lambda: "prediction" in ANALYSES["mink"]["texts"])),
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        library=library("extract_token_logprobs"),
+    output:
+        f"{ACTIVATIONS}/token_logprobs/{{dataset}}/{{shard}}-of-{{shards}}.safetensors",
+    log:
+        "results/logs/extract_token_logprobs/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/jobs/extract_token_logprobs/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_memory,
+        gpu=model_gpus,
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options(
+            "mink", "texts", "template", "system", "max_tokens", "batch_tokens"
+        ),
+    script:
+        "../scripts/extract_token_logprobs.py"

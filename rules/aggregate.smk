@@ -9,6 +9,12 @@ TABLE_ANALYSES = {
     "head_relations": "head_categories",
     "head_categories": "head_categories",
     "relation_pairs": "head_categories",
+    "mink": "mink",
+    "mink_graphs": "mink",
+    "mink_trend": "mink",
+    "score_gap": "mink",
+    "discrepancy": "mink",
+    "depth_accuracy": "mink",
 }
 
 

@@ -115,10 +115,10 @@ def model_gpus(wildcards):
 
 
 # ---------------------------------------------------------------------------------------------------------------- files
-def shard_files(folder, analysis):
+def shard_files(folder, analysis, suffix="safetensors"):
     """The shards of one extraction, in order."""
     shards = ANALYSES[analysis]["shards"]
-    return [f"{folder}/{shard}-of-{shards}.safetensors" for shard in range(1, shards + 1)]
+    return [f"{folder}/{shard}-of-{shards}.{suffix}" for shard in range(1, shards + 1)]
 
 
 def metric_files(pattern, analysis):
@@ -144,9 +144,10 @@ def figure_files():
 def figure_params(wildcards):
     """A figure's own options, and the labels of what it shows."""
     figure = FIGURES[wildcards.figure]
+    shown = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
     return {
         **figure,
-        "model_labels": {model: MODELS[model]["label"] for model in figure["models"]},
+        "model_labels": {model: MODELS[model]["label"] for model in shown},
         "dataset_label": DATASETS[figure["dataset"]]["label"],
     }
 
@@ -168,3 +169,29 @@ def figure_output(category):
 def caption_file(wildcards):
     """A Path, so that the report's template can read the text that the plot job wrote (it states the true n)."""
     return Path(f"results/captions/{wildcards.figure}.txt")
+
+
+def judge_options(wildcards):
+    """The judge's kind and the options of that kind alone."""
+    judge = ANALYSES["mink"]["judge"]
+    return {key: value for key, value in judge.items() if key in ("kind", judge["kind"])}
+
+
+def answers_from(model):
+    """The model whose answers this one is measured on: itself, or for a control what it is a control of."""
+    source = MODELS[model]["source"]
+    return answers_from(source["control"]["of"]) if "control" in source else model
+
+
+def answers_input(wanted):
+    """Input function: the answers (of the base of a control), where an analysis needs them."""
+
+    def inputs(wildcards):
+        model, dataset = answers_from(wildcards.model), wildcards.dataset
+        return (
+            {"answers": f"results/activations/{model}/answers/{dataset}.parquet"}
+            if wanted()
+            else {}
+        )
+
+    return inputs

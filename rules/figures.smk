@@ -81,6 +81,30 @@ rule plot_category_share:
         "../scripts/plot_category_share.py"
 
 
+rule plot_mink_depth:
+    input:
+        mink="results/tables/mink.parquet",
+        mink_graphs="results/tables/mink_graphs.parquet",
+        mink_trend="results/tables/mink_trend.parquet",
+        score_gap="results/tables/score_gap.parquet",
+        discrepancy="results/tables/discrepancy.parquet",
+        depth_accuracy="results/tables/depth_accuracy.parquet",
+        library=library("plot_mink_depth"),
+    output:
+        **figure_output("Depthwise memorisation"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("mink_depth"),
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        figure=figure_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_mink_depth.py"
+
+
 rule manifest:
     input:
         figures=figure_files(),

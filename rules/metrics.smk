@@ -58,3 +58,68 @@ rule compute_head_categories:
         options=lambda wildcards: options("head_categories", "tau", "alpha", "permutations", "seed"),
     script:
         "../scripts/compute_head_categories.py"
+
+
+rule judge_answers:
+    input:
+        unpack(answers_input(lambda: ANALYSES["mink"]["judge"]["kind"] != "column")),
+        dataset="results/datasets/{dataset}.parquet",
+        library=library("judge_answers"),
+    output:
+        f"{METRICS}/judgements/{{dataset}}.parquet",
+    log:
+        "results/logs/judge_answers/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        judge=judge_options,
+        cache="results/judge_cache",
+    script:
+        "../scripts/judge_answers.py"
+
+
+rule compute_mink:
+    input:
+        activations=f"{ACTIVATIONS}/token_logprobs/{{dataset}}.safetensors",
+        dataset="results/datasets/{dataset}.parquet",
+        library=library("compute_mink"),
+    output:
+        mink=f"{METRICS}/mink/{{dataset}}.parquet",
+        graphs=f"{METRICS}/mink_graphs/{{dataset}}.parquet",
+        trend=f"{METRICS}/mink_trend/{{dataset}}.parquet",
+    log:
+        "results/logs/compute_mink/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        options=lambda wildcards: options(
+            "mink", "k_percent", "min_tokens", "average", "confidence", "bootstrap", "seed"
+        ),
+    script:
+        "../scripts/compute_mink.py"
+
+
+rule compute_score_gap:
+    input:
+        mink=f"{METRICS}/mink/{{dataset}}.parquet",
+        judgements=lambda wildcards: (
+            f"results/metrics/{answers_from(wildcards.model)}/judgements/{wildcards.dataset}.parquet"
+        ),
+        dataset="results/datasets/{dataset}.parquet",
+        library=library("compute_score_gap"),
+    output:
+        score_gap=f"{METRICS}/score_gap/{{dataset}}.parquet",
+        discrepancy=f"{METRICS}/discrepancy/{{dataset}}.parquet",
+        accuracy=f"{METRICS}/depth_accuracy/{{dataset}}.parquet",
+    log:
+        "results/logs/compute_score_gap/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        options=lambda wildcards: options(
+            "mink", "k_percent", "threshold", "successors", "confidence", "bootstrap", "seed"
+        ),
+        text=lambda wildcards: ANALYSES["mink"]["texts"][0],
+        answers_from=lambda wildcards: answers_from(wildcards.model),
+    script:
+        "../scripts/compute_score_gap.py"

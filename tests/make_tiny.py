@@ -13,7 +13,7 @@ FAMILY = "llama"
 
 
 def make(folder, family=FAMILY):
-    """A tiny random model, 24 questions and 20 passages below `folder`."""
+    """A tiny random model, 24 questions, 20 passages and 12 graphs of questions below `folder`."""
     folder = Path(folder)
     save_folder(folder / "model", family)
     draw = random.Random(0)
@@ -24,6 +24,7 @@ def make(folder, family=FAMILY):
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
     passages = [" ".join(f"w{draw.randrange(10, 190)}" for _ in range(draw.randrange(12, 40))) for _ in range(20)]
     (folder / "passages.txt").write_text("\n".join(passages) + "\n")
+    (folder / "graph.jsonl").write_text("".join(json.dumps(row) + "\n" for row in graph(random.Random(1))))
     _relations(folder / "relations", draw)
 
 
@@ -40,6 +41,25 @@ def _relations(folder, draw):
     rows = [f"{year},{year + 1}" for year in range(1990, 2010)]
     (folder / "year_to_following.csv").write_text("\n".join(["source,target", *rows]) + "\n")
     (folder / "relations.csv").write_text("\n".join([*lines, "year_to_following,Algorithmic,tiny"]) + "\n")
+
+
+def graph(draw):
+    """12 D3 questions, each on two D2 questions, each on two D1 questions, and a D1 question with a short answer."""
+
+    def row(name, depth, below, length):
+        text = {
+            key: " ".join(f"w{draw.randrange(196)}" for _ in range(n))
+            for key, n in (("question", 4), ("answer", length))
+        }
+        return {"id": name, "depth": depth, **text, "predecessors": below, "score_tiny": draw.randrange(1, 6)}
+
+    for i in range(12):
+        for j in range(2):
+            for k in range(2):
+                yield row(f"d1-{i}-{j}-{k}", 1, [], 6 + k)
+            yield row(f"d2-{i}-{j}", 2, [f"d1-{i}-{j}-{k}" for k in range(2)], 10 + j)
+        yield row(f"d3-{i}", 3, [f"d2-{i}-{j}" for j in range(2)], 20 + i)
+    yield row("d1-short", 1, [], 2)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,15 @@ PLOTS = {
     "sink_rates": ("sinks", "text"),
     "head_categories": ("head_categories", "relations"),
     "category_share": ("head_categories", "relations"),
+    "mink_depth": ("mink", "depth"),
 }
 # analysis -> kind of its data sets
-ANALYSIS_KINDS = {"meaningless_tokens": "prompts", "sinks": "text", "head_categories": "relations"}
+ANALYSIS_KINDS = {
+    "meaningless_tokens": "prompts",
+    "sinks": "text",
+    "head_categories": "relations",
+    "mink": "depth",
+}
 
 _TYPES = {
     "object": "a mapping",
@@ -289,6 +295,8 @@ def _figure(key, figure, config):
     block = config["analyses"][analysis]
     if figure["models"] == "all":
         figure["models"] = list(block["models"])
+    if figure["plot"] == "mink_depth":
+        yield from _mink_depth(where, figure, block)
     for model in figure["models"]:
         if model not in models:
             yield f"{where}.models: there is no model {model!r}; {_nearest(model, models)}"
@@ -306,6 +314,23 @@ def _figure(key, figure, config):
         missing = [model for model in figure["models"] if model not in heads]
         if missing:
             yield f"{where}.heads: no heads are given for {', '.join(missing)}."
+
+
+def _mink_depth(where, figure, block):
+    if figure.get("kde_models", "all") == "all":
+        figure["kde_models"] = list(figure["models"])
+    for model in figure["kde_models"]:
+        if model not in block["models"]:
+            yield f"{where}.kde_models: {model!r} is not among analyses.mink.models; {_nearest(model, block['models'])}"
+    for option, listed in (("k_percent", "k_percent"), ("text", "texts")):
+        if figure.get(option) is None:
+            figure[option] = block[listed][0]
+        elif figure[option] not in block[listed]:
+            known = ", ".join(map(str, block[listed]))
+            yield f"{where}.{option}: {figure[option]} is not among analyses.mink.{listed} ({known}); add it there."
+    figure.setdefault("measure", "mink")
+    figure.setdefault("letters", True)
+    figure["average"] = block["average"]
 
 
 def _figure_dataset(where, figure, block):

@@ -11,7 +11,9 @@ import pytest
 from atlas.contracts import TABLES
 from atlas.tables import read_table
 
-FIGURES = ["attention_sinks", "sink_rates", "head_categories", "head_categories_null", "category_share"]
+FIGURES = [
+    "attention_sinks", "sink_rates", "head_categories", "head_categories_null", "category_share", "mink_depth",
+]  # fmt: skip
 
 
 def digests(folder, pattern):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from atlas.analyses import meaningless_layout
+from atlas.analyses import logprob_layout, meaningless_layout
 from atlas.analyses.shards import merge_samples
 
 
@@ -10,6 +10,8 @@ def gather(extraction, parts):
     """One {name: array} from those of all shards; the same bytes for any number of shards."""
     if extraction == "attention":
         return meaningless_layout.merge(parts)
+    if extraction == "token_logprobs":
+        return logprob_layout.merge(parts)
     if extraction == "head_mappings":
         return merge_layers(parts)
     joined = {}

@@ -11,6 +11,7 @@ import pandas as pd
 
 from atlas.data import checks, trees
 from atlas.data.columns import convert, pick
+from atlas.data.depth_folder import depth_files, is_depth_folder, iterate_depth
 from atlas.data.readers import Row, data_files, iterate_rows
 from atlas.data.relations_folder import is_relations_folder, iterate_relations, relations_files
 from atlas.data.selection import by_row, select
@@ -87,6 +88,8 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     format, encoding = entry.get("format") or "auto", entry.get("encoding") or "utf-8"
     if kind == "relations" and is_relations_folder(raw):
         rows, files = iterate_relations(raw, encoding), relations_files(raw, encoding)
+    elif kind == "depth" and is_depth_folder(raw):
+        rows, files = iterate_depth(raw, encoding), depth_files(raw)
     else:
         rows, files = iterate_rows(raw, format, encoding), data_files(raw)
     records, places = [], []

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from atlas.data.depth_folder import depth_files, is_depth_folder
 from atlas.errors import AtlasError
 from atlas.fetch import download_hub, download_package, download_url, extract_members
 from atlas.fetch_files import fresh_folder, link_or_copy, plain_name, public_url
@@ -71,6 +72,8 @@ def _local_files(path: Path) -> tuple[Path, list[Path]]:
     if path.is_file():
         _refuse_pickle(path.name)
         return path.parent, [path]
+    if is_depth_folder(path):  # its tables are folders
+        return path, depth_files(path)
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     files = [file for file in files if file.name != "provenance.json" and not file.name.endswith((*PICKLES, ".py"))]
     if not files:

@@ -15,14 +15,19 @@ def choose_trees(table: pd.DataFrame, entry: dict, name: str) -> np.ndarray:
     roots = select(table, entry, lambda rows: [i if d == top else None for i, d in enumerate(rows["depth"])], name)
     if not entry.get("limit") and not entry.get("sample"):
         return roots
+    return np.flatnonzero(table["id"].isin(tree(table, table["id"].iloc[roots])))
+
+
+def tree(table: pd.DataFrame, roots) -> set[str]:
+    """The ids `roots` and everything below them in a `depth` table."""
     below = dict(zip(table["id"], table["predecessors"], strict=True))
-    wanted, waiting = set(), list(table["id"].iloc[roots])
+    wanted, waiting = set(), list(roots)
     while waiting:
         question = waiting.pop()
         if question not in wanted:
             wanted.add(question)
             waiting.extend(below[question])
-    return np.flatnonzero(table["id"].isin(wanted))
+    return wanted
 
 
 def choose_within_relations(table: pd.DataFrame, entry: dict, name: str) -> np.ndarray:

@@ -353,3 +353,14 @@ def unembedding(model):
     if module is None:
         raise AtlasError(f"{type(model).__name__} has no unembedding; give a decoder language model.")
     return module
+
+
+def logit_scaling(config) -> tuple[float, float | None]:
+    """(factor, cap): logits = unembedding(state) * factor, then cap * tanh(logits / cap) where there is a cap.
+
+    The config keys are those of Cohere (`logit_scale`), Granite (`logits_scaling`, a divisor) and Gemma 2
+    (`final_logit_softcapping`).
+    """
+    config = config.get_text_config()
+    factor = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    return factor, getattr(config, "final_logit_softcapping", None)

@@ -1,0 +1,84 @@
+"""What a model's own next-token distribution says about the token that came, without a logits tensor of all positions.
+
+Used by Min-K% (Shi et al. 2024, arXiv 2310.16789) and Min-K%++ (Zhang et al. 2024, arXiv 2404.02936).
+"""
+
+import torch
+
+from atlas.errors import AtlasError
+from atlas.models.architectures import logit_scaling, unembedding
+
+# Elements of the chunk x vocabulary block of logits: small enough for a CPU's cache, large enough for a GPU's kernels.
+_BLOCK = {"cpu": 2**22, "cuda": 2**26}
+_NEVER = -1e4  # exp of it is 0 in fp32: a token that is masked out by a logit of -inf weighs nothing
+
+
+def chunk_rows(vocabulary, device="cpu"):
+    """Positions whose logits are held at once."""
+    return max(8, _BLOCK.get(device, _BLOCK["cuda"]) // vocabulary)
+
+
+def token_statistics(model, states, targets, chunk=None):
+    """lp, mu, sigma, rank of each target token, in one pass over the vocabulary per chunk of positions.
+
+    states: (N, d) last hidden states after the final norm, targets: (N,) token ids that came next. Returns four tensors
+    of shape (N,) on the CPU: lp = log p(target); mu and sigma the mean and standard deviation of log p under p itself
+    (fp32, nats); rank = number of tokens with a larger logit (int32, 0: the target is the most likely one).
+    At most `chunk` x V logits exist at a time. Raises AtlasError where the logits are NaN or infinite.
+    """
+    head = unembedding(model)
+    factor, cap = logit_scaling(model.config)
+    chunk = chunk or chunk_rows(head.weight.shape[0], states.device.type)
+    # Written into from the start: small results kept between large blocks would keep the allocator from reusing these.
+    lp, mu, sigma = (torch.empty(len(states), device=states.device) for _ in range(3))
+    rank = torch.empty(len(states), dtype=torch.int32, device=states.device)
+    for begin in range(0, len(states), chunk):
+        part = slice(begin, begin + chunk)
+        logits = head(states[part]).float()
+        if factor != 1.0:
+            logits *= factor
+        if cap is not None:
+            logits = torch.tanh_(logits.div_(cap)).mul_(cap)
+        for kept, value in zip((lp, mu, sigma, rank), distribution_statistics(logits, targets[part]), strict=True):
+            kept[part] = value
+        del logits
+    if not bool(torch.isfinite(lp).all() & torch.isfinite(mu).all() & torch.isfinite(sigma).all()):
+        raise AtlasError("the model's logits contain NaN or infinite values; check its weights and dtype.")
+    return lp.cpu(), mu.cpu(), sigma.cpu(), rank.cpu()
+
+
+def distribution_statistics(logits, targets):
+    """lp, mu, sigma, rank (as in token_statistics) from logits (N, V) fp32, which are overwritten; targets (N,)."""
+    came = logits.gather(1, targets[:, None])
+    rank = (logits > came).sum(1, dtype=torch.int32)
+    top = logits.amax(1, keepdim=True)
+    came = (came - top).squeeze(1)
+    shifted = logits.sub_(top).clamp_(min=_NEVER)
+    weight = shifted.exp()
+    total = weight.sum(1)
+    mean = torch.linalg.vecdot(weight, shifted) / total
+    # From deviations, not from E[x^2] - E[x]^2, which cancels.
+    variance = torch.linalg.vecdot(weight, shifted.sub_(mean[:, None]).square_()) / total
+    return came - total.log(), mean - total.log(), variance.sqrt(), rank
+
+
+def check_head(model):
+    """Compare with the model's own logits on a few tokens, so that no family is measured with a head of another form.
+
+    Raises AtlasError if they differ by more than rounding.
+    """
+    device = next(model.parameters()).device
+    vocabulary = unembedding(model).weight.shape[0]
+    ids = torch.arange(1, 9, device=device)[None] % vocabulary
+    with torch.no_grad():
+        own = model(input_ids=ids, use_cache=False).logits[0].float()
+        states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
+        targets = ids[0].roll(-1)
+        lp, _, _, _ = token_statistics(model, states, targets)
+        expected = own.log_softmax(-1).gather(1, targets[:, None])[:, 0].cpu()
+    tolerance = 1e-3 if own.dtype == next(model.parameters()).dtype else 5e-2
+    if not torch.allclose(lp, expected, rtol=tolerance, atol=tolerance):
+        raise AtlasError(
+            f"Family {model.config.model_type!r} computes its logits in a way that the log-probabilities of this "
+            "workflow do not follow; it is not supported by Min-K%."
+        )

@@ -1,0 +1,139 @@
+"""Token ids of texts with a mark on those that are scored; context and chat template are read but not scored."""
+
+from dataclasses import dataclass
+
+from atlas.errors import AtlasError
+
+TEXTS = ("answer", "question", "prediction", "question_answer")
+_QUESTION, _ANSWER = "\u2063question\u2063", "\u2063answer\u2063"  # invisible separators: no data holds them
+
+
+@dataclass(frozen=True)
+class ScoredText:
+    """number: row of the data set; ids: token ids with context; scored: which of them count (same length)."""
+
+    number: int
+    ids: tuple[int, ...]
+    scored: tuple[bool, ...]
+
+
+def text_rows(table, answers=None):
+    """[{number, question, answer, prediction}] of a depth data set; prediction where the frame `answers` has one."""
+    predictions = {} if answers is None else dict(zip(answers["number"], answers["prediction"], strict=True))
+    return [
+        {"number": number, "question": question, "answer": answer, "prediction": predictions.get(number)}
+        for number, (question, answer) in enumerate(zip(table["question"], table["answer"], strict=True))
+    ]
+
+
+def scored_texts(tokenizer, rows, text, *, template, system, max_tokens):
+    """([ScoredText], report) of one kind of text (of TEXTS) over `rows` (as from text_rows).
+
+    Texts with more than `max_tokens` tokens (context included) and texts without a scored token are dropped and
+    counted; so are rows without the text (a prediction that was not made). Raises AtlasError when none is left.
+    """
+    dropped = dict.fromkeys((f"no {text}", "longer than max_tokens", "no scored token"), 0)
+    found = []
+    for row in rows:
+        content = row["answer"] if text == "question_answer" else row.get(text)
+        if content is None:
+            dropped[f"no {text}"] += 1
+            continue
+        pieces, special = frame(tokenizer, row["question"], content, text, template=template, system=system)
+        ids, scored = tokenise(tokenizer, pieces, special)
+        if len(ids) > max_tokens:
+            dropped["longer than max_tokens"] += 1
+        elif not any(scored[1:]):
+            dropped["no scored token"] += 1
+        else:
+            found.append(ScoredText(row["number"], tuple(ids), tuple(scored)))
+    if not found:
+        raise AtlasError(
+            f"analyses.mink.texts: none of {len(rows)} texts of kind {text!r} can be scored ({_counts(dropped)}); "
+            "raise analyses.mink.max_tokens or take another data set."
+        )
+    return found, {"texts": len(found), "of": len(rows), "dropped": dropped}
+
+
+def frame(tokenizer, question, answer, text, *, template, system):
+    """([(piece of text, whether it is scored)], whether the tokenizer's own special tokens are added).
+
+    raw: question, line break, answer; chat: the tokenizer's chat template, in which the template's own words are never
+    scored. What comes after the last scored piece is left out, because nothing scored reads it.
+    """
+    asks = text in ("question", "question_answer")
+    answers = text != "question"
+    if template == "raw":
+        start = [(f"{system}\n", False)] if system else []
+        # In raw text the line break between a scored question and a scored answer is part of what is scored.
+        pieces = [*start, (question, asks), *([("\n", asks), (answer, True)] if answers else [])]
+        return pieces, True
+    before, between = _chat_frame(tokenizer, system)
+    pieces = [(before, False), (question, asks), *([(between, False), (answer, True)] if answers else [])]
+    return pieces, False  # a chat template writes its own beginning-of-sequence token
+
+
+def chat_prompt(tokenizer, question, *, template, system):
+    """Token ids (list) of the prompt that asks `question`: what stands before the answer in `frame`."""
+    pieces, special = frame(tokenizer, question, "", "answer", template=template, system=system)
+    return encode(tokenizer, "".join(piece for piece, _ in pieces), special)
+
+
+def _chat_frame(tokenizer, system):
+    """The template's words before the question, and between question and answer."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise AtlasError(
+            "analyses.mink.template is chat, but the model's tokenizer has no chat template; use template: raw."
+        )
+    messages = [{"role": "system", "content": system}] if system else []
+    text = tokenizer.apply_chat_template(
+        [*messages, {"role": "user", "content": _QUESTION}], tokenize=False, add_generation_prompt=True
+    )
+    before, found, between = text.partition(_QUESTION)
+    if not found:
+        raise AtlasError(
+            "the model's chat template changes the user's text, so its tokens cannot be told apart; use template: raw."
+        )
+    return before, between
+
+
+def tokenise(tokenizer, pieces, special):
+    """(ids, scored) of the joined pieces, tokenised as one text.
+
+    A token belongs to the first piece that it reaches into beyond what stood before: where a tokenizer merges across a
+    border, the merged token counts as part of what follows.
+    """
+    text, borders, marks = "", [], []
+    for piece, scored in pieces:
+        borders.append(text)
+        marks.append(scored)
+        text += piece
+    ids = encode(tokenizer, text, special)
+    flags, border = [False] * len(ids), 0
+    for before, scored in zip(borders, marks, strict=True):
+        # What the tokenizer puts in front (a beginning-of-sequence token) is context: no piece owns it.
+        border = max(border, _common(ids, encode(tokenizer, before, special)))
+        flags[border:] = [scored] * (len(ids) - border)
+    return ids, flags
+
+
+def encode(tokenizer, text, special):
+    """Token ids of `text`, with what the tokenizer puts in front of it where `special`, never with an end token."""
+    if not special:
+        return list(tokenizer(text, add_special_tokens=False).input_ids)
+    ids = list(tokenizer(text).input_ids)
+    plain = len(tokenizer(text, add_special_tokens=False).input_ids)
+    while len(ids) > plain and ids[-1] in tokenizer.all_special_ids and ids[-1] != tokenizer.bos_token_id:
+        ids.pop()
+    return ids
+
+
+def _common(first, second):
+    """Length of the longest common prefix."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+
+
+def _counts(dropped):
+    return ", ".join(f"{number} {reason}" for reason, number in dropped.items() if number) or "there are no rows"

@@ -1,0 +1,14 @@
+"""Join the shards of one model's answers into one file, the same bytes for any number of shards."""
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.answers import gather_answers
+from atlas.files import read_frame, read_provenance, write_frame
+from job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    frame = gather_answers(map(read_frame, snakemake.input.shards))
+    write_frame(snakemake.output[0], frame, read_provenance(snakemake.input.shards[0]))

@@ -1,0 +1,107 @@
+"""Batched greedy answers against one prompt at a time without a cache, and what a killed job goes on from."""
+
+import pytest
+import torch
+
+from atlas.errors import AtlasError
+from atlas.journal import Journal
+from atlas.models import generation
+from atlas.models.generation import Prompt, end_tokens, generate, generation_batches
+from families import build
+
+
+def prompts(seed=0, number=7):
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for i in range(number):
+        length = int(torch.randint(3, 20, (1,), generator=generator))
+        ids = tuple(torch.randint(3, 199, (length,), generator=generator).tolist())
+        found.append(Prompt(i, ids, 6 if i % 2 else 10))
+    return found
+
+
+def one_by_one(model, prompt, ends):
+    ids = list(prompt.ids)
+    for _ in range(prompt.max_new_tokens):
+        with torch.no_grad():
+            token = int(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+        if token in ends:
+            return tuple(ids[len(prompt.ids) :]), "end"
+        ids.append(token)
+    return tuple(ids[len(prompt.ids) :]), "length"
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma2", "mistral_sliding", "opt"])
+def test_equals_greedy_search_without_batches_or_cache(family):
+    model, asked = build(family), prompts()
+    free = [one_by_one(model, prompt, set()) for prompt in asked]
+    ends = {free[0][0][4], free[3][0][1]}  # tokens that occur, so that some answers end early
+    expected = [one_by_one(model, prompt, ends) for prompt in asked]
+    assert {stop for _, stop in expected} == {"end", "length"}
+    found = generate(model, asked, sorted(ends), batch_size=3)
+    assert [(answer.ids, answer.stop) for answer in found] == expected
+    assert [answer.prompt_tokens for answer in found] == [len(prompt.ids) for prompt in asked]
+    assert [answer.number for answer in found] == list(range(7))
+
+
+def test_shards_give_the_same_answers_and_a_models_own_sampling_is_not_used():
+    model, asked = build("llama"), prompts()
+    model.generation_config.update(do_sample=True, temperature=5.0, top_k=50, repetition_penalty=3.0)
+    whole = generate(model, asked, [], batch_size=2)
+    assert model.generation_config.do_sample
+    parts = [generate(model, asked, [], batch_size=2, shard=i, shards=3) for i in (1, 2, 3)]
+    assert sorted([answer for part in parts for answer in part], key=lambda answer: answer.number) == whole
+    model.generation_config.update(do_sample=False, temperature=None, top_k=None, repetition_penalty=None)
+    assert [answer.ids for answer in whole] == [one_by_one(model, prompt, set())[0] for prompt in asked]
+
+
+def test_batches_share_their_limit():
+    for group in generation_batches(prompts(number=20), 4):
+        assert len(group) <= 4
+        assert len({prompts(number=20)[i].max_new_tokens for i in group}) == 1
+
+
+def test_a_killed_job_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    model, asked = build("llama"), prompts()
+    whole = generate(model, asked, [5], batch_size=2)
+    ran = []
+    real = generation.generate_batch
+
+    def killed(model, prompts, ends):
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append(prompts)
+        return real(model, prompts, ends)
+
+    monkeypatch.setattr(generation, "generate_batch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        generate(model, asked, [5], batch_size=2, journal=Journal(tmp_path / "j", "key"))
+    with (tmp_path / "j").open("a") as file:
+        file.write('["3", [{"number"')  # the line that was being written
+    monkeypatch.setattr(generation, "generate_batch", lambda m, p, e: ran.append(p) or real(m, p, e))
+    journal = Journal(tmp_path / "j", "key")
+    assert generate(model, asked, [5], batch_size=2, journal=journal) == whole
+    assert len(ran) == len(generation_batches(asked, 2))  # none twice
+    ran.clear()
+    assert generate(model, asked, [5], batch_size=2, journal=Journal(tmp_path / "j", "another key")) == whole
+    assert len(ran) == len(generation_batches(asked, 2))
+    journal.remove()
+    assert not (tmp_path / "j").exists()
+
+
+def test_answers_that_do_not_fit_the_context_are_refused():
+    model = build("llama", max_position_embeddings=20)
+    with pytest.raises(AtlasError, match="max_new_tokens"):
+        generate(model, [Prompt(0, (5,) * 15, 10)], [], batch_size=1)
+
+
+def test_end_tokens_are_those_of_model_and_tokenizer():
+    model = build("llama")
+
+    class Tokenizer:
+        eos_token_id = 7
+
+    model.generation_config.eos_token_id = [9, 2]
+    assert end_tokens(model, Tokenizer) == [2, 7, 9]
+    model.generation_config.eos_token_id = None
+    assert end_tokens(model, Tokenizer) == [7]

@@ -1,0 +1,128 @@
+"""Log-probabilities of scored tokens against transformers' own loss and a loop over tokens, family by family."""
+
+import numpy as np
+import pytest
+import torch
+
+from atlas.analyses import logprob_layout
+from atlas.analyses.logprob_extraction import batch_logprobs, extract
+from atlas.analyses.min_k import min_k
+from atlas.analyses.next_token import check_head, distribution_statistics, token_statistics
+from atlas.data.scored_texts import ScoredText
+from atlas.errors import AtlasError
+from families import FAMILIES, build
+
+
+def sequences(lengths, vocabulary=199, seed=0, context=3):
+    rng = np.random.default_rng(seed)
+    return [
+        ScoredText(
+            number, tuple(map(int, rng.integers(3, vocabulary, n))), (False,) * context + (True,) * (n - context)
+        )
+        for number, n in enumerate(lengths)
+    ]
+
+
+def loop(model, sequence):
+    """lp, mu, sigma, rank of each scored token, one text per forward, one token at a time, in float64."""
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([sequence.ids])).logits[0].double()
+    found = []
+    for i in range(1, len(sequence.ids)):
+        if sequence.scored[i]:
+            row = logits[i - 1].log_softmax(-1)
+            p = row.exp()
+            mu = (p * row).sum()
+            sigma = ((p * (row - mu) ** 2).sum()) ** 0.5
+            found.append((row[sequence.ids[i]], mu, sigma, (row > row[sequence.ids[i]]).sum()))
+    return np.array(found, dtype=float).T
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equals_a_loop_over_tokens_and_the_loss_of_transformers(family):
+    model = build(family)
+    texts = sequences([9, 17, 5, 12])
+    arrays = extract(model, {"answer": texts}, batch_tokens=40)
+    for (number, found), sequence in zip(logprob_layout.split(arrays, "answer"), texts, strict=True):
+        assert number == sequence.number
+        expected = loop(model, sequence)
+        for name, values in zip(("lp", "mu", "sigma", "rank"), expected, strict=True):
+            np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
+        labels = torch.tensor([sequence.ids]).masked_fill(~torch.tensor([sequence.scored]), -100)
+        with torch.no_grad():
+            loss = model(input_ids=torch.tensor([sequence.ids]), labels=labels).loss.item()
+        assert min_k(found["lp"], 100) == pytest.approx(loss, abs=1e-5)
+        for k_percent in (7, 20, 50):
+            worst = sorted(expected[0])[: max(1, int(len(expected[0]) * k_percent / 100))]
+            assert min_k(found["lp"], k_percent) == pytest.approx(-np.mean(worst), abs=1e-5)
+
+
+def test_batch_composition_and_chunks_change_nothing_beyond_rounding():
+    model, texts = build("llama"), sequences([9, 17, 5, 12, 30])
+    alone = [batch_logprobs(model, [sequence]) for sequence in texts]
+    for budget in (8, 35, 1000):
+        arrays = extract(model, {"answer": texts}, batch_tokens=budget)
+        for name in ("lp", "mu", "sigma"):
+            expected = np.concatenate([part[name] for part in alone])
+            np.testing.assert_allclose(arrays[f"answer.{name}"], expected, rtol=2e-5, atol=2e-5)
+    states, targets = torch.randn(37, 48), torch.randint(0, 199, (37,))
+    with torch.no_grad():
+        whole = token_statistics(model, states, targets, chunk=1000)
+        for chunk in (1, 8, 36):
+            for a, b in zip(token_statistics(model, states, targets, chunk=chunk), whole, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_gathered_shards_are_the_same_bytes(shards):
+    model = build("llama")
+    texts = {"answer": sequences([9, 17, 5, 12, 30]), "question": sequences([4, 8, 6], seed=1, context=1)}
+    whole = extract(model, texts, batch_tokens=40)
+    parts = [extract(model, texts, batch_tokens=40, shard=i + 1, shards=shards) for i in range(shards)]
+    joined = logprob_layout.merge(parts)
+    assert joined.keys() == whole.keys()
+    for name in whole:
+        assert joined[name].tobytes() == whole[name].tobytes()
+    assert whole["question.number"].tolist() == [0, 1, 2]
+
+
+def test_uniform_logits_give_log_v_at_every_k():
+    logits, targets = torch.full((6, 50), 3.7), torch.arange(6)
+    lp, mu, sigma, rank = distribution_statistics(logits, targets)
+    np.testing.assert_allclose(lp, -np.log(50), rtol=1e-6)
+    np.testing.assert_allclose(mu, -np.log(50), rtol=1e-6)
+    np.testing.assert_allclose(sigma, 0, atol=1e-6)
+    assert rank.tolist() == [0] * 6
+    for k_percent in (1, 20, 100):
+        assert min_k(lp.numpy(), k_percent) == pytest.approx(np.log(50), rel=1e-6)
+
+
+def test_a_token_masked_by_minus_infinity_weighs_nothing_and_large_logits_do_not_overflow():
+    logits = torch.tensor([[500.0, 499.0, -float("inf"), 0.0]])
+    lp, mu, sigma, rank = distribution_statistics(logits.clone(), torch.tensor([1]))
+    p = np.array([1, np.exp(-1)]) / (1 + np.exp(-1))
+    mean = (p * np.log(p)).sum()
+    assert lp.item() == pytest.approx(np.log(p[1]), rel=1e-6)
+    assert mu.item() == pytest.approx(mean, rel=1e-6)
+    assert sigma.item() == pytest.approx(np.sqrt((p * (np.log(p) - mean) ** 2).sum()), rel=1e-5)
+    assert rank.item() == 1
+
+
+def test_broken_weights_and_unknown_heads_are_refused():
+    model = build("llama")
+    with torch.no_grad():
+        model.lm_head.weight[3, 0] = float("nan")
+        with pytest.raises(AtlasError, match="NaN"):
+            token_statistics(model, torch.randn(2, 48), torch.tensor([1, 2]))
+    other = build("llama")
+    other.lm_head.register_forward_hook(lambda module, args, output: output)  # harmless
+    check_head(other)
+    forward = other.forward
+    other.forward = lambda *args, **kwargs: _scaled(forward(*args, **kwargs))
+    with pytest.raises(AtlasError, match="not supported by Min-K%"):
+        check_head(other)
+
+
+def _scaled(output):
+    output.logits = output.logits * 0.5
+    return output
