@@ -1,13 +1,11 @@
-"""Many edited copies of several prompts in one forward: prompts side by side, their common prefix once, no padding.
+"""Many edited copies of several prompts in one forward: prompts side by side, what they share once, no padding.
 
-A pack lays its prompts out as one row of tokens, the tokens that all of them start with first:
-
-    prefix | rest of prompt 0 | rest of prompt 1 | ...
-
-and every batch row is one copy of it under an edit of its own (an ablated head, say).  Everything but attention acts on
-single tokens, so the model's own layers run on the row as it is; our attention function lets each prompt see the
-prefix and itself.  Exact by causality: the prefix cannot depend on what follows.  The forward starts at the lowest
-edited layer, and the last layer computes only the last token of each prompt.  Nothing here knows an architecture.
+A pack lays its prompts out in one row of tokens.  A token whose whole past is the past of an earlier prompt's token is
+that token (the prompts form a trie), so a common template or a common opening costs one prompt's time.  Every batch
+row is one copy of the pack under an edit of its own (an ablated head, say).  Everything but attention acts on single
+tokens, so the model's own layers run on the row as it is; our attention function lets each token see its own past.
+Exact by causality.  The forward starts at the lowest edited layer, and the last layer computes only the last token of
+each prompt.  Nothing here knows an architecture.
 """
 
 from __future__ import annotations
@@ -39,78 +37,86 @@ class _Bucket:
     """Prompts of similar length. Indices point into the packed row; padding repeats a prompt's last token."""
 
     prompts: torch.Tensor  # (S,) numbers of the prompts in the pack
-    queries: torch.Tensor  # (S, Q) their own tokens
-    keys: torch.Tensor  # (S, K) prefix and own tokens
-    valid: torch.Tensor  # (S, K) bool, False where `keys` is padding
+    queries: (
+        torch.Tensor
+    )  # (S, Q) the tokens that are computed for this prompt, those it shares belong to an earlier one
+    keys: torch.Tensor  # (S, K) the whole prompt
     real: torch.Tensor | None  # positions in the flattened queries that are no padding; None: all
 
-    def visible(self, queries, positions, window):
-        """(S, Q', K) bool for the query tokens `queries` (S, Q')."""
-        distance = positions[queries][:, :, None] - positions[self.keys][:, None, :]
-        seen = (distance >= 0) & self.valid[:, None, :]
-        return seen if window is None else seen & (distance < window)
+    def visible(self, positions, window):
+        """(S, Q, K) bool for queries at `positions` (S, Q); padding of the keys lies behind every query."""
+        distance = positions[:, :, None] - torch.arange(self.keys.shape[1], device=positions.device)
+        return distance >= 0 if window is None else (distance >= 0) & (distance < window)
 
 
 class Pack:
-    """The layout of `prompts` (sequences of token ids, in any order) in one row of tokens.
+    """The layout of `prompts` (sequences of token ids, in any order) in one row of N tokens.
 
-    ids, positions (N,); prefix: number of common tokens; last (S,): where each prompt ends, in the order given.
+    ids, positions (N,); paths: for each prompt the indices (T,) of its tokens in the row; last (S,): where each prompt
+    ends, in the order given.
     """
 
     def __init__(self, prompts):
         if not prompts or not all(len(prompt) for prompt in prompts):
             raise AtlasError("A prompt without tokens cannot be run; remove it or add text.")
-        limit = min(map(len, prompts)) - 1  # every prompt keeps a last token of its own
-        first = prompts[0]
-        self.prefix = next((i for i in range(limit) if any(p[i] != first[i] for p in prompts)), limit)
-        ids, positions, starts = list(first[: self.prefix]), list(range(self.prefix)), []
+        ids, positions, nodes, self.paths, own = [], [], {}, [], []
         for prompt in prompts:
-            starts.append(len(ids))
-            ids += prompt[self.prefix :]
-            positions += range(self.prefix, len(prompt))
+            path, new, parent = [], [], -1
+            for position, token in enumerate(prompt):
+                node = nodes.setdefault((parent, token), len(ids))
+                if node == len(ids):
+                    ids.append(token)
+                    positions.append(position)
+                    new.append(node)
+                path.append(node)
+                parent = node
+            self.paths.append(torch.tensor(path))
+            own.append(torch.tensor(new, dtype=torch.long))
         self.ids, self.positions = torch.tensor(ids), torch.tensor(positions)
-        self.own = [len(prompt) - self.prefix for prompt in prompts]
-        self.last = torch.tensor([start + own - 1 for start, own in zip(starts, self.own, strict=True)])
-        self.starts = starts
-        self.buckets = [self._bucket(group) for group in self._groups()]
+        self.last = torch.stack([path[-1] for path in self.paths])
+        groups = _groups([len(path) for path in self.paths])
+        self.buckets = [self._bucket([i for i in group if len(own[i])], own) for group in groups]
+        self.buckets = [bucket for bucket in self.buckets if bucket is not None]
+        self.last_buckets = [self._bucket(group, [path[-1:] for path in self.paths]) for group in groups]
 
     def __len__(self):
-        return len(self.own)
+        return len(self.paths)
 
-    def rows_of(self, prompt: int) -> torch.Tensor:
-        """Indices (T,) into the packed row of all tokens of a prompt."""
-        start = self.starts[prompt]
-        return torch.cat([torch.arange(self.prefix), torch.arange(start, start + self.own[prompt])])
-
-    def _groups(self):
-        groups = []
-        for prompt in sorted(range(len(self)), key=lambda i: self.own[i]):
-            if groups and self.own[prompt] + self.prefix <= _SPREAD * (self.own[groups[-1][0]] + self.prefix):
-                groups[-1].append(prompt)
-            else:
-                groups.append([prompt])
-        return groups
-
-    def _bucket(self, group):
-        longest = max(self.own[i] for i in group)
-        step = torch.arange(longest)[None]
-        own = torch.tensor([self.own[i] for i in group])[:, None]
-        start = torch.tensor([self.starts[i] for i in group])[:, None]
-        queries = start + step.minimum(own - 1)
-        prefix = torch.arange(self.prefix).expand(len(group), -1)
-        valid = torch.cat([torch.ones_like(prefix, dtype=torch.bool), step < own], 1)
-        real = None if bool((own == longest).all()) else (step < own).flatten().nonzero()[:, 0]
-        return _Bucket(torch.tensor(group), queries, torch.cat([prefix, queries], 1), valid, real)
+    def _bucket(self, group, own):
+        if not group:
+            return None
+        keys, _ = _padded([self.paths[i] for i in group])
+        queries, real = _padded([own[i] for i in group])
+        return _Bucket(torch.tensor(group), queries, keys, None if bool(real.all()) else real.flatten().nonzero()[:, 0])
 
     def to(self, device) -> Pack:
         """A copy with its index tensors on `device`."""
         moved = object.__new__(Pack)
         moved.__dict__ = {name: v.to(device) if torch.is_tensor(v) else v for name, v in self.__dict__.items()}
-        moved.buckets = [
-            _Bucket(**{name: v if v is None else v.to(device) for name, v in vars(bucket).items()})
-            for bucket in self.buckets
-        ]
+        for name in ("buckets", "last_buckets"):
+            moved.__dict__[name] = [
+                _Bucket(**{key: v if v is None else v.to(device) for key, v in vars(bucket).items()})
+                for bucket in getattr(self, name)
+            ]
         return moved
+
+
+def _groups(lengths):
+    """Numbers of prompts of similar length."""
+    groups = []
+    for prompt in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if groups and lengths[prompt] <= _SPREAD * lengths[groups[-1][0]]:
+            groups[-1].append(prompt)
+        else:
+            groups.append([prompt])
+    return groups
+
+
+def _padded(rows):
+    """Index tensors of several lengths as one (S, longest), the rest filled with their last entry, and what is real."""
+    longest = max(map(len, rows))
+    step = torch.arange(longest)
+    return torch.stack([row[step.clamp(max=len(row) - 1)] for row in rows]), torch.stack([step < len(r) for r in rows])
 
 
 class _Captured(Exception):
@@ -133,17 +139,11 @@ class _State:
         return self.on_device[device]
 
     def mask(self, pack, number, window, only_last, device):
-        """(S, Q, K) bool of bucket `number` (None: the prefix among itself), made once."""
+        """(S, Q, K) bool of bucket `number`, made once."""
         key = (number, window, only_last, device)
         if key not in self.masks:
-            if number is None:
-                distance = pack.positions[: pack.prefix, None] - pack.positions[None, : pack.prefix]
-                seen = (distance >= 0)[None]
-                self.masks[key] = seen if window is None else seen & (distance < window)[None]
-            else:
-                bucket = pack.buckets[number]
-                queries = pack.last[bucket.prompts][:, None] if only_last else bucket.queries
-                self.masks[key] = bucket.visible(queries, pack.positions, window)
+            bucket = (pack.last_buckets if only_last else pack.buckets)[number]
+            self.masks[key] = bucket.visible(pack.positions[bucket.queries], window)
         return self.masks[key]
 
 
@@ -177,10 +177,10 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
     edited = layer in plan.uniform or layer in plan.scale or layer in plan.replace
     out = query.new_empty(rows, query.shape[2], query.shape[1], value.shape[-1])
 
-    def attend(queries, keys, number):
-        """Attention output (B, S * Q, H, Dv) of one bucket."""
+    for number, bucket in enumerate(pack.last_buckets if only_last else pack.buckets):
         visible = state.mask(pack, number, sliding_window, only_last, query.device)
-        q, k, v = _take(query, queries), _take(key, keys), _take(value, keys)
+        queries = bucket.prompts[:, None] if only_last else bucket.queries
+        q, k, v = _take(query, queries), _take(key, bucket.keys), _take(value, bucket.keys)
         mask = visible[None, :, None].expand(rows, -1, -1, -1, -1).reshape(-1, 1, *visible.shape[1:])
         if special or not state.fused:
             part, _ = _eager(module, q, k, v, mask, False, scaling=scaling, dropout=0.0, **special, **kwargs)
@@ -190,16 +190,7 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
             seen = Visibility(mask, False, q.shape[0], q.shape[2], k.shape[2], q.shape[2], q.device)
             x = AttentionInputs(q, k, v, seen, scaling, softcap, s_aux)
             part = apply_edits(part, x, _repeated(plan, layer, queries.shape[0]), layer)
-        return part.reshape(rows, -1, *part.shape[2:])
-
-    if pack.prefix and not only_last:
-        prefix = torch.arange(pack.prefix, device=query.device)[None]
-        out[:, : pack.prefix] = attend(prefix, prefix, None)
-    for number, bucket in enumerate(pack.buckets):
-        if only_last:
-            out[:, bucket.prompts] = attend(bucket.prompts[:, None], bucket.keys, number)
-            continue
-        part, target = attend(bucket.queries, bucket.keys, number), bucket.queries.flatten()
+        part, target = part.reshape(rows, -1, *part.shape[2:]), queries.flatten()
         if bucket.real is not None:
             part, target = part[:, bucket.real], target[bucket.real]
         out[:, target] = part
@@ -247,8 +238,8 @@ class _LastTokens(_Skip):
         finally:
             state.cached = None
         # The model goes on with as many tokens as it began with; the other rows are not read.
-        found = torch.zeros_like(hidden_states)
-        found[:, last] = out[0] if isinstance(out, tuple) else out
+        states = out[0] if isinstance(out, tuple) else out
+        found = states.new_zeros(hidden_states.shape).index_copy(1, last.to(states.device), states)
         return (found, *out[1:]) if isinstance(out, tuple) else found
 
 
@@ -264,7 +255,8 @@ def packed(model, pack: Pack):
 
     layer, hidden: the forward starts at this layer (0-based) with its input hidden (1, N, d) of the packed tokens,
     for all rows the same; plan: edits with (rows, heads) or (1, heads) tensors per layer, none of them below `layer`.
-    States are what the unembedding is given (after the final norm); prompts in the pack's order.
+    States are what the unembedding is given (after the final norm); prompts in the pack's order.  The same prompt twice
+    is computed once.
     """
     require_probe(model)
     if model.training:
