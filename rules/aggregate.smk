@@ -6,6 +6,10 @@ TABLE_ANALYSES = {
     "meaningless_effect": "meaningless_tokens",
     "sinks": "sinks",
     "sink_rates": "sinks",
+    "safety_heads": "safety_heads",
+    "safety_queries": "safety_heads",
+    "head_groups": "head_groups",
+    "ablation_effect": "ablation_effect",
 }
 
 

@@ -14,9 +14,19 @@ from atlas.errors import AtlasError
 PLOTS = {
     "attention_sinks": ("meaningless_tokens", "prompts"),
     "sink_rates": ("sinks", "text"),
+    "safety_heads": ("safety_heads", "prompts"),
+    "safety_effect": ("ablation_effect", "prompts"),
 }
 # analysis -> kind of its data sets
-ANALYSIS_KINDS = {"meaningless_tokens": "prompts", "sinks": "text"}
+ANALYSIS_KINDS = {
+    "meaningless_tokens": "prompts",
+    "sinks": "text",
+    "safety_heads": "prompts",
+    "head_groups": "prompts",
+    "ablation_effect": "prompts",
+}
+# Analyses that start from the ranks of safety_heads.
+_RANKED = ("head_groups", "ablation_effect")
 
 _TYPES = {
     "object": "a mapping",
@@ -79,6 +89,7 @@ def resolve(config, base):
         *(problem for name, block in config["analyses"].items() for problem in _analysis(name, block, config)),
     ]
     _raise(problems)
+    _raise([problem for name in _RANKED if name in config["analyses"] for problem in _ranked(name, config["analyses"])])
     _raise([problem for key, figure in config["figures"].items() for problem in _figure(key, figure, config)])
     return config
 
@@ -258,6 +269,20 @@ def _analysis(name, block, config):
             yield f"{where}: {dataset!r} is of kind {datasets[dataset]['kind']}; {name} needs kind {kind}."
 
 
+def _ranked(name, analyses):
+    """What an analysis asks of safety_heads must be computed there."""
+    block, heads = analyses[name], analyses.get("safety_heads")
+    if heads is None:
+        yield f"analyses.{name}: it starts from analyses.safety_heads, which is not there; add that block."
+        return
+    for option in ("models", "datasets"):
+        for key in block[option]:
+            if key not in heads[option]:
+                yield f"analyses.{name}.{option}: {key!r} is not among analyses.safety_heads.{option}; add it there."
+    if block["rank"] not in heads["rank"]:
+        yield f"analyses.{name}.rank: {block['rank']} is not among analyses.safety_heads.rank; add it there."
+
+
 def _figure(key, figure, config):
     where, models = f"figures.{key}", config["models"]
     figure.setdefault("plot", key)
@@ -283,6 +308,12 @@ def _figure(key, figure, config):
             for model in value:
                 if model not in figure["models"]:
                     yield f"{where}.{option}: {model!r} is not among its models; {_nearest(model, figure['models'])}"
+    if analysis == "safety_heads":
+        if figure.setdefault("rank", block["rank"][0]) not in block["rank"]:
+            yield f"{where}.rank: {figure['rank']} is not among analyses.safety_heads.rank; add it there."
+        for ablation in figure.setdefault("ablations", [name for name in block["ablations"] if name != "mean"]):
+            if ablation not in block["ablations"]:
+                yield f"{where}.ablations: {ablation!r} is not among analyses.safety_heads.ablations; add it there."
     heads = figure.get("heads")
     if isinstance(heads, dict) and "auto" not in heads:
         missing = [model for model in figure["models"] if model not in heads]

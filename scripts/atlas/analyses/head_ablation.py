@@ -80,7 +80,8 @@ class HeadAblation:
         order = sorted(range(len(prompts)), key=lambda i: prompts[i])
         self.parts = [order[i : i + self.max_rows] for i in range(0, len(order), self.max_rows)]
         self.packs = [Pack([prompts[i] for i in part]) for part in self.parts]
-        own = self._stock(prompts, means)
+        own = self._stock(prompts)
+        self.means = head_means(model, prompts) if means else None
         self.inputs, states, self.logits = [], None, []
         for part, pack in zip(self.parts, self.packs, strict=True):
             embedded = torch.zeros(1, len(pack.ids), own[0]["input"].shape[-1], dtype=own[0]["input"].dtype)
@@ -97,23 +98,18 @@ class HeadAblation:
         self.prompts = len(prompts)
 
     @torch.no_grad()
-    def _stock(self, prompts, means):
-        """Of each prompt: what enters layer 0, the last state, and the sum of each head's output; prompts alone."""
-        found, sums, tokens = [], {}, 0
-        note = {}
+    def _stock(self, prompts):
+        """Of each prompt, run alone by the model's own layers: what enters layer 0, and the last state."""
+        found, note = [], {}
         handle = self.model.get_output_embeddings().register_forward_pre_hook(lambda _, args: note.update(last=args[0]))
         try:
-            with probe(self.model, Plan(capture=means)) as record, layer_inputs(self.model, {0}) as inputs:
+            with probe(self.model), layer_inputs(self.model, {0}) as inputs:
                 for prompt in prompts:
                     ids = torch.tensor([prompt], device=self.model.get_input_embeddings().weight.device)
                     self.model(ids, use_cache=False, logits_to_keep=1)
                     found.append({"input": inputs[0].cpu(), "state": note["last"][0, -1].double().cpu().numpy()})
-                    tokens += len(prompt)
-                    for layer, capture in record.captures.items():
-                        sums[layer] = sums.get(layer, 0) + capture.output.double().sum((0, 1))  # (H, Dv)
         finally:
             handle.remove()
-        self.means = {layer: total / tokens for layer, total in sums.items()}
         return found
 
     def _check(self, states, own):
@@ -164,6 +160,19 @@ class HeadAblation:
                 mask = where.setdefault(layer, torch.zeros(len(groups), self.heads, dtype=torch.bool))
                 mask[row, head] = True
         return ablation_plan(ablation, where, self.epsilon, self.means)
+
+
+@torch.no_grad()
+def head_means(model, prompts):
+    """{layer: (heads, value width) float64}: each head's attention output averaged over all tokens of all prompts."""
+    sums, tokens = {}, sum(map(len, prompts))
+    with probe(model, Plan(capture=True)) as record:
+        for prompt in prompts:
+            ids = torch.tensor([prompt], device=model.get_input_embeddings().weight.device)
+            model(ids, use_cache=False, logits_to_keep=1)
+            for layer, capture in record.captures.items():
+                sums[layer] = sums.get(layer, 0) + capture.output.double().sum((0, 1))
+    return {layer: total / tokens for layer, total in sums.items()}
 
 
 def ablation_plan(ablation, where, epsilon, means=None):
