@@ -19,8 +19,8 @@ from atlas.analyses.shards import shard_of
 from atlas.attention import Pack, Plan, decoder_layers, layer_inputs, packed, probe
 from atlas.errors import AtlasError
 
-# Tokens of one forward when max_rows is left open: more makes nothing faster.
-_TOKENS = {"cpu": 4096, "cuda": 65536}
+# Bytes of one residual component over the tokens of a forward when max_rows is left open: on a CPU more makes it slower.
+_BYTES = {"cpu": 1 << 14, "cuda": 1 << 17}
 
 
 def extract(model, prompts, *, ablations, epsilon, max_rows=None, shard=1, shards=1, progress=iter):
@@ -48,7 +48,8 @@ def default_rows(model, prompts):
     """(head, prompt) pairs to run at once: as many as make the processor busy, fewer only where memory is short."""
     config, device = model.config.get_text_config(), next(model.parameters()).device
     tokens = max(map(len, prompts))
-    rows = max(1, _TOKENS.get(device.type, 4096) // tokens)
+    size = next(model.parameters()).element_size()
+    rows = max(1, _BYTES[device.type] // size // tokens)
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
@@ -56,7 +57,6 @@ def default_rows(model, prompts):
 
         free = psutil.virtual_memory().available
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    size = next(model.parameters()).element_size()
     # Per token: residuals, norms, queries, keys, values and the MLP; per row: logits as they come and in float64.
     row = tokens * size * (10 * config.hidden_size + 4 * inner) + config.vocab_size * (2 * size + 24)
     while rows > 1 and rows * row > free / 4:

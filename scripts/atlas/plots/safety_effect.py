@@ -85,7 +85,8 @@ def _caption(data, options, sources, silent):
         "Share of answers that hold a refusal phrase, against the number of heads ablated together: the strongest by "
         f"Generalized Ships (rank {extract['rank']}) and random others ({extract['draws']} draws, mean). "
         f"Greedy answers of {extract['new_tokens']} tokens to {first['prompts']} prompts of "
-        f"{options['dataset_label']}, template {extract['template']!r}. Bands: {metric['confidence']:.0%} Wilson intervals over prompts. "
+        f"{options['dataset_label']}, template {extract['template']!r}. "
+        f"Bands: {metric['confidence']:.0%} Wilson intervals over prompts. "
         f"{len(document['phrases'])} phrases, docs/safety_heads.md."
     ]
     for model in options["models"]:
