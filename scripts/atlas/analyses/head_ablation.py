@@ -19,7 +19,7 @@ from atlas.analyses.shards import shard_of
 from atlas.attention import Pack, Plan, decoder_layers, layer_inputs, packed, probe
 from atlas.errors import AtlasError
 
-# Bytes of one residual component over the tokens of a forward when max_rows is left open: on a CPU more makes it slower.
+# Bytes of one residual component over the tokens of a forward when max_rows is left open: more is slower on a CPU.
 _BYTES = {"cpu": 1 << 14, "cuda": 1 << 17}
 
 
