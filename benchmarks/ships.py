@@ -145,8 +145,12 @@ def accuracy(arguments):
     for dtype in ("float32", "bfloat16"):
         model, prompts = load(arguments, dtype)
         start = time.perf_counter()
-        found[dtype] = extract(model, prompts, ablations=["undifferentiated", "scaling"], epsilon=1e-5)
-        print(f"all heads, both ablations, {dtype}: {time.perf_counter() - start:.1f} s", flush=True)
+        found[dtype] = extract(
+            model, prompts, ablations=["undifferentiated", "scaling"], epsilon=1e-5, shards=arguments.every
+        )
+        print(
+            f"every {arguments.every}. layer, both ablations, {dtype}: {time.perf_counter() - start:.1f} s", flush=True
+        )
     for ablation in ("undifferentiated", "scaling"):
         for rank in (1, 3):
             a, b = (ships(f["clean.gram"], f[f"{ablation}.gram"], rank).ravel() for f in found.values())
@@ -198,7 +202,9 @@ def main():
     parser.add_argument("--sample", type=int, default=3, help="heads that the published way runs per round")
     parser.add_argument("--rows", type=int, default=32, help="(head, prompt) pairs of one simple batch")
     parser.add_argument("--max-rows", type=int, default=None)
+    parser.add_argument("--every", type=int, default=1, help="layers that the accuracy of bfloat16 is measured on")
     parser.add_argument("--skip-accuracy", action="store_true")
+    parser.add_argument("--only-accuracy", action="store_true")
     parser.add_argument("--output", type=Path, default=ROOT / "results/benchmarks/ships.csv")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -208,6 +214,11 @@ def main():
     torch.set_num_threads(arguments.threads)
     if arguments.peak:
         peak(arguments)
+        return 0
+
+    if arguments.only_accuracy:
+        for row in accuracy(arguments):
+            print(row)
         return 0
 
     seconds, heads = compare(arguments)
