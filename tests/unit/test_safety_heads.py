@@ -11,7 +11,7 @@ import families
 from atlas.analyses.ablation_effect import answers_frame, effect_table, read_phrases, refuses, variants
 from atlas.analyses.head_ablation import default_rows
 from atlas.analyses.intervals import wilson_interval, wilson_rate
-from atlas.analyses.ships import check_ranks, head_table, query_table, ships
+from atlas.analyses.ships import check_ranks, head_table, query_table, resampled, ships
 from atlas.data.queries import build_queries
 from atlas.errors import AtlasError
 from atlas.tables import conform
@@ -69,13 +69,14 @@ def test_bootstrap_equals_resampled_rows():
     """sqrt(w) G sqrt(w) has the angles of the matrices whose rows are really drawn with replacement."""
     clean, states = grams(queries=8)
     rng = np.random.default_rng(5)
-    for rank in (1, 2):
-        drawn = rng.integers(0, 8, 8)
-        weight = np.sqrt(np.bincount(drawn, minlength=8))
-        scale = weight[:, None] * weight
-        found = ships(clean @ clean.T * scale, states[3] @ states[3].T * scale, rank)
-        u, v = clean[drawn], states[3][drawn]
-        np.testing.assert_allclose(found, ships(u @ u.T, v @ v.T, rank), rtol=1e-7)
+    drawn = rng.integers(0, 8, (5, 8))
+    weights = np.stack([np.bincount(row, minlength=8) for row in drawn])
+    found = resampled(clean @ clean.T, states @ states.transpose(0, 2, 1), [1, 2], weights)
+    assert found.shape == (5, 2, 6)
+    for draw, row in enumerate(drawn):
+        for r, rank in enumerate((1, 2)):
+            u, v = clean[row], states[3][row]
+            np.testing.assert_allclose(found[draw, r, 3], ships(u @ u.T, v @ v.T, rank), rtol=1e-7)
 
 
 def test_head_table():

@@ -91,13 +91,14 @@ def test_killed_run_keeps_finished_layers(project):
     project.configure(lambda config: config["analyses"]["safety_heads"].update(shards=4))
     goal = "results/activations/tiny/head_ablations/questions.safetensors"
     process = project.start(goal)
-    wait_for(lambda: list(folder.glob("questions/*-of-4.safetensors")) or process.poll() is not None)
+    # Two run at a time: once a third has written its file, Snakemake has taken note of at least one.
+    wait_for(lambda: len(list(folder.glob("questions/*-of-4.safetensors"))) > 2 or process.poll() is not None)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert project.run("--unlock").returncode == 0
     jobs = project.planned(goal)
     assert jobs["gather_shards"] == 1
-    assert 1 <= jobs["extract_head_ablations"] <= 3
+    assert jobs.get("extract_head_ablations", 0) <= 3
     assert project.run(goal).returncode == 0
 
 
@@ -108,8 +109,9 @@ def test_rank_larger_than_the_prompts_allow(project):
     assert "24 prompts allow at most 6" in process.stdout
 
 
-def test_rank_that_is_not_computed(fresh_shared):
-    text = fresh_shared.run("-n", "--config", "analyses={head_groups: {rank: 2}}").stdout
+def test_rank_that_is_not_computed(project):
+    project.configure(lambda config: config["analyses"]["head_groups"].update(rank=2))
+    text = project.run("-n").stdout
     assert "analyses.head_groups.rank: 2 is not among analyses.safety_heads.rank" in text
 
 

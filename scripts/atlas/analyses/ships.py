@@ -45,8 +45,7 @@ def check_ranks(ranks, queries):
 def head_table(arrays, keys, dropped, options, progress=iter):
     """The table safety_heads of one model and data set: arrays as in head_ablation_layout, `keys` its identity.
 
-    options: rank, ablations, confidence, bootstrap, seed. Intervals are percentiles over resampled prompts. A sample
-    that holds prompt q w times has the left singular vectors of sqrt(w) * M, so its Gram matrix is sqrt(w) G sqrt(w).
+    options: rank, ablations, confidence, bootstrap, seed. Intervals are percentiles over resampled prompts.
     """
     clean, queries = arrays["clean.gram"], len(arrays["clean.gram"])
     check_ranks(options["rank"], queries)
@@ -56,7 +55,7 @@ def head_table(arrays, keys, dropped, options, progress=iter):
         gram, kl = arrays[f"{ablation}.gram"], arrays[f"{ablation}.kl"]
         heads = _heads(arrays, ablation)
         flat = gram.reshape(-1, queries, queries)
-        replicates = _resampled(clean, flat, options["rank"], progress(weights))
+        replicates = resampled(clean, flat, options["rank"], progress(weights))
         kl = kl.reshape(-1, queries)
         kl_low, kl_high = percentile_interval(weights @ kl.T / queries, options["confidence"])
         for r, rank in enumerate(options["rank"]):
@@ -94,8 +93,12 @@ def _heads(arrays, ablation):
     return pd.DataFrame({"ablation": ablation, "layer": layers, "head": heads})
 
 
-def _resampled(clean, gram, ranks, weights):
-    """(draws, ranks, heads) Ships of every bootstrap sample."""
+def resampled(clean, gram, ranks, weights):
+    """(draws, ranks, heads) Ships of bootstrap samples of the prompts.
+
+    weights (draws, Q): how often each prompt is drawn. A sample that holds prompt q w times has the left singular
+    vectors of sqrt(w) * M, so its Gram matrix is sqrt(w) G sqrt(w).
+    """
     found = []
     for w in weights:
         root = np.sqrt(w)

@@ -43,12 +43,14 @@ def draw(effect, groups, options, sources):
             label = options["title"].format(label=options["model_labels"][model])
             axes.set_title(f"{label}, {_NAMES[ablation]}")
             if never:
-                note = f"this model refuses none of the {rows['prompts'].iloc[0]} prompts:\nno refusal to ablate"
-                axes.text(0.5, 0.55, note, transform=axes.transAxes, ha="center", va="center", fontsize=8, color="0.25")
+                prompts = rows["prompts"].iloc[0]
+                note = f"this model refuses none of the {prompts} prompts\nwith all heads in place: nothing to lose"
+                axes.text(0.5, 0.9, note, transform=axes.transAxes, ha="center", va="top", fontsize=7.5, color="0.25")
             style.apply_axes(axes, options, model)
             if column:
                 axes.set_ylabel("")
-    grid[0, -1].legend(loc="upper right", frameon=False)
+    # Below the panels: curves and bands may fill them.
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure, _caption(data, options, sources, silent) + _groups(groups, options)
 
 

@@ -57,7 +57,7 @@ def _panel(figure, axes, shown, models):
             rows["head"],
             c=rows["ships_degrees"],
             marker=marker,
-            s=34,
+            s=30 if marker == "x" else 52,  # a cross on a circle leaves both to be seen
             linewidths=1.6 if marker == "x" else 0.4,
             cmap="viridis",
             vmin=low,
@@ -65,7 +65,7 @@ def _panel(figure, axes, shown, models):
             edgecolors=None if marker == "x" else "0.25",
             zorder=3,
         )
-    figure.colorbar(points, ax=axes, label="Generalized Ships (degrees)", pad=0.02)
+    figure.colorbar(points, ax=axes, label="Generalized Ships (°)", pad=0.02)
 
 
 def _grid(axes, panel):
