@@ -61,6 +61,48 @@ rule extract_sinks:
         "../scripts/extract_sinks.py"
 
 
+rule select_pairs:
+    input:
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        library=library("select_pairs"),
+    output:
+        pairs=f"{ACTIVATIONS}/pairs/{{dataset}}.parquet",
+        report=f"results/metrics/{{model}}/relation_pairs/{{dataset}}.parquet",
+    log:
+        "results/logs/select_pairs/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        options=lambda wildcards: options("head_categories", "leading_space", "minimum_pairs"),
+    script:
+        "../scripts/select_pairs.py"
+
+
+rule extract_head_mappings:
+    input:
+        model="results/models/{model}",
+        pairs=f"{ACTIVATIONS}/pairs/{{dataset}}.parquet",
+        library=library("extract_head_mappings"),
+    output:
+        f"{ACTIVATIONS}/head_mappings/{{dataset}}/{{shard}}-of-{{shards}}.safetensors",
+    log:
+        "results/logs/extract_head_mappings/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/jobs/extract_head_mappings/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_memory,
+        gpu=model_gpus,
+    params:
+        device=lambda wildcards: MODELS[wildcards.model]["device"],
+        options=lambda wildcards: options("head_categories", "first_mlp", "k_max", "memory_mb"),
+    script:
+        "../scripts/extract_head_mappings.py"
+
+
 rule extract_head_ablations:
     input:
         model="results/models/{model}",
@@ -156,6 +198,7 @@ rule generate_ablated:
 EXTRACTIONS = {
     "attention": "meaningless_tokens",
     "sinks": "sinks",
+    "head_mappings": "head_categories",
     "head_ablations": "safety_heads",
 }
 

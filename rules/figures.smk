@@ -41,6 +41,46 @@ rule plot_sink_rates:
         "../scripts/plot_sink_rates.py"
 
 
+rule plot_head_categories:
+    input:
+        categories="results/tables/head_categories.parquet",
+        pairs="results/tables/relation_pairs.parquet",
+        library=library("plot_head_categories"),
+    output:
+        **figure_output("Head categories"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("head_categories"),
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        figure=figure_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_head_categories.py"
+
+
+rule plot_category_share:
+    input:
+        categories="results/tables/head_categories.parquet",
+        pairs="results/tables/relation_pairs.parquet",
+        library=library("plot_category_share"),
+    output:
+        **figure_output("Head categories"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("category_share"),
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        figure=figure_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_category_share.py"
+
+
 rule plot_safety_heads:
     input:
         table="results/tables/safety_heads.parquet",

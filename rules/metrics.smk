@@ -39,6 +39,27 @@ rule compute_sinks:
         "../scripts/compute_sinks.py"
 
 
+rule compute_head_categories:
+    input:
+        activations=f"{ACTIVATIONS}/head_mappings/{{dataset}}.safetensors",
+        pairs=f"{ACTIVATIONS}/pairs/{{dataset}}.parquet",
+        library=library("compute_head_categories"),
+    output:
+        relations=f"{METRICS}/head_relations/{{dataset}}.parquet",
+        categories=f"{METRICS}/head_categories/{{dataset}}.parquet",
+    log:
+        "results/logs/compute_head_categories/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        k=lambda wildcards: ANALYSES["head_categories"]["k_by_model"].get(
+            wildcards.model, ANALYSES["head_categories"]["k"]
+        ),
+        options=lambda wildcards: options("head_categories", "tau", "alpha", "permutations", "seed"),
+    script:
+        "../scripts/compute_head_categories.py"
+
+
 rule compute_safety_heads:
     input:
         activations=f"{ACTIVATIONS}/head_ablations/{{dataset}}.safetensors",

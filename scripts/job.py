@@ -46,6 +46,16 @@ def progress(description, unit):
     return wrap
 
 
+@contextlib.contextmanager
+def counting(description, unit, total):
+    """Yield a function to call with each finished item; it advances a bar of `total`."""
+    from tqdm import tqdm
+
+    interval = 0.5 if sys.stderr.isatty() else 30
+    with tqdm(total=total, desc=description, unit=unit, mininterval=interval) as bar:
+        yield lambda item: bar.update()
+
+
 def provenance(model=None, dataset=None, options=None, **more):
     """The provenance document of a result: where model and data come from, the options, the versions."""
     found = {"options": options, "versions": package_versions(*_PACKAGES[1:]), **more}

@@ -14,6 +14,8 @@ from atlas.errors import AtlasError
 PLOTS = {
     "attention_sinks": ("meaningless_tokens", "prompts"),
     "sink_rates": ("sinks", "text"),
+    "head_categories": ("head_categories", "relations"),
+    "category_share": ("head_categories", "relations"),
     "safety_heads": ("safety_heads", "prompts"),
     "safety_effect": ("ablation_effect", "prompts"),
 }
@@ -21,6 +23,7 @@ PLOTS = {
 ANALYSIS_KINDS = {
     "meaningless_tokens": "prompts",
     "sinks": "text",
+    "head_categories": "relations",
     "safety_heads": "prompts",
     "head_groups": "prompts",
     "ablation_effect": "prompts",
@@ -267,6 +270,22 @@ def _analysis(name, block, config):
             yield f"{where}: there is no data set {dataset!r}; {_nearest(dataset, datasets)}"
         elif dataset not in fitting:
             yield f"{where}: {dataset!r} is of kind {datasets[dataset]['kind']}; {name} needs kind {kind}."
+    if name == "head_categories":
+        yield from _largest_k(block)
+
+
+def _largest_k(block):
+    """No k beyond the stored ranks; k_by_model names models of the analysis."""
+    tables = {"k": block["k"], **{f"k_by_model.{model}": table for model, table in block["k_by_model"].items()}}
+    for name, table in tables.items():
+        for relation, k in table.items():
+            if k > block["k_max"]:
+                where = f"analyses.head_categories.{name}.{relation}"
+                yield f"{where}: {k} is beyond k_max = {block['k_max']}; raise k_max."
+    for model in block["k_by_model"]:
+        if model not in block["models"]:
+            near = _nearest(model, block["models"])
+            yield f"analyses.head_categories.k_by_model: {model!r} is none of its models; {near}"
 
 
 def _ranked(name, analyses):

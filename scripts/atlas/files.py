@@ -74,7 +74,8 @@ def write_arrays(path, arrays, provenance):
     """Write {name: numpy array} as safetensors with `provenance` in its metadata."""
     from safetensors.numpy import save_file
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # np.ascontiguousarray would turn a scalar into an array of one
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with replacing(path) as temporary:
         save_file(arrays, temporary, metadata={_KEY: _encode(provenance)})
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import families
-from atlas.analyses import head_mappings, logit_ranks
+from atlas.analyses import gathering, head_mappings, logit_ranks
 from atlas.analyses.head_mappings import map_heads
 from atlas.errors import AtlasError
 from atlas.models import architectures
@@ -312,19 +312,19 @@ def test_ties_follow_the_stated_rule_exactly(folder, monkeypatch):
 
 def test_both_ways_to_rank_candidates_agree(folder, monkeypatch):
     """Block by block (CPU) and whole rows (GPU), on floating-point and on integer weights."""
-    for model in (folder, integer_model(folder)):
-        blockwise = run(model)
+    for model, first_mlp in ((folder, True), (integer_model(folder), False)):
+        blockwise = run(model, first_mlp=first_mlp)
         with monkeypatch.context() as patch:
             patch.setattr(head_mappings, "_BLOCKWISE", ())
-            assert same(blockwise, run(model))
-            assert len(blockwise["hit_rank"]) > 100
+            assert same(blockwise, run(model, first_mlp=first_mlp))
+        assert len(blockwise["hit_rank"]) > 100
 
 
 def test_layers_threads_memory_and_order_change_no_byte(folder):
     pairs = some_pairs()
     whole = map_heads(folder, pairs, k_max=K_MAX, threads=1)
     parts = [map_heads(folder, pairs, [layer], k_max=K_MAX, threads=2, memory_mb=600) for layer in range(4)]
-    assert same(whole, head_mappings.merge_layers(parts[::-1]))
+    assert same(whole, gathering.merge_layers(parts[::-1]))
     assert same(whole, map_heads(folder, pairs, k_max=K_MAX, threads=2, memory_mb=4000))
     turned = map_heads(folder, pairs.iloc[::-1].reset_index(drop=True), k_max=K_MAX, threads=1)
     assert np.array_equal(whole["rank_direct"], turned["rank_direct"][:, :, ::-1])

@@ -93,6 +93,14 @@ CONFIGS = {
         ["tiny", "nowhere/model", "not exist"],
     ),
     "unknown kind": ("datasets: {passages: {kind: txt}}", ["datasets.passages.kind", "did you mean 'text'"]),
+    "k beyond what is stored": (
+        "analyses: {head_categories: {k: {copying: 30}}}",
+        ["analyses.head_categories.k.copying", "30", "k_max = 20"],
+    ),
+    "k for a model that is not there": (
+        "analyses: {head_categories: {k_by_model: {tinny: {default: 3}}}}",
+        ["k_by_model", "tinny", "did you mean 'tiny'"],
+    ),
     "axis limits of one number": ("figures: {sink_rates: {xlim: [3]}}", ["figures.sink_rates.xlim"]),
 }
 
@@ -171,6 +179,21 @@ DATA = {
         lambda p: p.configure(lambda c: c["analyses"]["meaningless_tokens"].update(max_tokens=10)),
         ATTENTION,
         ["24 are longer", "max_tokens"],
+    ),
+    "duplicate source of a relation": (
+        spoil("relations/copying.csv", lambda b: b + b.splitlines()[1] + b"\n"),
+        "results/datasets/relations.parquet",
+        ["copying.csv", "source"],
+    ),
+    "unknown category": (
+        spoil("relations/relations.csv", lambda b: b.replace(b"Linguistic", b"Linguistics")),
+        "results/datasets/relations.parquet",
+        ["relations.csv", "Linguistics"],
+    ),
+    "more shards than layers": (
+        lambda p: p.configure(lambda c: c["analyses"]["head_categories"].update(shards=5)),
+        "results/activations/tiny/head_mappings/relations.safetensors",
+        ["shards = 5", "4 layers"],
     ),
     "no GPU": (lambda p: p.configure(lambda c: c["models"]["tiny"].update(device="cuda")), SINKS, ["cuda"]),
 }

@@ -1,5 +1,7 @@
 """How the shards of each extraction are joined."""
 
+import numpy as np
+
 from atlas.analyses import head_ablation_layout, meaningless_layout
 from atlas.analyses.shards import merge_samples
 
@@ -8,6 +10,8 @@ def gather(extraction, parts):
     """One {name: array} from those of all shards; the same bytes for any number of shards."""
     if extraction == "attention":
         return meaningless_layout.merge(parts)
+    if extraction == "head_mappings":
+        return merge_layers(parts)
     if extraction == "head_ablations":
         return head_ablation_layout.merge(parts)
     joined = {}
@@ -15,3 +19,12 @@ def gather(extraction, parts):
         named = [{name: part[name] for name in part if name.startswith(f"{kind}.")} for part in parts]
         joined.update(merge_samples(named, f"{kind}.sequence"))
     return joined
+
+
+def merge_layers(parts):
+    """What one call of head_mappings.map_heads over all the layers of `parts` would have returned."""
+    parts = sorted(parts, key=lambda part: part["layers"][0])
+    shared = ("heads", "k_max")
+    return {
+        name: parts[0][name] if name in shared else np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }

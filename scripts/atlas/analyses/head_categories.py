@@ -139,6 +139,12 @@ def _positions(values, wanted):
     return order[np.searchsorted(values, wanted, sorter=order)]
 
 
+def categories_table(scores: pd.DataFrame, *, tau: float, alpha: float) -> pd.DataFrame:
+    """The labels of every head under both significances, with the thresholds."""
+    both = [label_heads(scores, significance=name, tau=tau, alpha=alpha) for name in ("tau", "tau_and_null")]
+    return pd.concat(both, ignore_index=True).assign(tau=tau, alpha=alpha)
+
+
 def label_heads(
     scores: pd.DataFrame, *, significance: str = "tau", tau: float = 0.15, alpha: float = 0.05
 ) -> pd.DataFrame:

@@ -79,7 +79,7 @@ def map_heads(
     and the hit list as columns: hit_layer, hit_head, hit_sign (1 direct, -1 suppression), hit_pair (row of `pairs`,
     whose source it is), hit_target (token, one of the relation's targets), hit_rank (< k_max), in the order of layers,
     heads, sign (direct first), pair, target. Every layer is computed on its own, so shards by layers join to the same
-    bytes (`merge_layers`).
+    bytes (gathering.merge_layers).
     Raises AtlasError: family, tensors, ids outside the vocabulary, too little memory_mb.
     """
     reader = WeightReader(folder, device=device)
@@ -125,15 +125,6 @@ def map_heads(
             if progress is not None:
                 progress(layer)
     return result | {name: np.concatenate([columns[name] for columns in hits]) for name in HIT_DTYPES}
-
-
-def merge_layers(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """What one call over all the layers of `parts` (calls with the same options) would have returned."""
-    parts = sorted(parts, key=lambda part: part["layers"][0])
-    shared = ("heads", "k_max")
-    return {
-        name: parts[0][name] if name in shared else np.concatenate([part[name] for part in parts]) for name in parts[0]
-    }
 
 
 def _rank_job(states, maps, k_max: int, job):
@@ -186,8 +177,7 @@ def _rank_candidates(rows, vocabulary, extremes, where, targets, logits, signs):
     """(c,) rank of each candidate under its sign."""
     if rows.device.type in _BLOCKWISE:
         return rank_in_blocks(rows, vocabulary, extremes, where, targets, logits, signs)
-    rows, comparisons = rows[where], Comparisons((targets,))
-    (difference,), _ = count(rows, vocabulary, comparisons, target_logits(rows, vocabulary, comparisons))
+    (difference,), _ = count(rows[where], vocabulary, Comparisons((targets,)), [logits])
     direct, suppression = ranks(difference, len(vocabulary))
     return torch.where(signs > 0, direct, suppression).long()
 

@@ -8,6 +8,8 @@ all logits changed, "larger" becomes "smaller" and ties stay ties, so with D = #
     rank_suppression = ceil((V - 1 - D) / 2)
 
 and one count serves both signs. A head that writes nothing ties everything and ranks every target in the middle.
+Logits are rounded: an entry closer to the target's logit than the rounding of a dot product may count as larger,
+smaller or equal, depending on the order of summation. Where arithmetic is exact, the result is the same everywhere.
 """
 
 from dataclasses import dataclass
@@ -55,17 +57,8 @@ class Comparisons:
 
 
 def target_logits(rows, vocabulary, comparisons: Comparisons) -> list[torch.Tensor]:
-    """The logit of every target, slot by slot. rows: (n, width); vocabulary: (V, width).
-
-    By the same kind of matrix product as the tiles of `count`, of which only the diagonal is used: equal rows of the
-    vocabulary then tie to the last bit.
-    """
-    slots = [[] for _ in comparisons.slots]
-    for span, part in comparisons.split(_tile(rows)[1]):
-        columns = rows[span].T.contiguous()
-        for j, slot in enumerate(part.slots):
-            slots[j].append((vocabulary[slot] @ columns).diagonal())
-    return [torch.cat(parts) for parts in slots]
+    """The logit of every target, slot by slot. rows: (n, width); vocabulary: (V, width)."""
+    return [(rows[: len(slot)] * vocabulary[slot]).sum(1) for slot in comparisons.slots]
 
 
 def count(rows, vocabulary, comparisons: Comparisons, thresholds, *, k: int | None = None):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from atlas.errors import AtlasError
+
 
 def batches(lengths, budget):
     """Index lists of sequences of similar length, each of at most `budget` tokens with padding.
@@ -22,6 +24,13 @@ def batches(lengths, budget):
 def shard_of(groups, shard, shards):
     """The batches of shard number `shard` (1-based) of `shards`: every shards-th one, so lengths spread evenly."""
     return groups[shard - 1 :: shards]
+
+
+def layers_of(layers, shard, shards):
+    """The consecutive layers of shard number `shard` (1-based). Raises AtlasError for more shards than layers."""
+    if shards > layers:
+        raise AtlasError(f"shards = {shards} is more than the model's {layers} layers; ask for at most {layers}.")
+    return list(range(layers * (shard - 1) // shards, layers * shard // shards))
 
 
 def merge_samples(parts, number):

@@ -21,7 +21,7 @@ def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_imp
 
     folder = Path(folder)
     _check_folder(folder)
-    device = _device(device)
+    device = choose_device(device)
     torch_dtype = _dtype(dtype, device)
     config = auto_config(folder)
     require_attention_interface(config)
@@ -89,7 +89,7 @@ def describe_runtime(model=None) -> dict:
 
     runtime = {"torch": torch.__version__, "transformers": transformers.__version__}
     if model is None:
-        return {**runtime, "device": _device("auto"), "dtype": ""}
+        return {**runtime, "device": choose_device("auto"), "dtype": ""}
     parameter = next(model.parameters())
     device = parameter.device.type
     if device == "cuda":
@@ -116,7 +116,8 @@ def _check_folder(folder: Path) -> None:
         read_header(file)
 
 
-def _device(device: str) -> str:
+def choose_device(device: str) -> str:
+    """auto, cpu or cuda[:n] as a torch device name. Raises AtlasError where there is no such device."""
     import torch
 
     if device == "auto":

@@ -1,0 +1,93 @@
+"""The category of every head, one panel per model.
+
+Source: Elhelo & Geva, ACL 2025, arXiv 2412.11965 (grid of models, layers across, heads up; legend order and colours).
+"""
+
+import math
+
+import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
+
+from atlas.plots import style
+
+# In the order of the source's legend; its colours are grey, blue, orange, green, red, and purples from light to dark.
+COLOURS = {
+    "Unclassified": "#c7c7c7",
+    "Algorithmic": "#1f77b4",
+    "Knowledge": "#ff7f0e",
+    "Linguistic": "#2ca02c",
+    "Translation": "#d62728",
+    "2 categories": "#cbb2e3",
+    "3 categories": "#9467bd",
+    "4 categories": "#4b1f78",
+}
+
+
+def draw(categories, pairs, options, sources):
+    """(figure, caption) from the tables head_categories and relation_pairs: one mark per head."""
+    style.begin()
+    models = options["models"]
+    table = categories[categories["significance"] == options["significance"]]
+    columns = min(2, len(models))
+    rows = math.ceil(len(models) / columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(options["width"], options["width"] * 0.45 * rows), squeeze=False, layout="constrained"
+    )
+    for axes in grid.flat[len(models) :]:
+        axes.set_axis_off()
+    for axes, model in zip(grid.flat, models, strict=False):
+        part = table[table["model"] == model]
+        size = _mark_size(axes, figure, part["layer"].max() + 1, part["head"].max() + 1)
+        for label, colour in COLOURS.items():
+            chosen = part[part["label"] == label]
+            axes.scatter(chosen["layer"], chosen["head"], s=size, color=colour, marker="s", lw=0, label=label)
+        axes.set(xlabel="Layer", ylabel="Head")
+        axes.set_title(options["title"].format(label=options["model_labels"][model]))
+        axes.margins(0.5 / max(part["layer"].max(), 1), 0.5 / max(part["head"].max(), 1))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        style.apply_axes(axes, options, model)
+    legend(figure)
+    return figure, caption(table, pairs, options, sources)
+
+
+def legend(figure):
+    """One legend of all labels below the panels, in the source's order."""
+    handles = [
+        plt.Line2D([], [], ls="", marker="s", ms=5, color=colour, label=label) for label, colour in COLOURS.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handletextpad=0.2)
+
+
+def _mark_size(axes, figure, layers, heads):
+    """Area in points^2 of a mark that leaves a little space to its neighbours."""
+    box = axes.get_subplotspec().get_position(figure)
+    width, height = figure.get_size_inches()
+    step = min(0.8 * box.width * width / layers, 0.7 * box.height * height / heads)
+    return (72 * step * 0.9) ** 2
+
+
+def caption(table, pairs, options, sources):
+    """What is shown, with which options, and how many relations and pairs each model's tokenizer leaves."""
+    document = next(iter(sources.values()))
+    extract, metric = document["options"], document["metric_options"]
+    tau, alpha = metric["tau"], metric["alpha"]
+    rule = f"score above tau = {tau:g} in either sign"
+    if options["significance"] == "tau_and_null":
+        rule += f" and q < {alpha:g} against {metric['permutations']} permutations of the targets"
+    parts = [
+        "Categories of relations that each attention head implements, read from its weights (MAPS): "
+        f"{rule}; k = {metric['k']['default']} unless the relation has its own. "
+        f"Embeddings pass the first MLP above layer 0: {'yes' if extract['first_mlp'] else 'no'}. "
+        f"Data: {options['dataset_label']}."
+    ]
+    for model in options["models"]:
+        report, part = pairs[pairs["model"] == model], table[table["model"] == model]
+        dropped = report.loc[~report["used"], "relation"].tolist()
+        labelled = (part["label"] != "Unclassified").mean()
+        parts.append(
+            f"{options['model_labels'][model]}: {report['used'].sum()} of {len(report)} relations "
+            f"(dropped: {', '.join(dropped) or 'none'}), {report.loc[report['used'], 'kept'].sum()} of "
+            f"{report['given'].sum()} pairs, {len(part)} heads, {labelled:.0%} labelled."
+        )
+    return " ".join(parts)
