@@ -16,15 +16,6 @@ TABLE_ANALYSES = {
 }
 
 
-def table_files():
-    """Every table of the configured analyses, also those that no figure reads."""
-    return [
-        f"results/tables/{table}.parquet"
-        for table, analysis in TABLE_ANALYSES.items()
-        if analysis in ANALYSES
-    ]
-
-
 rule aggregate_table:
     input:
         metrics=lambda wildcards: metric_files(

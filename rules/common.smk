@@ -168,3 +168,12 @@ def figure_output(category):
 def caption_file(wildcards):
     """A Path, so that the report's template can read the text that the plot job wrote (it states the true n)."""
     return Path(f"results/captions/{wildcards.figure}.txt")
+
+
+def table_files():
+    """Every table of the configured analyses, also those that no figure reads."""
+    return [
+        f"results/tables/{table}.parquet"
+        for table, analysis in TABLE_ANALYSES.items()
+        if analysis in ANALYSES
+    ]
