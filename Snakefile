@@ -25,3 +25,4 @@ rule figures_all:
     input:
         figure_files(),
         "figures/manifest.sha256",
+        table_files(),

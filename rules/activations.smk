@@ -103,12 +103,104 @@ rule extract_head_mappings:
         "../scripts/extract_head_mappings.py"
 
 
+rule extract_head_ablations:
+    input:
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        library=library("extract_head_ablations"),
+    output:
+        f"{ACTIVATIONS}/head_ablations/{{dataset}}/{{shard}}-of-{{shards}}.safetensors",
+    log:
+        "results/logs/extract_head_ablations/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/jobs/extract_head_ablations/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_memory,
+        gpu=model_gpus,
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options(
+            "safety_heads", "template", "ablations", "epsilon", "max_rows"
+        ),
+    script:
+        "../scripts/extract_head_ablations.py"
+
+
+rule search_head_groups:
+    input:
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        ranks="results/metrics/{model}/safety_heads/{dataset}.parquet",
+        library=library("search_head_groups"),
+    output:
+        "results/metrics/{model}/head_groups/{dataset}.parquet",
+    log:
+        "results/logs/search_head_groups/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/search_head_groups/{model}/{dataset}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_memory,
+        gpu=model_gpus,
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: {
+            **options("safety_heads", "template", "ablations", "epsilon"),
+            **options("head_groups", "rank", "candidates", "size", "max_rows"),
+        },
+    script:
+        "../scripts/search_head_groups.py"
+
+
+rule generate_ablated:
+    input:
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        ranks="results/metrics/{model}/safety_heads/{dataset}.parquet",
+        library=library("generate_ablated"),
+    output:
+        f"{ACTIVATIONS}/ablated_answers/{{dataset}}.parquet",
+    log:
+        "results/logs/generate_ablated/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/generate_ablated/{model}/{dataset}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        mem_mb=model_memory,
+        gpu=model_gpus,
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: {
+            **options("safety_heads", "ablations", "epsilon"),
+            **options(
+                "ablation_effect",
+                "template",
+                "heads",
+                "rank",
+                "draws",
+                "new_tokens",
+                "max_rows",
+                "seed",
+            ),
+        },
+    script:
+        "../scripts/generate_ablated.py"
+
+
 # extraction -> the analysis whose `shards` cut it
 EXTRACTIONS = {
     "attention": "meaningless_tokens",
     "sinks": "sinks",
     "head_mappings": "head_categories",
     "token_logprobs": "mink",
+    "head_ablations": "safety_heads",
 }
 
 

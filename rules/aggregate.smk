@@ -15,6 +15,10 @@ TABLE_ANALYSES = {
     "score_gap": "mink",
     "discrepancy": "mink",
     "depth_accuracy": "mink",
+    "safety_heads": "safety_heads",
+    "safety_queries": "safety_heads",
+    "head_groups": "head_groups",
+    "ablation_effect": "ablation_effect",
 }
 
 

@@ -195,3 +195,12 @@ def answers_input(wanted):
         )
 
     return inputs
+
+
+def table_files():
+    """Every table of the configured analyses, also those that no figure reads."""
+    return [
+        f"results/tables/{table}.parquet"
+        for table, analysis in TABLE_ANALYSES.items()
+        if analysis in ANALYSES
+    ]

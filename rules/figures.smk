@@ -105,6 +105,49 @@ rule plot_mink_depth:
         "../scripts/plot_mink_depth.py"
 
 
+rule plot_safety_heads:
+    input:
+        table="results/tables/safety_heads.parquet",
+        library=library("plot_safety_heads"),
+    output:
+        **figure_output("Safety heads"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("safety_heads"),
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        figure=figure_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_safety_heads.py"
+
+
+# The search for groups is an analysis of its own; where it is configured, the caption names what it found.
+GROUPS_TABLE = {"groups": "results/tables/head_groups.parquet"} if "head_groups" in ANALYSES else {}
+
+
+rule plot_safety_effect:
+    input:
+        unpack(lambda wildcards: GROUPS_TABLE),
+        table="results/tables/ablation_effect.parquet",
+        library=library("plot_safety_effect"),
+    output:
+        **figure_output("Safety heads"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("safety_effect"),
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        figure=figure_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_safety_effect.py"
+
+
 rule manifest:
     input:
         figures=figure_files(),

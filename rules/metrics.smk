@@ -123,3 +123,39 @@ rule compute_score_gap:
         answers_from=lambda wildcards: answers_from(wildcards.model),
     script:
         "../scripts/compute_score_gap.py"
+
+
+rule compute_safety_heads:
+    input:
+        activations=f"{ACTIVATIONS}/head_ablations/{{dataset}}.safetensors",
+        library=library("compute_safety_heads"),
+    output:
+        heads=f"{METRICS}/safety_heads/{{dataset}}.parquet",
+        queries=f"{METRICS}/safety_queries/{{dataset}}.parquet",
+    log:
+        "results/logs/compute_safety_heads/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        options=lambda wildcards: options(
+            "safety_heads", "ablations", "rank", "confidence", "bootstrap", "seed"
+        ),
+    script:
+        "../scripts/compute_safety_heads.py"
+
+
+rule compute_ablation_effect:
+    input:
+        answers=f"{ACTIVATIONS}/ablated_answers/{{dataset}}.parquet",
+        phrases=lambda wildcards: str(PROJECT / ANALYSES["ablation_effect"]["phrases"]),
+        library=library("compute_ablation_effect"),
+    output:
+        f"{METRICS}/ablation_effect/{{dataset}}.parquet",
+    log:
+        "results/logs/compute_ablation_effect/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        options=lambda wildcards: options("ablation_effect", "confidence"),
+    script:
+        "../scripts/compute_ablation_effect.py"

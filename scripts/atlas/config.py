@@ -17,6 +17,8 @@ PLOTS = {
     "head_categories": ("head_categories", "relations"),
     "category_share": ("head_categories", "relations"),
     "mink_depth": ("mink", "depth"),
+    "safety_heads": ("safety_heads", "prompts"),
+    "safety_effect": ("ablation_effect", "prompts"),
 }
 # analysis -> kind of its data sets
 ANALYSIS_KINDS = {
@@ -24,7 +26,12 @@ ANALYSIS_KINDS = {
     "sinks": "text",
     "head_categories": "relations",
     "mink": "depth",
+    "safety_heads": "prompts",
+    "head_groups": "prompts",
+    "ablation_effect": "prompts",
 }
+# Analyses that start from the ranks of safety_heads.
+_RANKED = ("head_groups", "ablation_effect")
 
 _TYPES = {
     "object": "a mapping",
@@ -87,6 +94,7 @@ def resolve(config, base):
         *(problem for name, block in config["analyses"].items() for problem in _analysis(name, block, config)),
     ]
     _raise(problems)
+    _raise([problem for name in _RANKED if name in config["analyses"] for problem in _ranked(name, config["analyses"])])
     _raise([problem for key, figure in config["figures"].items() for problem in _figure(key, figure, config)])
     return config
 
@@ -245,8 +253,10 @@ def _control(section, key, source, models):
 def _analysis(name, block, config):
     models, datasets, kind = config["models"], config["datasets"], ANALYSIS_KINDS[name]
     fitting = [key for key, entry in datasets.items() if entry["kind"] == kind]
-    if block["models"] == "all":
-        block["models"] = list(models)
+    if block["models"] in ("all", "trained"):
+        block["models"] = [
+            key for key, entry in models.items() if block["models"] == "all" or "control" not in entry["source"]
+        ]
     for model in block["models"]:
         if model not in models:
             yield f"analyses.{name}.models: there is no model {model!r}; {_nearest(model, models)}"
@@ -282,6 +292,20 @@ def _largest_k(block):
             yield f"analyses.head_categories.k_by_model: {model!r} is none of its models; {near}"
 
 
+def _ranked(name, analyses):
+    """What an analysis asks of safety_heads must be computed there."""
+    block, heads = analyses[name], analyses.get("safety_heads")
+    if heads is None:
+        yield f"analyses.{name}: it starts from analyses.safety_heads, which is not there; add that block."
+        return
+    for option in ("models", "datasets"):
+        for key in block[option]:
+            if key not in heads[option]:
+                yield f"analyses.{name}.{option}: {key!r} is not among analyses.safety_heads.{option}; add it there."
+    if block["rank"] not in heads["rank"]:
+        yield f"analyses.{name}.rank: {block['rank']} is not among analyses.safety_heads.rank; add it there."
+
+
 def _figure(key, figure, config):
     where, models = f"figures.{key}", config["models"]
     figure.setdefault("plot", key)
@@ -293,8 +317,10 @@ def _figure(key, figure, config):
         yield f"{where}: it draws analyses.{analysis}, which is not in the configuration; add that block."
         return
     block = config["analyses"][analysis]
-    if figure["models"] == "all":
-        figure["models"] = list(block["models"])
+    if figure["models"] in ("all", "trained"):
+        figure["models"] = [
+            key for key in block["models"] if figure["models"] == "all" or "control" not in models[key]["source"]
+        ]
     if figure["plot"] == "mink_depth":
         yield from _mink_depth(where, figure, block)
     for model in figure["models"]:
@@ -309,6 +335,12 @@ def _figure(key, figure, config):
             for model in value:
                 if model not in figure["models"]:
                     yield f"{where}.{option}: {model!r} is not among its models; {_nearest(model, figure['models'])}"
+    if analysis == "safety_heads":
+        if figure.setdefault("rank", block["rank"][0]) not in block["rank"]:
+            yield f"{where}.rank: {figure['rank']} is not among analyses.safety_heads.rank; add it there."
+        for ablation in figure.setdefault("ablations", [name for name in block["ablations"] if name != "mean"]):
+            if ablation not in block["ablations"]:
+                yield f"{where}.ablations: {ablation!r} is not among analyses.safety_heads.ablations; add it there."
     heads = figure.get("heads")
     if isinstance(heads, dict) and "auto" not in heads:
         missing = [model for model in figure["models"] if model not in heads]

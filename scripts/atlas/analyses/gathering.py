@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from atlas.analyses import logprob_layout, meaningless_layout
+from atlas.analyses import head_ablation_layout, logprob_layout, meaningless_layout
 from atlas.analyses.shards import merge_samples
 
 
@@ -14,6 +14,8 @@ def gather(extraction, parts):
         return logprob_layout.merge(parts)
     if extraction == "head_mappings":
         return merge_layers(parts)
+    if extraction == "head_ablations":
+        return head_ablation_layout.merge(parts)
     joined = {}
     for kind in sorted({name.split(".")[0] for name in parts[0]}):
         named = [{name: part[name] for name in part if name.startswith(f"{kind}.")} for part in parts]

@@ -41,3 +41,11 @@ def wilson_interval(successes, trials, confidence):
     ).reshape(-1, 2)
     low, high = bounds[inverse.reshape(successes.shape)].transpose(successes.ndim, *range(successes.ndim))
     return low, high
+
+
+def wilson_rate(rate, trials, confidence):
+    """Wilson score interval (low, high) of a proportion `rate` seen in `trials`, which need not be whole successes."""
+    z = stats.norm.ppf(0.5 + confidence / 2)
+    centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    return max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half))  # rounding at 0 and 1

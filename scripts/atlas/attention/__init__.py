@@ -10,6 +10,7 @@ Everything works through transformers' AttentionInterface, so no model code is p
 
 from .interface import probe, supports_probe
 from .kernels import AttentionInputs
+from .packed import Pack, packed
 from .plan import ColumnSum, Flow, Plan, Record, RowMass
 from .resume import decoder_layers, layer_inputs, resume_from, self_check
 from .saliency import FlowSums, attention_gradients, attention_rows, flow_sums
@@ -19,6 +20,7 @@ __all__ = [
     "ColumnSum",
     "Flow",
     "FlowSums",
+    "Pack",
     "Plan",
     "Record",
     "RowMass",
@@ -27,6 +29,7 @@ __all__ = [
     "decoder_layers",
     "flow_sums",
     "layer_inputs",
+    "packed",
     "probe",
     "resume_from",
     "self_check",

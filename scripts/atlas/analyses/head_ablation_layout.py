@@ -1,0 +1,20 @@
+"""How the effects of ablating single heads are stored, and how shards (layers) are joined.
+
+layer (l,): the layers of this file; `clean.gram` (Q, Q) float64; per ablation `{ablation}.gram` (l, heads, Q, Q)
+float64 and `{ablation}.kl` (l, heads, Q) float64, for Q queries. A Gram matrix is M M^T of the (Q, width) matrix of
+last-token states: its eigenvectors are M's left singular vectors, so every rank and every bootstrap sample of the
+queries follows from it without the model.
+"""
+
+import numpy as np
+
+ABLATIONS = ("undifferentiated", "scaling", "mean")
+
+
+def merge(parts):
+    """One dictionary of arrays from those of several shards, ordered by layer."""
+    order = np.argsort(np.concatenate([part["layer"] for part in parts]), kind="stable")
+    return {
+        key: parts[0][key] if key == "clean.gram" else np.concatenate([part[key] for part in parts])[order]
+        for key in parts[0]
+    }

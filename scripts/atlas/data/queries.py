@@ -1,0 +1,49 @@
+"""Prompts of a data set as token ids, through a template."""
+
+from atlas.errors import AtlasError
+
+CHAT = "chat"
+
+
+def build_queries(tokenizer, rows, template, context, option):
+    """([token ids (tuple)], report) of the prompts `rows` (a frame with id, text and perhaps system).
+
+    template: a text with {q} where the prompt goes (the tokenizer's own special tokens are added), or `chat`: the
+    tokenizer's chat template with the row's system message. Prompts longer than `context` tokens (None: no limit) are
+    dropped. The report names and counts them. `option` is what the configuration calls the template, for errors.
+    Raises AtlasError for an empty prompt and when none is left.
+    """
+    if template != CHAT and "{q}" not in template:
+        raise AtlasError(f"{option} is {template!r}, which has no {{q}} for the prompt; add it, or use chat.")
+    if template == CHAT and not getattr(tokenizer, "chat_template", None):
+        raise AtlasError(f"{option} is chat, but the model's tokenizer has no chat template; give a text with {{q}}.")
+    systems = rows["system"] if "system" in rows else [None] * len(rows)
+    queries, used, long = [], [], []
+    for name, text, system in zip(rows["id"], rows["text"], systems, strict=True):
+        if not str(text).strip():
+            raise AtlasError(f"prompt {name!r} is empty; remove it from the data set.")
+        ids = _encode(tokenizer, text, system if isinstance(system, str) else None, template)
+        if context is not None and len(ids) > context:
+            long.append(name)
+            continue
+        queries.append(tuple(ids))
+        used.append(name)
+    if not queries:
+        raise AtlasError(f"all {len(rows)} prompts are longer than the model's {context} tokens; use shorter prompts.")
+    return queries, {
+        "prompts": len(queries),
+        "of": len(rows),
+        "ids": used,
+        "dropped": {"longer than the model's context": long},
+    }
+
+
+def _encode(tokenizer, text, system, template):
+    if template != CHAT:
+        # Not str.format: prompts and templates may hold braces of their own.
+        return tokenizer(template.replace("{q}", text)).input_ids
+    messages = [{"role": "system", "content": system}] if system else []
+    written = tokenizer.apply_chat_template(
+        [*messages, {"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+    )
+    return tokenizer(written, add_special_tokens=False).input_ids  # the template writes its own special tokens

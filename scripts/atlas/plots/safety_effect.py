@@ -1,0 +1,106 @@
+"""Refusal rate against the number of ablated heads, strongest heads and random heads."""
+
+import matplotlib.pyplot as plt
+from matplotlib.ticker import PercentFormatter
+
+from atlas.plots import style
+
+_NAMES = {"undifferentiated": "Undiff Attn.", "scaling": "Scaling Cont.", "mean": "Mean Ablation"}
+_STYLES = {
+    "top": (style.VERMILION, "-", "o", "strongest heads"),
+    "random": (style.BLUE, "--", "s", "random heads"),
+}
+
+
+def draw(effect, groups, options, sources):
+    """(figure, caption) from the table ablation_effect: one row per model, one column per ablation.
+
+    groups: the table head_groups, which the caption names, or None.
+    """
+    style.begin()
+    data = effect[(effect["dataset"] == options["dataset"]) & effect["model"].isin(options["models"])]
+    ablations = options.get("ablations") or [name for name in _NAMES if name in set(data["ablation"])]
+    models = options["models"]
+    figure, grid = plt.subplots(
+        len(models),
+        len(ablations),
+        figsize=(options["width"], options["width"] * 0.36 * len(models)),
+        squeeze=False,
+        layout="constrained",
+    )
+    silent = []
+    for row, model in enumerate(models):
+        rows = data[data["model"] == model]
+        # Without a refusal to begin with, ablation has nothing to take away, whatever its curve does.
+        never = (
+            not rows.loc[rows["heads_ablated"] == 0, "refused"].any() if (rows["heads_ablated"] == 0).any() else False
+        )
+        if never:
+            silent.append(model)
+        for column, ablation in enumerate(ablations):
+            axes = grid[row, column]
+            _panel(axes, rows[rows["ablation"] == ablation])
+            label = options["title"].format(label=options["model_labels"][model])
+            axes.set_title(f"{label}, {_NAMES[ablation]}")
+            if never:
+                prompts = rows["prompts"].iloc[0]
+                note = f"this model refuses none of the {prompts} prompts\nwith all heads in place: nothing to lose"
+                axes.text(0.5, 0.9, note, transform=axes.transAxes, ha="center", va="top", fontsize=7.5, color="0.25")
+            style.apply_axes(axes, options, model)
+            if column:
+                axes.set_ylabel("")
+    # Below the panels: curves and bands may fill them.
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    return figure, _caption(data, options, sources, silent) + _groups(groups, options)
+
+
+def _panel(axes, rows):
+    for selection, (colour, dashes, marker, label) in _STYLES.items():
+        part = rows[rows["selection"] == selection].sort_values("heads_ablated")
+        x = part["heads_ablated"]
+        axes.fill_between(x, part["low"], part["high"], color=colour, alpha=0.15, lw=0)
+        axes.plot(x, part["refusal_rate"], color=colour, ls=dashes, marker=marker, ms=3.5, label=label)
+    axes.set(xlabel="Heads ablated", ylabel="Refusal rate", ylim=(-0.03, 1.03))
+    axes.set_xticks(sorted(rows["heads_ablated"].unique()))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def _groups(groups, options):
+    """A sentence on each group that the greedy search found."""
+    text = ""
+    for (model, ablation), rows in () if groups is None else groups.groupby(["model", "ablation"], sort=False):
+        if model in options["models"] and set(rows["dataset"]) >= {options["dataset"]}:
+            rows = rows[rows["dataset"] == options["dataset"]].sort_values("step")
+            heads = " + ".join(f"({row.layer}, {row.head})" for row in rows.itertuples())
+            text += (
+                f" Greedy group among the {rows['candidates'].iloc[0]} strongest heads of "
+                f"{options['model_labels'][model]}, {ablation}: {heads}, {rows['ships_degrees'].iloc[-1]:.2f} degrees."
+            )
+    return text
+
+
+def _caption(data, options, sources, silent):
+    document = next(iter(sources.values()))
+    extract, metric = document["options"], document["metric_options"]
+    first = data.iloc[0]
+    parts = [
+        "Share of answers that hold a refusal phrase, against the number of heads ablated together: the strongest by "
+        f"Generalized Ships (rank {extract['rank']}) and random others ({extract['draws']} draws, mean). "
+        f"Greedy answers of {extract['new_tokens']} tokens to {first['prompts']} prompts of "
+        f"{options['dataset_label']}, template {extract['template']!r}. "
+        f"Bands: {metric['confidence']:.0%} Wilson intervals over prompts. "
+        f"{len(document['phrases'])} phrases, docs/safety_heads.md."
+    ]
+    for model in options["models"]:
+        rows = data[(data["model"] == model) & (data["heads_ablated"] == 0)]
+        if model in silent:
+            parts.append(
+                f"{options['model_labels'][model]} refuses none of the prompts with all heads in place, so this figure "
+                "cannot show a loss of refusals for it."
+            )
+        elif len(rows):
+            parts.append(
+                f"{options['model_labels'][model]} refuses {rows['refused'].iloc[0]} of {rows['prompts'].iloc[0]} "
+                "prompts with all heads in place."
+            )
+    return " ".join(parts)

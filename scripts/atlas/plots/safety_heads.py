@@ -1,0 +1,115 @@
+"""The strongest safety heads of each model over layer and head, one panel per ablation.
+
+Source: Zhou et al., ICLR 2025, arXiv 2410.13708, Fig. 5b.
+"""
+
+import matplotlib.pyplot as plt
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+from atlas.plots import style
+
+_MARKERS = ("o", "x", "s", "^", "D", "v", "P", "*")
+_TITLES = {
+    "undifferentiated": "Top {top} Safety Heads on Undiff Attn.",
+    "scaling": "Top {top} Safety Heads on Scaling Cont.",
+    "mean": "Top {top} Safety Heads on Mean Ablation",
+}
+_WORDS = {
+    "undifferentiated": "uniform attention (exact limit)",
+    "scaling": "head output times {epsilon:g}",
+    "mean": "head output replaced by its mean over all tokens and prompts",
+}
+
+
+def draw(heads, options, sources):
+    """(figure, caption) from the table safety_heads: marker by model, colour by Generalized Ships in degrees."""
+    style.begin()
+    models, ablations = options["models"], options["ablations"]
+    data = heads[
+        (heads["dataset"] == options["dataset"]) & heads["model"].isin(models) & (heads["rank"] == options["rank"])
+    ]
+    figure, grid = plt.subplots(
+        1,
+        len(ablations),
+        figsize=(options["width"] * max(1, len(ablations) / 2), options["width"] * 0.42),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, ablation in zip(grid[0], ablations, strict=True):
+        panel = data[data["ablation"] == ablation]
+        _panel(figure, axes, panel[panel["position"] <= options["top"]], models)
+        _grid(axes, panel)
+        titles = {**_TITLES, **options.get("titles", {})}
+        axes.set_title(titles[ablation].format(top=options["top"]))
+        axes.set(xlabel="Layer", ylabel="Head")
+        style.apply_axes(axes, options, None)
+    _legend(grid[0, -1], models, options["model_labels"])
+    return figure, _caption(data, options, sources)
+
+
+def _panel(figure, axes, shown, models):
+    low, high = shown["ships_degrees"].min(), shown["ships_degrees"].max()
+    for model, marker in zip(models, _MARKERS * len(models), strict=False):
+        rows = shown[shown["model"] == model]
+        points = axes.scatter(
+            rows["layer"],
+            rows["head"],
+            c=rows["ships_degrees"],
+            marker=marker,
+            s=30 if marker == "x" else 52,  # a cross on a circle leaves both to be seen
+            linewidths=1.6 if marker == "x" else 0.4,
+            cmap="viridis",
+            vmin=low,
+            vmax=high,
+            edgecolors=None if marker == "x" else "0.25",
+            zorder=3,
+        )
+    figure.colorbar(points, ax=axes, label="Generalized Ships (°)", pad=0.02)
+
+
+def _grid(axes, panel):
+    """The whole model in view, ticks every 2 as published; wider steps where they would not fit."""
+    layers, heads = panel["layer"].max() + 1, panel["head"].max() + 1
+    axes.set(xlim=(-1, layers), ylim=(-1, heads + (0.3 * heads if heads < 12 else 0.22 * heads)))
+    for axis, size in ((axes.xaxis, layers), (axes.yaxis, heads)):
+        axis.set_major_locator(MultipleLocator(2) if size <= 34 else MaxNLocator(integer=True, nbins=16))
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick < heads])
+    axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick < layers])
+    axes.grid(alpha=0.25, lw=0.4)
+
+
+def _legend(axes, models, labels):
+    handles = [
+        Line2D([], [], ls="", marker=marker, color="0.25", ms=5, label=labels[model])
+        for model, marker in zip(models, _MARKERS * len(models), strict=False)
+    ]
+    axes.legend(handles=handles, loc="upper right", borderpad=0.3, handletextpad=0.2)
+
+
+def _caption(data, options, sources):
+    document = next(iter(sources.values()))
+    extract, metric = document["options"], document["metric_options"]
+    words = {ablation: _WORDS[ablation].format(epsilon=extract["epsilon"]) for ablation in options["ablations"]}
+    parts = [
+        f"The {options['top']} heads of each model whose ablation turns the leading {options['rank']}-dimensional "
+        "subspace of the prompts' last-token states the most (Generalized Ships, sum of principal angles in degrees). "
+        f"Ablations: {'; '.join(f'{name}: {text}' for name, text in words.items())}. "
+        f"Data: {options['dataset_label']}, template {extract['template']!r}."
+    ]
+    for model in options["models"]:
+        rows = data[data["model"] == model]
+        strongest = "; ".join(
+            f"{row.ablation} ({row.layer}, {row.head}) {row.ships_degrees:.2f} "
+            f"[{row.ships_low:.2f}, {row.ships_high:.2f}]"
+            for row in rows[(rows["position"] == 1) & rows["ablation"].isin(options["ablations"])].itertuples()
+        )
+        parts.append(
+            f"{options['model_labels'][model]}: {rows['queries'].iloc[0]} prompts ({rows['queries_dropped'].iloc[0]} "
+            f"dropped); strongest (layer, head) {strongest}."
+        )
+    parts.append(
+        f"Brackets: {metric['confidence']:.0%} bootstrap intervals over prompts ({metric['bootstrap']} draws). "
+        "Layers and heads count from 0. Colours share one scale per panel."
+    )
+    return " ".join(parts)

@@ -1,0 +1,196 @@
+"""Ships metrics, prompts, groups, generation and refusals on small cases with known answers."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import families
+from atlas.analyses.ablation_effect import answers_frame, effect_table, read_phrases, refuses, variants
+from atlas.analyses.head_ablation import default_rows
+from atlas.analyses.intervals import wilson_interval, wilson_rate
+from atlas.analyses.ships import check_ranks, head_table, query_table, resampled, ships
+from atlas.data.queries import build_queries
+from atlas.errors import AtlasError
+from atlas.tables import conform
+from tiny_models import save_tokenizer
+
+KEYS = {"model": "m", "dataset": "d"}
+OPTIONS = {"ablations": ["scaling"], "rank": [1, 2], "confidence": 0.9, "bootstrap": 50, "seed": 3}
+
+
+def grams(heads=6, queries=8, seed=0):
+    rng = np.random.default_rng(seed)
+    clean = rng.normal(size=(queries, 30)) + 2
+    states = clean + rng.normal(size=(heads, queries, 30)) * np.arange(1, heads + 1)[:, None, None] * 0.1
+    return clean, states
+
+
+def stored(heads=6, queries=8):
+    clean, states = grams(heads, queries)
+    gram = (states @ states.transpose(0, 2, 1)).reshape(2, heads // 2, queries, queries)
+    kl = np.abs(np.random.default_rng(1).normal(size=(2, heads // 2, queries)))
+    return {
+        "layer": np.array([0, 1], np.int32),
+        "clean.gram": clean @ clean.T,
+        "scaling.gram": gram,
+        "scaling.kl": kl,
+    }
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    from atlas.models.loading import load_tokenizer
+
+    save_tokenizer(tmp_path)
+    return load_tokenizer(tmp_path)
+
+
+def rows(*texts, **more):
+    return pd.DataFrame({"id": [f"p{i}" for i in range(len(texts))], "text": texts, **more})
+
+
+# ------------------------------------------------------------------------------------------------------------- metrics
+def test_small_angles_survive():
+    """A turn of 1e-6 degrees is measured, where an arc cosine would say 0 or 0.03."""
+    angle = np.radians(1e-6)
+    a = np.zeros((6, 2))
+    a[0, 0] = 10.0
+    a[1, 1] = 1.0
+    b = a.copy()
+    b[:2, 0] = 10 * np.cos(angle), 10 * np.sin(angle)
+    b[:2, 1] = -np.sin(angle), np.cos(angle)
+    np.testing.assert_allclose(ships(a @ a.T, b @ b.T, 1), 1e-6, rtol=1e-3)
+
+
+def test_bootstrap_equals_resampled_rows():
+    """sqrt(w) G sqrt(w) has the angles of the matrices whose rows are really drawn with replacement."""
+    clean, states = grams(queries=8)
+    rng = np.random.default_rng(5)
+    drawn = rng.integers(0, 8, (5, 8))
+    weights = np.stack([np.bincount(row, minlength=8) for row in drawn])
+    found = resampled(clean @ clean.T, states @ states.transpose(0, 2, 1), [1, 2], weights)
+    assert found.shape == (5, 2, 6)
+    for draw, row in enumerate(drawn):
+        for r, rank in enumerate((1, 2)):
+            u, v = clean[row], states[3][row]
+            np.testing.assert_allclose(found[draw, r, 3], ships(u @ u.T, v @ v.T, rank), rtol=1e-7)
+
+
+def test_head_table():
+    table = conform(head_table(stored(), KEYS, 2, OPTIONS), "safety_heads")
+    assert len(table) == 2 * 6
+    for _, part in table.groupby("rank"):
+        assert part.sort_values("position")["ships_degrees"].is_monotonic_decreasing
+        assert sorted(part["position"]) == [1, 2, 3, 4, 5, 6]
+        assert (part["ships_low"] <= part["ships_high"]).all()
+    assert set(table["queries"]) == {8}
+    assert set(table["queries_dropped"]) == {2}
+    again = head_table(stored(), KEYS, 2, OPTIONS)
+    pd.testing.assert_frame_equal(table, conform(again, "safety_heads"))
+
+
+def test_query_table_keeps_every_prompt():
+    arrays = stored()
+    table = conform(query_table(arrays, KEYS, [f"p{i}" for i in range(8)], OPTIONS), "safety_queries")
+    row = table[(table["layer"] == 1) & (table["head"] == 2) & (table["query"] == "p5")]
+    assert row["kl"].item() == arrays["scaling.kl"][1, 2, 5]
+
+
+@pytest.mark.parametrize(("ranks", "queries"), [([1], 1), ([1], 3), ([3], 11), ([1, 5], 16)])
+def test_too_few_prompts_for_a_rank(ranks, queries):
+    with pytest.raises(AtlasError, match=f"{queries} prompts allow at most {queries // 4}"):
+        check_ranks(ranks, queries)
+
+
+def test_wilson_rate_equals_counts():
+    for k in (0, 3, 16):
+        low, high = wilson_interval(np.array([k]), 16, 0.95)
+        np.testing.assert_allclose(wilson_rate(k / 16, 16, 0.95), (low[0], high[0]), atol=1e-12)
+
+
+# ------------------------------------------------------------------------------------------------------------- prompts
+def test_templates(tokenizer):
+    raw, report = build_queries(tokenizer, rows("w3 w4", "w5"), "w1 {q} w2", None, "t")
+    assert [tokenizer.decode(ids) for ids in raw] == ["w1 w3 w4 w2", "w1 w5 w2"]
+    assert report["prompts"] == report["of"] == 2
+    chat, _ = build_queries(tokenizer, rows("w3 w4", system=["w9 "]), "chat", None, "t")
+    assert tokenizer.decode(chat[0]) == "w9 w3 w4"
+    braces, _ = build_queries(tokenizer, rows("w3 {q} {x}"), "{q}", None, "t")
+    assert len(braces[0]) > 1
+
+
+def test_bad_prompts(tokenizer):
+    with pytest.raises(AtlasError, match="'p1' is empty"):
+        build_queries(tokenizer, rows("w3", "  "), "{q}", None, "t")
+    with pytest.raises(AtlasError, match="longer than the model's 2 tokens"):
+        build_queries(tokenizer, rows("w3 w4 w5"), "{q}", 2, "t")
+    with pytest.raises(AtlasError, match=r"no \{q\}"):
+        build_queries(tokenizer, rows("w3"), "w1", None, "t")
+    kept, report = build_queries(tokenizer, rows("w3 w4 w5", "w3"), "{q}", 2, "t")
+    assert len(kept) == 1
+    assert report["ids"] == ["p1"]
+    assert report["dropped"] == {"longer than the model's context": ["p0"]}
+    tokenizer.chat_template = None
+    with pytest.raises(AtlasError, match="no chat template"):
+        build_queries(tokenizer, rows("w3"), "chat", None, "t")
+
+
+# -------------------------------------------------------------------------------------------------------------- effect
+def test_default_rows_are_bounded():
+    model = families.build("llama")
+    assert default_rows(model, [(1,) * 100]) == 40
+    assert default_rows(model, [(1,) * 10000]) == 1
+    assert default_rows(model.to(torch.bfloat16), [(1,) * 100]) == 81
+
+
+def ranks(layers=4, heads=6):
+    pairs = [(layer, head) for layer in range(layers) for head in range(heads)]
+    return pd.DataFrame(pairs, columns=["layer", "head"]).assign(
+        ablation="scaling", rank=1, position=range(1, len(pairs) + 1)
+    )
+
+
+def test_variants():
+    sets = variants(ranks(), ablations=["scaling"], numbers=[0, 1, 5], rank=1, draws=2, seed=0)
+    assert len(sets) == 3 + 2 * 3
+    assert sets["heads"].map(len).tolist() == sets["heads_ablated"].tolist()
+    top = sets[(sets["selection"] == "top") & (sets["heads_ablated"] == 5)]["heads"].item()
+    assert top == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)]
+    for heads in sets[sets["selection"] == "random"]["heads"]:
+        assert len(set(heads)) == len(heads)
+        assert not set(heads) & set(top)
+    draws = sets[(sets["selection"] == "random") & (sets["heads_ablated"] == 5)]["heads"].tolist()
+    assert draws[0] != draws[1]
+    with pytest.raises(AtlasError, match="at most 12"):
+        variants(ranks(), ablations=["scaling"], numbers=[13], rank=1, draws=1, seed=0)
+
+
+def test_refusals(tmp_path):
+    path = tmp_path / "phrases.txt"
+    path.write_text("# a comment\n\nI'm sorry\nI cannot\n")
+    phrases = read_phrases(path)
+    assert refuses("I\u2019m SORRY, but", phrases)
+    assert refuses("Well, i\ncannot do", phrases)
+    assert not refuses("Sure. I can.", phrases)
+    path.write_text("# nothing\n")
+    with pytest.raises(AtlasError, match="no phrase"):
+        read_phrases(path)
+
+
+def test_effect_table():
+    sets = variants(ranks(), ablations=["scaling"], numbers=[0, 2], rank=1, draws=2, seed=0)
+    said = {("top", 0): "no no", ("top", 2): "yes yes", ("random", 0): "no no", ("random", 2): "no yes"}
+    texts = [said[row.selection, row.heads_ablated].split() for row in sets.itertuples()]
+    frame = answers_frame(sets, texts, ["a", "b"])
+    assert json.loads(frame["heads"].iloc[-1]) == [list(pair) for pair in sets["heads"].iloc[-1]]
+    table = conform(effect_table(frame, ["no"], KEYS, 0.95), "ablation_effect").set_index(
+        ["selection", "heads_ablated"]
+    )
+    assert table.loc[("top", 0), "refusal_rate"] == 1
+    assert table.loc[("top", 2), "refusal_rate"] == 0
+    assert table.loc[("random", 2), "refusal_rate"] == 0.5
+    assert table.loc[("random", 2), "draws"] == 2
+    assert table.loc[("random", 2), "prompts"] == 2

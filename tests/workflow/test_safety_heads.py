@@ -1,0 +1,127 @@
+"""Real runs of the safety heads: what each table holds, what re-runs, what a killed run keeps, bad input."""
+
+import itertools
+import os
+import signal
+
+import numpy as np
+import pandas as pd
+from test_runs import digests, wait_for
+
+from atlas.tables import read_table
+
+LAYERS, HEADS, PROMPTS = 4, 6, 24
+
+
+def table(project, name):
+    return read_table(project.folder / "results" / "tables" / f"{name}.parquet", name)
+
+
+def test_tables(finished):
+    heads = table(finished, "safety_heads")
+    models, ablations = ("tiny", "tiny-shuffled"), ("undifferentiated", "scaling")
+    assert len(heads) == 2 * 2 * 2 * LAYERS * HEADS  # models, ablations, ranks
+    for _, part in heads.groupby(["model", "ablation", "rank"]):
+        assert sorted(part["position"]) == list(range(1, LAYERS * HEADS + 1))
+        assert part.sort_values("position")["ships_degrees"].is_monotonic_decreasing
+        assert (part["ships_degrees"] > 0).all()
+    assert (heads["ships_low"] <= heads["ships_high"]).all()
+    assert (heads["kl_low"] <= heads["kl_mean"]).all()
+    queries = table(finished, "safety_queries")
+    assert len(queries) == 2 * 2 * LAYERS * HEADS * PROMPTS
+    means = queries.groupby(["model", "ablation", "layer", "head"])["kl"].mean()
+    expected = heads[heads["rank"] == 1].set_index(["model", "ablation", "layer", "head"])["kl_mean"]
+    pd.testing.assert_series_equal(means.sort_index(), expected.sort_index(), check_names=False)
+    assert set(itertools.product(models, ablations)) == set(zip(heads["model"], heads["ablation"], strict=True))
+
+
+def test_groups_start_from_the_ranks(finished):
+    heads, groups = table(finished, "safety_heads"), table(finished, "head_groups")
+    for ablation, group in groups.groupby("ablation"):
+        ranked = heads[(heads["model"] == "tiny") & (heads["ablation"] == ablation) & (heads["rank"] == 1)]
+        ranked = ranked.sort_values("position").head(4)
+        first = group[group["step"] == 1].iloc[0]
+        assert (first["layer"], first["head"]) == (ranked.iloc[0]["layer"], ranked.iloc[0]["head"])
+        assert first["ships_degrees"] == ranked.iloc[0]["ships_degrees"]
+        known = set(zip(ranked["layer"], ranked["head"], strict=True))
+        assert set(zip(group["layer"], group["head"], strict=True)) <= known
+        assert len(group.drop_duplicates(["layer", "head"])) == 2
+
+
+def test_effect(finished):
+    effect = table(finished, "ablation_effect")
+    assert len(effect) == 2 * 2 * 3  # ablations, selections, numbers of heads
+    assert set(effect["draws"][effect["selection"] == "random"]) == {2}
+    assert effect["refusal_rate"].between(effect["low"], effect["high"]).all()
+    none = effect[effect["heads_ablated"] == 0]
+    assert none["refusal_rate"].nunique() == 1
+    answers = pd.read_parquet(finished.folder / "results/activations/tiny/ablated_answers/questions.parquet")
+    plain = answers[answers["heads_ablated"] == 0].groupby("prompt")["answer"].nunique()
+    assert (plain == 1).all()
+    caption = (finished.folder / "results/captions/safety_effect.txt").read_text()
+    assert "Tiny Llama refuses none of the prompts" in caption
+    assert "Greedy group among the 4 strongest heads" in caption
+
+
+def test_rank_runs_no_model(project):
+    project.configure(lambda config: config["analyses"]["safety_heads"].update(rank=[1, 2]))
+    jobs = project.planned()
+    assert jobs["compute_safety_heads"] == 2
+    assert "extract_head_ablations" not in jobs
+
+
+def test_phrases_read_answers_only(project):
+    project.edit("data/refusal_phrases.txt", "I cannot\n", "I cannot\nw1\n")
+    jobs = project.planned()
+    assert jobs == {"compute_ablation_effect": 1, "aggregate_table": 1, "plot_safety_effect": 1, "manifest": 1}
+
+
+def test_shards_give_the_same_bytes(project):
+    before = digests(project.folder / "results" / "activations" / "tiny" / "head_ablations", "*.safetensors")
+    project.configure(lambda config: config["analyses"]["safety_heads"].update(shards=3))
+    goal = "results/activations/tiny/head_ablations/questions.safetensors"
+    assert project.planned(goal) == {"extract_head_ablations": 3, "gather_shards": 1}
+    process = project.run(goal)
+    assert process.returncode == 0, process.stdout
+    assert digests(project.folder / "results" / "activations" / "tiny" / "head_ablations", "*.safetensors") == before
+
+
+def test_killed_run_keeps_finished_layers(project):
+    folder = project.folder / "results" / "activations" / "tiny" / "head_ablations"
+    project.configure(lambda config: config["analyses"]["safety_heads"].update(shards=4))
+    goal = "results/activations/tiny/head_ablations/questions.safetensors"
+    process = project.start(goal)
+    # Two run at a time: once a third has written its file, Snakemake has taken note of at least one.
+    wait_for(lambda: len(list(folder.glob("questions/*-of-4.safetensors"))) > 2 or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert project.run("--unlock").returncode == 0
+    jobs = project.planned(goal)
+    assert jobs["gather_shards"] == 1
+    assert jobs.get("extract_head_ablations", 0) <= 3
+    assert project.run(goal).returncode == 0
+
+
+def test_rank_larger_than_the_prompts_allow(project):
+    project.configure(lambda config: config["analyses"]["safety_heads"].update(rank=[1, 7]))
+    process = project.run("results/metrics/tiny/safety_heads/questions.parquet")
+    assert process.returncode
+    assert "24 prompts allow at most 6" in process.stdout
+
+
+def test_rank_that_is_not_computed(project):
+    project.configure(lambda config: config["analyses"]["head_groups"].update(rank=2))
+    text = project.run("-n").stdout
+    assert "analyses.head_groups.rank: 2 is not among analyses.safety_heads.rank" in text
+
+
+def test_prompt_longer_than_the_context_is_dropped(project):
+    long = " ".join(["w5"] * 200)
+    path = project.folder / "tiny" / "questions.jsonl"
+    path.write_text(path.read_text() + f'{{"id": "long", "text": "{long}"}}\n')
+    process = project.run("results/metrics/tiny/safety_heads/questions.parquet")
+    assert process.returncode == 0, process.stdout
+    frame = pd.read_parquet(project.folder / "results/metrics/tiny/safety_heads/questions.parquet")
+    assert set(frame["queries"]) == {PROMPTS}
+    assert set(frame["queries_dropped"]) == {1}
+    assert np.isfinite(frame["ships_degrees"]).all()
