@@ -39,7 +39,7 @@ def test_equals_stock_loop(name):
                 found = [reference.run(model, p, [(kind, layer, head)], 1e-5, means) for p in PROMPTS]
                 expected = np.stack([f[0].double().numpy() for f in found])
                 expected_kl = [reference.kl(c[1], f[1]) for c, f in zip(clean, found, strict=True)]
-                np.testing.assert_allclose(kl[head], expected_kl, rtol=2e-4, atol=1e-6)
+                np.testing.assert_allclose(kl[head], expected_kl, rtol=1e-6, atol=1e-6)
                 np.testing.assert_allclose(gram[head], expected @ expected.T, rtol=0, atol=2e-5 * scale**2 * 48)
                 angle = ships(ablation.clean_gram, gram[head], 1)
                 u = np.linalg.svd(clean_states)[0][:, :1]
