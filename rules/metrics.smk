@@ -147,7 +147,7 @@ rule compute_safety_heads:
 rule compute_ablation_effect:
     input:
         answers=f"{ACTIVATIONS}/ablated_answers/{{dataset}}.parquet",
-        phrases=lambda wildcards: str(PROJECT / ANALYSES["ablation_effect"]["phrases"]),
+        phrases=lambda wildcards: in_project(ANALYSES["ablation_effect"]["phrases"]),
         library=library("compute_ablation_effect"),
     output:
         f"{METRICS}/ablation_effect/{{dataset}}.parquet",
