@@ -29,7 +29,7 @@ class Project:
     def environment(self):
         return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def run(self, *arguments, timeout=300):
+    def run(self, *arguments, timeout=1200):
         """The finished process of `snakemake ARGUMENTS`, output and errors together in stdout."""
         return subprocess.run(
             self.command(*arguments),
