@@ -188,7 +188,7 @@ DATA = {
     "unknown category": (
         spoil("relations/relations.csv", lambda b: b.replace(b"Linguistic", b"Linguistics")),
         "results/datasets/relations.parquet",
-        ["relations.csv", "Linguistics"],
+        ["relations.csv row 1", "Linguistics"],
     ),
     "more shards than layers": (
         lambda p: p.configure(lambda c: c["analyses"]["head_categories"].update(shards=5)),
@@ -226,6 +226,13 @@ def test_plot_names_a_head_that_is_not_there(project):
     assert "4 layers of 6 heads" in process.stdout
 
 
+def filled(rule):
+    """The default of a rule of the schema, with the defaults of what is inside."""
+    if rule["default"] == {} and "properties" in rule:
+        return {inner: filled(value) for inner, value in rule["properties"].items()}
+    return rule["default"]
+
+
 def test_defaults_of_the_schema_are_those_of_the_default_configuration():
     from atlas.config import ANALYSIS_KINDS
     from conftest import ROOT  # the tests' top-level conftest
@@ -238,7 +245,4 @@ def test_defaults_of_the_schema_are_those_of_the_default_configuration():
         for key, rule in properties.items():
             if key in ("models", "dataset", "datasets") or "default" not in rule:
                 continue
-            default = rule["default"]
-            if rule.get("type") == "object" and default == {}:
-                default = {inner: value["default"] for inner, value in rule["properties"].items()}
-            assert config[analysis][key] == default, f"analyses.{analysis}.{key}"
+            assert config[analysis][key] == filled(rule), f"analyses.{analysis}.{key}"

@@ -87,7 +87,8 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     columns = _check_columns(rules, entry.get("columns") or {}, raw)
     format, encoding = entry.get("format") or "auto", entry.get("encoding") or "utf-8"
     if kind == "relations" and is_relations_folder(raw):
-        rows, files = iterate_relations(raw, encoding), relations_files(raw, encoding)
+        categories = rules.field_schema("category")["enum"]
+        rows, files = iterate_relations(raw, categories, encoding), relations_files(raw, encoding)
     elif kind == "depth" and is_depth_folder(raw):
         rows, files = iterate_depth(raw, encoding), depth_files(raw)
     else:

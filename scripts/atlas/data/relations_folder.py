@@ -19,11 +19,12 @@ def relations_files(folder: Path, encoding: str = "utf-8") -> list[Path]:
     return [folder / INDEX, *[folder / f"{row.values['relation']}.csv" for row in _index(folder, encoding)]]
 
 
-def iterate_relations(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
+def iterate_relations(folder: Path, categories: list[str], encoding: str = "utf-8") -> Iterator[Row]:
     """The pairs of every relation as rows (relation, category, source, target), in the order of relations.csv.
 
     relations.csv has the columns relation, category, description; <relation>.csv has source, target.
-    Raises AtlasError: a listed relation without a file, a file that is not listed, a missing column.
+    Raises AtlasError: a listed relation without a file or with a category other than `categories`, a file that is not
+    listed, a missing column.
     """
     index = _index(folder, encoding)
     names = [row.values["relation"] for row in index]
@@ -36,6 +37,8 @@ def iterate_relations(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
     for row in index:
         name, category = row.values["relation"], row.values["category"]
         file = folder / f"{name}.csv"
+        if category not in categories:
+            raise AtlasError(f"{row.place}: category {category!r} is not one of {', '.join(categories)}.")
         if not file.is_file():
             raise AtlasError(f"{row.place} lists relation {name!r}, but {file.name} does not exist: add the file.")
         for pair in iterate_rows(file, "csv", encoding):
