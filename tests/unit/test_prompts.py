@@ -82,6 +82,21 @@ def test_beginning_of_sequence_stands_first_once():
     assert empty.with_span[0] == 0
 
 
+@pytest.mark.parametrize("insertion", ["ids", "text"])
+def test_an_end_token_that_the_tokenizer_appends_stands_nowhere(insertion):
+    from tokenizers.processors import TemplateProcessing
+
+    tok = tokenizer()
+    tok.add_special_tokens({"eos_token": "</s>"})
+    special = [("<s>", 0), ("</s>", tok.eos_token_id)]
+    tok.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=special)
+    assert tok("a").input_ids[-1] == tok.eos_token_id
+    prompt = span_prompt(tok, "c", system="a ", template="raw", span="/", insertion=insertion)
+    for ids in (prompt.without, prompt.with_span):
+        assert ids[0] == 0
+        assert tok.eos_token_id not in ids
+
+
 def test_chat_template_puts_the_span_before_the_question():
     tok = tokenizer(bos=True, template=TEMPLATE)
     prompt = span_prompt(tok, "c d", system="a", template="chat", span="/", insertion="ids")

@@ -6,6 +6,7 @@ Source: Shi et al. 2025, arXiv 2510.01032, section 2 (the span stands between th
 import random
 from dataclasses import dataclass
 
+from atlas.data.tokens import encode
 from atlas.errors import AtlasError
 
 # Common English words for `kind: random_words`; drawn with a seed, the same draw for every prompt and model.
@@ -86,9 +87,9 @@ def span_prompt(tokenizer, question, *, system, template, span, insertion):
     """
     before, after, special = _frame(tokenizer, question, system, template)
     if insertion == "ids":
-        prefix = _encode(tokenizer, before, special)
-        inner = _encode(tokenizer, span)
-        asked, suffix = _encode(tokenizer, question), _encode(tokenizer, after)
+        prefix = encode(tokenizer, before, special)
+        inner = encode(tokenizer, span, False)
+        asked, suffix = encode(tokenizer, question, False), encode(tokenizer, after, False)
         return SpanPrompt(
             without=(*prefix, *asked, *suffix),
             with_span=(*prefix, *inner, *asked, *suffix),
@@ -98,9 +99,9 @@ def span_prompt(tokenizer, question, *, system, template, span, insertion):
             question=len(asked),
             suffix=len(suffix),
         )
-    without = _encode(tokenizer, before + question + after, special)
-    with_span = _encode(tokenizer, before + span + question + after, special)
-    return _align(without, with_span, len(_encode(tokenizer, after)))
+    without = encode(tokenizer, before + question + after, special)
+    with_span = encode(tokenizer, before + span + question + after, special)
+    return _align(without, with_span, len(encode(tokenizer, after, False)))
 
 
 def _frame(tokenizer, question, system, template):
@@ -122,18 +123,6 @@ def _frame(tokenizer, question, system, template):
             "the model's chat template changes the user's text, so no span can be placed; use template: raw."
         )
     return before, after, False  # the template writes its own beginning-of-sequence token
-
-
-def _encode(tokenizer, text, special=False):
-    plain = tokenizer(text, add_special_tokens=False).input_ids if text else []
-    if not special:
-        return list(plain)
-    full = tokenizer(text).input_ids
-    # Keep what the tokenizer puts in front (a beginning-of-sequence token), not what it may put behind.
-    for start in range(len(full) - len(plain) + 1):
-        if full[start : start + len(plain)] == plain:
-            return list(full[: start + len(plain)]) if plain else [i for i in full if i == tokenizer.bos_token_id]
-    return list(plain)
 
 
 def _align(without, with_span, suffix):
