@@ -148,7 +148,11 @@ def figure_params(wildcards):
     return {
         **figure,
         "model_labels": {model: MODELS[model]["label"] for model in shown},
-        "dataset_label": DATASETS[figure["dataset"]]["label"],
+        **(
+            {"dataset_labels": {key: DATASETS[key]["label"] for key in figure["datasets"]}}
+            if "datasets" in figure
+            else {"dataset_label": DATASETS[figure["dataset"]]["label"]}
+        ),
     }
 
 
@@ -181,6 +185,12 @@ def answers_from(model):
     """The model whose answers this one is measured on: itself, or for a control what it is a control of."""
     source = MODELS[model]["source"]
     return answers_from(source["control"]["of"]) if "control" in source else model
+
+
+def samples_of_saliency(wildcards):
+    """The answered questions (of the base of a control) that saliency is computed for."""
+    model = answers_from(wildcards.model)
+    return f"results/activations/{model}/qa_samples/{wildcards.dataset}.parquet"
 
 
 def answers_input(wanted):

@@ -4,6 +4,9 @@ from atlas.config.problems import nearest
 
 # plot -> (the analysis it draws, the kind of data set that analysis reads)
 PLOTS = {
+    "saliency_density": ("saliency", "qa"),
+    "saliency_by_layer": ("saliency", "qa"),
+    "probe_auroc": ("saliency", "qa"),
     "attention_sinks": ("meaningless_tokens", "prompts"),
     "sink_rates": ("sinks", "text"),
     "head_categories": ("head_categories", "relations"),
@@ -36,7 +39,10 @@ def figure_problems(key, figure, config):
             yield f"{where}.models: there is no model {model!r}; {nearest(model, models)}"
         elif model not in block["models"]:
             yield f"{where}.models: {model!r} is not among analyses.{analysis}.models; add it there."
-    yield from _figure_dataset(where, figure, block)
+    if analysis == "saliency":
+        yield from _saliency(where, figure, block)
+    else:
+        yield from _figure_dataset(where, figure, block)
     for option in ("xlim", "ylim", "xticks", "yticks", "heads"):
         value = figure.get(option)
         if isinstance(value, dict) and not (option == "heads" and "auto" in value):
@@ -71,6 +77,18 @@ def _mink_depth(where, figure, block):
     figure.setdefault("measure", "mink")
     figure.setdefault("letters", True)
     figure["average"] = block["average"]
+
+
+def _saliency(where, figure, block):
+    """Figures of several data sets."""
+    for dataset in figure.setdefault("datasets", list(block["datasets"])):
+        if dataset not in block["datasets"]:
+            near = nearest(dataset, block["datasets"])
+            yield f"{where}.datasets: {dataset!r} is not among the analysis's data sets; {near}"
+    if figure["plot"] != "probe_auroc" and figure.setdefault("loss", block["loss"][0]) not in block["loss"]:
+        known = ", ".join(block["loss"])
+        yield f"{where}.loss: {figure['loss']!r} is not among analyses.saliency.loss ({known}); add it there."
+    figure["confidence"] = block["confidence"]
 
 
 def _figure_dataset(where, figure, block):
