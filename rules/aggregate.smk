@@ -7,6 +7,8 @@ TABLE_ANALYSES = {
     "head_saliency": "saliency",
     "saliency_mixture": "saliency",
     "probe_auroc": "saliency",
+    "qa_answers": "saliency",
+    "qa_dropped": "saliency",
     "attention_weights": "meaningless_tokens",
     "meaningless_effect": "meaningless_tokens",
     "sinks": "sinks",

@@ -187,10 +187,9 @@ def answers_from(model):
     return answers_from(source["control"]["of"]) if "control" in source else model
 
 
-def samples_of_saliency(wildcards):
-    """The answered questions (of the base of a control) that saliency is computed for."""
-    model = answers_from(wildcards.model)
-    return f"results/activations/{model}/qa_samples/{wildcards.dataset}.parquet"
+def qa_samples(wildcards):
+    """The answers with their exact tokens that a model is measured on."""
+    return f"results/activations/{answers_from(wildcards.model)}/qa_samples/{wildcards.dataset}.parquet"
 
 
 def answers_input(wanted):

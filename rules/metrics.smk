@@ -6,7 +6,7 @@ METRICS = "results/metrics/{model}"
 rule train_probe:
     input:
         activations=f"{ACTIVATIONS}/hidden_states/{{dataset}}.safetensors",
-        samples=samples_of_saliency,
+        samples=qa_samples,
         library=library("train_probe"),
     output:
         probe=f"{METRICS}/probe/{{dataset}}.safetensors",
@@ -24,7 +24,7 @@ rule train_probe:
 rule compute_saliency:
     input:
         activations=f"{ACTIVATIONS}/saliency/{{dataset}}.safetensors",
-        samples=samples_of_saliency,
+        samples=qa_samples,
         probe=f"{METRICS}/probe/{{dataset}}.safetensors",
         library=library("compute_saliency"),
     output:
@@ -200,3 +200,20 @@ rule compute_ablation_effect:
         options=lambda wildcards: options("ablation_effect", "confidence"),
     script:
         "../scripts/compute_ablation_effect.py"
+
+
+rule compute_qa_answers:
+    input:
+        samples=qa_samples,
+        library=library("compute_qa_answers"),
+    output:
+        answers=f"{METRICS}/qa_answers/{{dataset}}.parquet",
+        dropped=f"{METRICS}/qa_dropped/{{dataset}}.parquet",
+    log:
+        "results/logs/compute_qa_answers/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        answers_from=lambda wildcards: answers_from(wildcards.model),
+    script:
+        "../scripts/compute_qa_answers.py"

@@ -43,9 +43,9 @@ def measure(part, document):
     metric = document["metric_options"]
     return (
         "Saliency A x dLoss/dA of the attention from the exact answer tokens (E_A) or from all later tokens (*) to "
-        f"the exact question tokens (E_Q), Luo et al. 2026; loss: {_LOSSES[first['loss']]} ({first['loss']}). Per "
-        f"layer: {first['reduction']} over token pairs of the {_HEADS[first['heads']]}; {metric['layers']} over the layers "
-        "that the loss reaches."
+        "the exact question tokens (E_Q), Luo et al. 2026. "
+        f"Loss: {_LOSSES[first['loss']]} ({first['loss']}). Per layer: {first['reduction']} over token pairs of the "
+        f"{_HEADS[first['heads']]}; {metric['layers']} over the layers that the loss reaches."
     )
 
 
