@@ -159,3 +159,20 @@ rule compute_ablation_effect:
         options=lambda wildcards: options("ablation_effect", "confidence"),
     script:
         "../scripts/compute_ablation_effect.py"
+
+
+rule compute_qa_answers:
+    input:
+        samples=qa_samples,
+        library=library("compute_qa_answers"),
+    output:
+        answers=f"{METRICS}/qa_answers/{{dataset}}.parquet",
+        dropped=f"{METRICS}/qa_dropped/{{dataset}}.parquet",
+    log:
+        "results/logs/compute_qa_answers/{model}/{dataset}.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        answers_from=lambda wildcards: answers_from(wildcards.model),
+    script:
+        "../scripts/compute_qa_answers.py"
