@@ -249,24 +249,93 @@ rule generate_answers:
         "../scripts/generate_answers.py"
 
 
+rule generate_qa_answers:
+    input:
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        demonstrations=lambda wildcards: in_project(ANALYSES["saliency"]["demonstrations"]),
+        library=library("generate_qa_answers"),
+    output:
+        f"{ACTIVATIONS}/qa_answers/{{dataset}}/{{shard}}-of-{{shards}}.parquet",
+    log:
+        "results/logs/generate_qa_answers/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/jobs/generate_qa_answers/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        **asks("generate_qa_answers"),
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options("saliency", "prompt", "max_new_tokens", "batch_size"),
+        journal=f"{ACTIVATIONS}/.unfinished/qa_answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
+    script:
+        "../scripts/generate_qa_answers.py"
+
+
+# answers -> the analysis whose `shards` cut them
+ANSWERS = {"answers": "mink", "qa_answers": "saliency"}
+
+
 rule gather_answers:
     input:
         shards=lambda wildcards: shard_files(
-            f"results/activations/{wildcards.model}/answers/{wildcards.dataset}", "mink", "parquet"
+            f"results/activations/{wildcards.model}/{wildcards.answers}/{wildcards.dataset}",
+            ANSWERS[wildcards.answers],
+            "parquet",
         ),
         library=library("gather_answers"),
     output:
-        f"{ACTIVATIONS}/answers/{{dataset}}.parquet",
+        f"{ACTIVATIONS}/{{answers}}/{{dataset}}.parquet",
     log:
-        "results/logs/gather_answers/{model}/{dataset}.log",
+        "results/logs/gather_answers/{model}/{answers}/{dataset}.log",
     benchmark:
-        "results/benchmarks/jobs/gather_answers/{model}/{dataset}.tsv"
+        "results/benchmarks/jobs/gather_answers/{model}/{answers}/{dataset}.tsv"
+    wildcard_constraints:
+        answers=any_of(ANSWERS),
     conda:
         "../envs/atlas.yaml"
     resources:
         **asks_light(),
     script:
         "../scripts/gather_answers.py"
+
+
+rule extract_exact_answers:
+    input:
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        answers=f"{ACTIVATIONS}/qa_answers/{{dataset}}.parquet",
+        demonstrations=lambda wildcards: in_project(ANALYSES["saliency"]["demonstrations"]),
+        stop_words=lambda wildcards: in_project(ANALYSES["saliency"]["stop_words"]),
+        library=library("extract_exact_answers"),
+    output:
+        f"{ACTIVATIONS}/qa_samples/{{dataset}}.parquet",
+    log:
+        "results/logs/extract_exact_answers/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/extract_exact_answers/{model}/{dataset}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        **asks("extract_exact_answers"),
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options(
+            "saliency",
+            "prompt",
+            "max_new_tokens",
+            "batch_size",
+            "match",
+            "samples",
+            "seed",
+            "self_extraction",
+        ),
+        journal=f"{ACTIVATIONS}/.unfinished/qa_samples/{{dataset}}.jsonl",
+    script:
+        "../scripts/extract_exact_answers.py"
 
 
 rule extract_token_logprobs:

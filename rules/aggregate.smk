@@ -2,6 +2,8 @@
 
 # table -> the analysis whose models and data sets it covers
 TABLE_ANALYSES = {
+    "qa_answers": "saliency",
+    "qa_dropped": "saliency",
     "attention_weights": "meaningless_tokens",
     "meaningless_effect": "meaningless_tokens",
     "sinks": "sinks",

@@ -170,6 +170,11 @@ def answers_from(model):
     return answers_from(source["control"]["of"]) if "control" in source else model
 
 
+def qa_samples(wildcards):
+    """The answers with their exact tokens that a model is measured on."""
+    return f"results/activations/{answers_from(wildcards.model)}/qa_samples/{wildcards.dataset}.parquet"
+
+
 def answers_input(wanted):
     """Input function: the answers (of the base of a control), where an analysis needs them."""
 

@@ -191,3 +191,24 @@ rule compute_ablation_effect:
         options=lambda wildcards: options("ablation_effect", "confidence"),
     script:
         "../scripts/compute_ablation_effect.py"
+
+
+rule compute_qa_answers:
+    input:
+        samples=qa_samples,
+        library=library("compute_qa_answers"),
+    output:
+        answers=f"{METRICS}/qa_answers/{{dataset}}.parquet",
+        dropped=f"{METRICS}/qa_dropped/{{dataset}}.parquet",
+    log:
+        "results/logs/compute_qa_answers/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/compute_qa_answers/{model}/{dataset}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        answers_from=lambda wildcards: answers_from(wildcards.model),
+    script:
+        "../scripts/compute_qa_answers.py"

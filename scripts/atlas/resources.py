@@ -132,8 +132,17 @@ class Stage:
     whole_model: bool = True  # False: reads the weights layer by layer
 
 
+# Short answers to questions, few-shot: the same again where the model is asked for the exact answer inside each.
+_SHORT_ANSWERS = Stage(
+    analyses=("saliency",),
+    memory=lambda job: _cache(job, job.options["batch_size"] * 512) + _logits(job, 256),
+    flops=lambda job: _forward(job, job.rows * (ROW_TOKENS + DECODE * job.options["max_new_tokens"])),
+)
+
 # The stages that run a model. One that is not named here counts as one pass over its data set.
 STAGES = {
+    "generate_qa_answers": _SHORT_ANSWERS,
+    "extract_exact_answers": _SHORT_ANSWERS,
     "extract_attention": Stage(
         analyses=("meaningless_tokens",),
         flops=lambda job: _forward(job, 2 * job.rows * min(job.options["max_tokens"], ROW_TOKENS)),
