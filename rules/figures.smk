@@ -73,6 +73,8 @@ rule plot_attention_sinks:
         figure=figures_of("attention_sinks"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -93,6 +95,8 @@ rule plot_sink_rates:
         figure=figures_of("sink_rates"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -113,6 +117,8 @@ rule plot_head_categories:
         figure=figures_of("head_categories"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -133,6 +139,8 @@ rule plot_category_share:
         figure=figures_of("category_share"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -157,6 +165,8 @@ rule plot_mink_depth:
         figure=figures_of("mink_depth"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -176,6 +186,8 @@ rule plot_safety_heads:
         figure=figures_of("safety_heads"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -200,6 +212,8 @@ rule plot_safety_effect:
         figure=figures_of("safety_effect"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -217,6 +231,8 @@ rule manifest:
         "results/logs/manifest.log",
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     script:
         "../scripts/write_manifest.py"
 
