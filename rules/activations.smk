@@ -207,8 +207,7 @@ rule extract_hidden_states:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_hidden_states"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options("saliency", "batch_tokens"),
@@ -232,8 +231,7 @@ rule extract_saliency:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_saliency"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options("saliency", "loss", "batch_tokens", "block"),

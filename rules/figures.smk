@@ -15,6 +15,8 @@ rule plot_saliency_density:
         figure=figures_of("saliency_density"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -34,6 +36,8 @@ rule plot_saliency_by_layer:
         figure=figures_of("saliency_by_layer"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -53,6 +57,8 @@ rule plot_probe_auroc:
         figure=figures_of("probe_auroc"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,

@@ -15,6 +15,8 @@ rule train_probe:
         "results/logs/train_probe/{model}/{dataset}.log",
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options("saliency", "probe", "confidence", "seed"),
     script:
@@ -36,6 +38,8 @@ rule compute_saliency:
         "results/logs/compute_saliency/{model}/{dataset}.log",
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options(
             "saliency", "loss", "reduction", "heads", "layers", "confidence", "bootstrap", "seed"

@@ -39,7 +39,7 @@ def draw(layers, options, documents):
 def _panel(axes, part, flow, options):
     for dataset in options["datasets"]:
         colour = common.colour(options, dataset, flow)
-        for source, dashes in (("question", "-"), ("random", "--")):
+        for source, dashes, mark in (("question", "-", "o"), ("random", "--", "x")):
             name = flow.replace("question", source)
             one = part[(part["dataset"] == dataset) & (part["flow"] == name)]
             if one.empty:
@@ -47,9 +47,11 @@ def _panel(axes, part, flow, options):
             layer, mean, half = weighted_means(one, options["confidence"])
             if source == "question":
                 axes.fill_between(layer, np.maximum(mean - half, 0), mean + half, color=colour, alpha=0.25, lw=0)
-            axes.plot(layer, mean, color=colour, ls=dashes, marker="." if len(layer) == 1 else "")
+            axes.plot(layer, mean, color=colour, ls=dashes, marker=mark if len(layer) == 1 else "")
     axes.set_ylabel(rf"Mean $S_{{\,\cdot\, \rightarrow {common.FLOWS[flow]}}}$")
     axes.set_ylim(bottom=0)
+    if part["layer"].nunique() == 1:
+        axes.set_xlim(part["layer"].iloc[0] - 1, part["layer"].iloc[0] + 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
