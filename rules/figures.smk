@@ -148,6 +148,25 @@ rule plot_safety_effect:
         "../scripts/plot_safety_effect.py"
 
 
+rule plot_head_overlap:
+    input:
+        table="results/tables/head_overlap.parquet",
+        library=library("plot_head_overlap"),
+    output:
+        **figure_output("All analyses, head by head"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("head_overlap"),
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        figure=heads_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_head_overlap.py"
+
+
 rule manifest:
     input:
         figures=figure_files(),
@@ -169,4 +188,4 @@ for figure in FIGURES:
         name:
             f"figures/{figure}"
         input:
-            [f"figures/{figure}.{extension}" for extension in FORMATS],
+            [f"figures/{figure}.{extension}" for extension in formats(figure)],
