@@ -4,6 +4,7 @@ from atlas.config.problems import nearest
 
 # analysis -> kind of its data sets (heads joins what others have found and reads no data set)
 ANALYSIS_KINDS = {
+    "saliency": "qa",
     "meaningless_tokens": "prompts",
     "sinks": "text",
     "head_categories": "relations",
