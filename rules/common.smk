@@ -167,16 +167,20 @@ def heads_params(wildcards):
     }
 
 
+def in_report(file, category):
+    """A file of a figure that stands in the report, under the figure's caption."""
+    return report(
+        file,
+        caption="../report/figure.rst",
+        category=category,
+        labels={"figure": "{figure}", "format": file.rpartition(".")[2]},
+    )
+
+
 def figure_output(category):
-    """The three files of a figure, each in the report under its caption, and the caption itself."""
+    """The three files of a figure, each in the report, and the caption."""
     files = {
-        extension: report(
-            f"figures/{{figure}}.{extension}",
-            caption="../report/figure.rst",
-            category=category,
-            labels={"figure": "{figure}", "format": extension},
-        )
-        for extension in FORMATS
+        extension: in_report(f"figures/{{figure}}.{extension}", category) for extension in FORMATS
     }
     return {**files, "caption": "results/captions/{figure}.txt"}
 

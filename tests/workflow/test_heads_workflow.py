@@ -7,7 +7,9 @@ from atlas.tables import read_table
 
 KEYS = ["model", "layer", "head"]
 # What is made from the table heads whenever it changes.
-JOINED = {"aggregate_heads": 1, "aggregate_head_overlap": 1, "plot_head_overlap": 1, "manifest": 1}
+JOINED = {
+    "aggregate_heads": 1, "aggregate_head_overlap": 1, "plot_head_overlap": 1, "plot_explorer": 1, "manifest": 1,
+}  # fmt: skip
 
 
 def table(project, name):
@@ -62,15 +64,21 @@ def test_option_of_one_analysis_joins_again_without_the_others(project):
     project.configure(lambda config: config["analyses"]["sinks"].update(epsilon=0.2))
     jobs = project.planned("figures/head_overlap")
     jobs.pop("figures/head_overlap")
-    joined = {rule: count for rule, count in JOINED.items() if rule != "manifest"}
-    assert jobs == {"compute_sinks": 2, "aggregate_table": 1, **joined}
+    assert jobs == {
+        "compute_sinks": 2, "aggregate_table": 1, "aggregate_heads": 1, "aggregate_head_overlap": 1,
+        "plot_head_overlap": 1,
+    }  # fmt: skip
 
 
 def test_option_of_the_comparison_leaves_the_table_alone(project):
     project.configure(lambda config: config["analyses"]["heads"].update(top=3))
     jobs = project.planned()
-    assert "aggregate_heads" not in jobs
-    assert jobs == {rule: count for rule, count in JOINED.items() if rule != "aggregate_heads"}
+    assert jobs == {"aggregate_head_overlap": 1, "plot_head_overlap": 1, "manifest": 1}
+
+
+def test_changed_table_draws_both_figures(project):
+    project.configure(lambda config: config["analyses"]["heads"].update(rank=3))
+    assert project.planned() == JOINED
 
 
 def test_chosen_rank_and_missing_analysis(project):

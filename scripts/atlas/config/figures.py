@@ -89,6 +89,7 @@ def _heads(where, figure, block):
     if figure["plot"] == "explorer":
         figure.setdefault("relations", 5)
         figure.setdefault("curves", 1000)
+        figure.setdefault("min_prompts", 10)
         return
     figure.setdefault("alpha", 0.05)
     for metric in figure["metrics"]:
