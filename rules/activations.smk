@@ -18,8 +18,7 @@ rule extract_attention:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_attention"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options(
@@ -50,8 +49,7 @@ rule extract_sinks:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_sinks"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options(
@@ -71,8 +69,12 @@ rule select_pairs:
         report=f"results/metrics/{{model}}/relation_pairs/{{dataset}}.parquet",
     log:
         "results/logs/select_pairs/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/select_pairs/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options("head_categories", "leading_space", "minimum_pairs"),
     script:
@@ -94,8 +96,7 @@ rule extract_head_mappings:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_head_mappings"),
     params:
         device=lambda wildcards: MODELS[wildcards.model]["device"],
         options=lambda wildcards: options("head_categories", "first_mlp", "k_max", "memory_mb"),
@@ -118,8 +119,7 @@ rule extract_head_ablations:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_head_ablations"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options(
@@ -145,8 +145,7 @@ rule search_head_groups:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("search_head_groups"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: {
@@ -173,8 +172,7 @@ rule generate_ablated:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("generate_ablated"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: {
@@ -215,10 +213,14 @@ rule gather_shards:
         f"{ACTIVATIONS}/{{extraction}}/{{dataset}}.safetensors",
     log:
         "results/logs/gather_shards/{model}/{extraction}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/gather_shards/{model}/{extraction}/{dataset}.tsv"
     wildcard_constraints:
         extraction=any_of(EXTRACTIONS),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     script:
         "../scripts/gather_shards.py"
 
@@ -238,8 +240,7 @@ rule generate_answers:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("generate_answers"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options("mink", "predictions", "template", "system"),
@@ -264,8 +265,7 @@ rule generate_qa_answers:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("generate_qa_answers"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options("saliency", "prompt", "max_new_tokens", "batch_size"),
@@ -290,10 +290,14 @@ rule gather_answers:
         f"{ACTIVATIONS}/{{answers}}/{{dataset}}.parquet",
     log:
         "results/logs/gather_answers/{model}/{answers}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/gather_answers/{model}/{answers}/{dataset}.tsv"
     wildcard_constraints:
         answers=any_of(ANSWERS),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     script:
         "../scripts/gather_answers.py"
 
@@ -316,8 +320,7 @@ rule extract_exact_answers:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_exact_answers"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options(
@@ -351,8 +354,7 @@ rule extract_token_logprobs:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_token_logprobs"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options(

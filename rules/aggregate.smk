@@ -35,9 +35,13 @@ rule aggregate_table:
         csv="results/tables/{table}.csv",
     log:
         "results/logs/aggregate_table/{table}.log",
+    benchmark:
+        "results/benchmarks/jobs/aggregate_table/{table}.tsv"
     wildcard_constraints:
         table=any_of(TABLE_ANALYSES),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     script:
         "../scripts/aggregate_table.py"
