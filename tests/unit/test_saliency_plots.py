@@ -75,7 +75,8 @@ def test_four_curves_share_one_area():
     assert 3.2 < sum(areas(density(common_norm=False)[0].axes[0])) <= 4.0
     for fact in ("share one area in equal parts", "n = 15 right and 45 wrong answers, which stand for 15 and 135",
                  "probe_bce", "cut at 0", "99.5 % quantile", "answer whole_answer 45/alias 15",
-                 "hidden state 1, AUROC 0.70", "nested 0.65 (0.50 to 0.80)", "2.5 [2.0, 3.0], dip p = 0.40 (Model M, Set A, wrong)"):  # fmt: skip
+                 "hidden state 1, AUROC 0.70", "nested 0.65 (0.50 to 0.80)",
+                 "2.5 [2.0, 3.0], dip p = 0.40 (Model M, Set A, wrong)"):  # fmt: skip
         assert fact in caption, fact
 
 
