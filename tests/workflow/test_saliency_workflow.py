@@ -40,7 +40,7 @@ def test_tables(finished):
             assert sorted(below) == list(range(chosen))
     nll = layers[layers["loss"] == "answer_nll"].groupby(KEYS)["saliency"].mean()
     np.testing.assert_allclose(nll.sort_index(), by_loss["answer_nll"]["saliency"])
-    assert len(table(finished, "saliency_mixture")) == 2 * 4 * 3 * 2
+    assert len(table(finished, "saliency_mixture")) == 2 * 2 * 3 * 2
 
 
 def test_figures(finished):
