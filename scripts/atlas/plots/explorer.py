@@ -158,7 +158,9 @@ def _curve():
         source = ColumnDataSource({"x": [], "y": []}, name=f"curve-{name}")
         plot.line("x", "y", source=source, color=colour, line_dash=dash, line_width=1.6, legend_label=label)
     plot.legend.label_text_font_size = "10px"
-    plot.legend.background_fill_alpha = 0.6
+    plot.add_layout(plot.legend[0], "above")
+    plot.legend.orientation = "horizontal"
+    plot.legend.border_line_alpha = 0
     return plot
 
 
