@@ -1,9 +1,8 @@
-"""Helpers of the rules: the checked configuration, narrow parameters, declared library modules, resources."""
+"""Helpers of the rules: the checked configuration, narrow parameters, declared library modules, files."""
 
 import os
 import sys
 from pathlib import Path
-from shutil import which
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
@@ -12,7 +11,7 @@ PROJECT = Path(workflow.basedir)
 SCRIPTS = PROJECT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from atlas.config import PLOTS, check_schema, clean, package_key, packages, resolve
+from atlas.config import PAGES, check_schema, clean, package_key, packages, resolve
 from atlas.errors import AtlasError
 from atlas.imports import closure
 
@@ -92,7 +91,7 @@ def source_inputs(entries, key):
     return {}
 
 
-# ------------------------------------------------------------------------------------------------------------ resources
+# ------------------------------------------------------------------------------------------------------- loading models
 def runtime_options(wildcards):
     """What loading this model takes from its entry."""
     return {key: MODELS[wildcards.model][key] for key in ("dtype", "device", "device_map")}
@@ -100,18 +99,6 @@ def runtime_options(wildcards):
 
 def model_threads(wildcards):
     return MODELS[wildcards.model]["threads"]
-
-
-def model_memory(wildcards, attempt):
-    """MB: interpreter and libraries, twice the weights in fp32, and room for activations; grows with each attempt."""
-    parameters = MODELS[wildcards.model]["parameters"] or 1_000_000_000
-    return int(attempt * (2_000 + 2 * 4 * parameters / 1e6))
-
-
-def model_gpus(wildcards):
-    """One GPU where the entry asks for it, or where this machine has one and the entry leaves it open."""
-    device = MODELS[wildcards.model]["device"]
-    return int(device == "cuda" or (device == "auto" and which("nvidia-smi") is not None))
 
 
 # ---------------------------------------------------------------------------------------------------------------- files
@@ -137,8 +124,12 @@ def figures_of(plot):
     return any_of([key for key, figure in FIGURES.items() if figure["plot"] == plot])
 
 
+def formats(figure):
+    return ["html"] if FIGURES[figure]["plot"] in PAGES else FORMATS
+
+
 def figure_files():
-    return [f"figures/{figure}.{extension}" for figure in FIGURES for extension in FORMATS]
+    return [f"figures/{figure}.{extension}" for figure in FIGURES for extension in formats(figure)]
 
 
 def figure_params(wildcards):
@@ -148,22 +139,42 @@ def figure_params(wildcards):
     return {
         **figure,
         "model_labels": {model: MODELS[model]["label"] for model in shown},
-        "dataset_label": DATASETS[figure["dataset"]]["label"],
+        **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
     }
+
+
+def heads_params(wildcards):
+    """The same for figures of the joined table: what its options were, and the labels of its data sets."""
+    chosen = ANALYSES["heads"]["datasets"]
+    return {
+        **figure_params(wildcards),
+        **options("heads", "bootstrap", "confidence"),
+        "datasets": chosen,
+        "dataset_labels": {dataset: DATASETS[dataset]["label"] for dataset in chosen.values()},
+    }
+
+
+def in_report(file, category):
+    """A file of a figure that stands in the report, under the figure's caption."""
+    return report(
+        file,
+        caption="../report/figure.rst",
+        category=category,
+        labels={"figure": "{figure}", "format": file.rpartition(".")[2]},
+    )
 
 
 def figure_output(category):
-    """The three files of a figure, each in the report under its caption, and the caption itself."""
+    """The three files of a figure, each in the report, and the caption."""
     files = {
-        extension: report(
-            f"figures/{{figure}}.{extension}",
-            caption="../report/figure.rst",
-            category=category,
-            labels={"figure": "{figure}", "format": extension},
-        )
-        for extension in FORMATS
+        extension: in_report(f"figures/{{figure}}.{extension}", category) for extension in FORMATS
     }
     return {**files, "caption": "results/captions/{figure}.txt"}
+
+
+def table_output(table):
+    """The two files of a table."""
+    return {extension: f"results/tables/{table}.{extension}" for extension in ("parquet", "csv")}
 
 
 def caption_file(wildcards):
@@ -181,6 +192,11 @@ def answers_from(model):
     """The model whose answers this one is measured on: itself, or for a control what it is a control of."""
     source = MODELS[model]["source"]
     return answers_from(source["control"]["of"]) if "control" in source else model
+
+
+def qa_samples(wildcards):
+    """The answers with their exact tokens that a model is measured on."""
+    return f"results/activations/{answers_from(wildcards.model)}/qa_samples/{wildcards.dataset}.parquet"
 
 
 def answers_input(wanted):
@@ -201,6 +217,6 @@ def table_files():
     """Every table of the configured analyses, also those that no figure reads."""
     return [
         f"results/tables/{table}.parquet"
-        for table, analysis in TABLE_ANALYSES.items()
+        for table, analysis in {**TABLE_ANALYSES, **JOINED_TABLES}.items()
         if analysis in ANALYSES
     ]

@@ -14,6 +14,8 @@ rule plot_attention_sinks:
         figure=figures_of("attention_sinks"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -34,6 +36,8 @@ rule plot_sink_rates:
         figure=figures_of("sink_rates"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -54,6 +58,8 @@ rule plot_head_categories:
         figure=figures_of("head_categories"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -74,6 +80,8 @@ rule plot_category_share:
         figure=figures_of("category_share"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -98,6 +106,8 @@ rule plot_mink_depth:
         figure=figures_of("mink_depth"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -117,6 +127,8 @@ rule plot_safety_heads:
         figure=figures_of("safety_heads"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -141,11 +153,69 @@ rule plot_safety_effect:
         figure=figures_of("safety_effect"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
     script:
         "../scripts/plot_safety_effect.py"
+
+
+# The report's category of what joins all analyses.
+HEADS = "All analyses, head by head"
+
+
+rule plot_head_overlap:
+    input:
+        table="results/tables/head_overlap.parquet",
+        library=library("plot_head_overlap"),
+    output:
+        **figure_output(HEADS),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("head_overlap"),
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        figure=heads_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_head_overlap.py"
+
+
+# What the explorer shows beside the table heads, where its analysis is configured.
+EXPLORER_TABLES = {
+    table: f"results/tables/{table}.parquet"
+    for table in ("head_relations", "attention_weights")
+    if TABLE_ANALYSES[table] in ANALYSES
+}
+
+
+rule plot_explorer:
+    input:
+        **EXPLORER_TABLES,
+        heads="results/tables/heads.parquet",
+        page=[
+            in_project(f"scripts/atlas/plots/page/explorer.{part}")
+            for part in ("html", "css", "js")
+        ],
+        library=library("plot_explorer"),
+    output:
+        html=in_report("figures/{figure}.html", HEADS),
+        caption="results/captions/{figure}.txt",
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("explorer"),
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        figure=heads_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_explorer.py"
 
 
 rule manifest:
@@ -158,6 +228,8 @@ rule manifest:
         "results/logs/manifest.log",
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     script:
         "../scripts/write_manifest.py"
 
@@ -169,4 +241,4 @@ for figure in FIGURES:
         name:
             f"figures/{figure}"
         input:
-            [f"figures/{figure}.{extension}" for extension in FORMATS],
+            [f"figures/{figure}.{extension}" for extension in formats(figure)],
