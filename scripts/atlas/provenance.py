@@ -20,6 +20,13 @@ def describe_source(source: dict) -> dict:
     return {kind: options}
 
 
+def describe_served(source: dict) -> dict:
+    """The record's entries on where the files came from: the source, and its revision or version."""
+    kind, options = next(iter(source.items()))
+    pin = {"hub": "revision", "package": "version"}.get(kind)
+    return {"source": describe_source(source)} | ({pin: options.get(pin)} if pin else {})
+
+
 def single_source(source: dict, kinds: tuple[str, ...]) -> tuple[str, dict | str]:
     """(kind, options) of a source entry. Raises AtlasError unless it has exactly one key, out of `kinds`."""
     if not isinstance(source, dict) or len(source) != 1 or next(iter(source)) not in kinds:
