@@ -13,7 +13,7 @@ FAMILY = "llama"
 
 
 def make(folder, family=FAMILY):
-    """A tiny random model, 24 questions, 20 passages and 12 graphs of questions below `folder`."""
+    """A tiny random model, 24 questions, 20 passages, 12 graphs of questions and 40 trivia questions below `folder`."""
     folder = Path(folder)
     save_folder(folder / "model", family)
     draw = random.Random(0)
@@ -26,6 +26,28 @@ def make(folder, family=FAMILY):
     (folder / "passages.txt").write_text("\n".join(passages) + "\n")
     (folder / "graph.jsonl").write_text("".join(json.dumps(row) + "\n" for row in graph(random.Random(1))))
     _relations(folder / "relations", draw)
+    _trivia(folder, random.Random(2))
+
+
+def _trivia(folder, draw):
+    """40 questions with so many accepted answers that a random model gets some right, and worked examples."""
+
+    def words(length):
+        return " ".join(f"w{draw.randrange(196)}" for _ in range(length))
+
+    rows = [
+        {"id": f"t{i}", "question": words(draw.randrange(4, 12)), "answers": [words(1) for _ in range(24)]}
+        for i in range(40)
+    ]
+    for row in rows[::5]:
+        row["question_spans"] = [[0, len(row["question"].split()[0])]]
+    rows[1]["question"] = "What is it?"  # no content word
+    (folder / "trivia.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = [(words(5), words(2)) for _ in range(2)]
+    demonstrations = [
+        {"question": question, "answer": answer, "long_answer": f"w3 w4 {answer} w5"} for question, answer in shown
+    ]
+    (folder / "demonstrations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in demonstrations))
 
 
 def _relations(folder, draw):

@@ -4,6 +4,7 @@ from atlas.config.problems import nearest
 
 # analysis -> kind of its data sets
 ANALYSIS_KINDS = {
+    "saliency": "qa",
     "meaningless_tokens": "prompts",
     "sinks": "text",
     "head_categories": "relations",
