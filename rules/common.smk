@@ -74,6 +74,11 @@ def options(analysis, *keys):
     return {key: ANALYSES[analysis][key] for key in keys}
 
 
+def for_model(analysis, key, model):
+    """An option that single models may have otherwise: `{key}_by_model` over `key`."""
+    return ANALYSES[analysis][f"{key}_by_model"].get(model, ANALYSES[analysis][key])
+
+
 def source_of(entries, key):
     """A source entry, or a list of mirrors, with relative paths taken from the Snakefile's folder."""
 
