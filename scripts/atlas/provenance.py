@@ -49,6 +49,19 @@ def write_provenance(folder: Path, record: dict) -> None:
     (folder / NAME).write_text(text + "\n", encoding="utf-8")
 
 
+def check_files(folder: Path, files: list[Path]) -> None:
+    """Raises AtlasError for the first of `files` whose bytes are not those of the record of `folder`, if it has one."""
+    if not (folder / NAME).is_file():
+        return
+    recorded = read_provenance(folder)["files"]
+    for path in files:
+        facts = recorded.get(path.relative_to(folder).as_posix())
+        if facts is None or facts["sha256"] != sha256_file(path):
+            raise AtlasError(
+                f"{path} was changed since it was brought in (its sha256 differs): delete {folder} and run again."
+            )
+
+
 def read_provenance(folder: Path) -> dict:
     """The record of a folder. Raises AtlasError if it is missing or unreadable."""
     path = folder / NAME

@@ -18,6 +18,7 @@ import torch
 from atlas.analyses.shards import shard_of
 from atlas.attention import Pack, Plan, decoder_layers, layer_inputs, packed, probe
 from atlas.errors import AtlasError
+from atlas.models.finite import require_finite
 
 # Bytes of one residual component over the tokens of a forward when max_rows is left open: more is slower on a CPU.
 _BYTES = {"cpu": 1 << 14, "cuda": 1 << 17}
@@ -93,7 +94,7 @@ class HeadAblation:
             states[part] = found[0].double().cpu().numpy()
             self.logits.append(logits[0].double().cpu())
             self.inputs.append({layer: hidden.cpu() for layer, hidden in inputs.items()})
-        self._check(states, np.stack([o["state"] for o in own]))
+        self._check(states, np.stack([o["state"] for o in own]), prompts)
         self.clean_gram = states @ states.T
         self.prompts = len(prompts)
 
@@ -112,10 +113,9 @@ class HeadAblation:
             handle.remove()
         return found
 
-    def _check(self, states, own):
-        if not np.isfinite(states).all():
-            query = int(np.flatnonzero(~np.isfinite(states).all(1))[0])
-            raise AtlasError(f"prompt {query}: the last state has NaN or infinite values; check the weights and dtype.")
+    def _check(self, states, own, prompts):
+        for query, state in enumerate(states):
+            require_finite(torch.from_numpy(state), self.model, [prompts[query]], f"the last state of prompt {query}")
         worst = np.abs(states - own).max() / np.abs(own).max()
         half = self.model.dtype in (torch.float16, torch.bfloat16)
         if not worst <= (0.1 if half else 1e-3):

@@ -67,7 +67,9 @@ def generate(model, prompts, ends, *, batch_size, shard=1, shards=1, journal=Non
 
 def generate_batch(model, prompts, ends):
     """[Answer] to prompts that share max_new_tokens. Prompts are padded on the left, under a mask."""
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, LogitsProcessorList
+
+    from atlas.models.finite import FiniteLogits
 
     device = next(model.parameters()).device
     width = max(len(prompt.ids) for prompt in prompts)
@@ -95,7 +97,12 @@ def generate_batch(model, prompts, ends):
     own, model.generation_config = model.generation_config, greedy
     try:
         with torch.no_grad():
-            written = model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=greedy)
+            written = model.generate(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                generation_config=greedy,
+                logits_processor=LogitsProcessorList([FiniteLogits(model, [prompt.ids for prompt in prompts])]),
+            )
     finally:
         model.generation_config = own
     rows = written[:, width:].tolist()
