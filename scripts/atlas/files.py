@@ -9,6 +9,7 @@ hash covers every byte and there is no second file to keep beside it. Reading ch
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas.errors import AtlasError
+from atlas.fetch_files import disk_errors
 
 _KEY = "atlas"
 _SEAL = "file_sha256"
@@ -30,13 +32,20 @@ _CHUNK = 1 << 20
 
 @contextlib.contextmanager
 def replacing(path):
-    """Yield a temporary sibling of `path`; on success it replaces `path` at once, on failure nothing is left."""
+    """Yield a temporary sibling of `path`; on success it replaces `path` at once, on failure nothing is left.
+
+    What a job that was killed left behind is removed first. Raises AtlasError where the disk is full or may not be
+    written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+                leftover.unlink(missing_ok=True)
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
