@@ -6,12 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help figures test environment lint format lock clean
+CLUSTER_STAMP := $(VENV)/.installed-cluster
+
+.PHONY: help figures test environment environment-cluster lint format lock clean
 
 help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
 	@echo "make test         set up the environment and run all tests"
 	@echo "make environment  only set up the environment in $(VENV)"
+	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
 	@echo "make lint         ruff, snakefmt and snakemake --lint"
 	@echo "make format       let ruff and snakefmt rewrite the code"
 	@echo "make lock         resolve requirements.in into requirements.lock"
@@ -31,6 +34,12 @@ $(STAMP): requirements.lock
 	grep -v '^torch==' requirements.lock > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $(VENV)/requirements.txt
 	touch $(STAMP)
+
+environment-cluster: $(CLUSTER_STAMP)
+
+$(CLUSTER_STAMP): $(STAMP) requirements-cluster.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-cluster.lock
+	touch $(CLUSTER_STAMP)
 
 figures: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) figures/all
@@ -57,6 +66,8 @@ lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--excludes $(VENV)/excluded.txt requirements.in -o $(VENV)/resolved.txt
 	{ grep '^torch==' requirements.lock; cat $(VENV)/resolved.txt; } > $(VENV)/new.lock && mv $(VENV)/new.lock requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--constraints requirements.lock requirements-cluster.in -o requirements-cluster.lock
 	$(BIN)/python envs/from_lock.py
 
 clean:

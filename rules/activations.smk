@@ -18,8 +18,7 @@ rule extract_attention:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_attention"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options(
@@ -50,8 +49,7 @@ rule extract_sinks:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_sinks"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options(
@@ -71,8 +69,12 @@ rule select_pairs:
         report=f"results/metrics/{{model}}/relation_pairs/{{dataset}}.parquet",
     log:
         "results/logs/select_pairs/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/select_pairs/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options("head_categories", "leading_space", "minimum_pairs"),
     script:
@@ -94,8 +96,7 @@ rule extract_head_mappings:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_head_mappings"),
     params:
         device=lambda wildcards: MODELS[wildcards.model]["device"],
         options=lambda wildcards: {
@@ -121,8 +122,7 @@ rule extract_head_ablations:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_head_ablations"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options(
@@ -148,8 +148,7 @@ rule search_head_groups:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("search_head_groups"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: {
@@ -176,8 +175,7 @@ rule generate_ablated:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("generate_ablated"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: {
@@ -218,10 +216,14 @@ rule gather_shards:
         f"{ACTIVATIONS}/{{extraction}}/{{dataset}}.safetensors",
     log:
         "results/logs/gather_shards/{model}/{extraction}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/gather_shards/{model}/{extraction}/{dataset}.tsv"
     wildcard_constraints:
         extraction=any_of(EXTRACTIONS),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     script:
         "../scripts/gather_shards.py"
 
@@ -241,8 +243,7 @@ rule generate_answers:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("generate_answers"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options("mink", "predictions", "template", "system"),
@@ -251,20 +252,93 @@ rule generate_answers:
         "../scripts/generate_answers.py"
 
 
+rule generate_qa_answers:
+    input:
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        demonstrations=lambda wildcards: in_project(ANALYSES["saliency"]["demonstrations"]),
+        library=library("generate_qa_answers"),
+    output:
+        f"{ACTIVATIONS}/qa_answers/{{dataset}}/{{shard}}-of-{{shards}}.parquet",
+    log:
+        "results/logs/generate_qa_answers/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/jobs/generate_qa_answers/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        **asks("generate_qa_answers"),
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options("saliency", "prompt", "max_new_tokens", "batch_size"),
+        journal=f"{ACTIVATIONS}/.unfinished/qa_answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
+    script:
+        "../scripts/generate_qa_answers.py"
+
+
+# answers -> the analysis whose `shards` cut them
+ANSWERS = {"answers": "mink", "qa_answers": "saliency"}
+
+
 rule gather_answers:
     input:
         shards=lambda wildcards: shard_files(
-            f"results/activations/{wildcards.model}/answers/{wildcards.dataset}", "mink", "parquet"
+            f"results/activations/{wildcards.model}/{wildcards.answers}/{wildcards.dataset}",
+            ANSWERS[wildcards.answers],
+            "parquet",
         ),
         library=library("gather_answers"),
     output:
-        f"{ACTIVATIONS}/answers/{{dataset}}.parquet",
+        f"{ACTIVATIONS}/{{answers}}/{{dataset}}.parquet",
     log:
-        "results/logs/gather_answers/{model}/{dataset}.log",
+        "results/logs/gather_answers/{model}/{answers}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/gather_answers/{model}/{answers}/{dataset}.tsv"
+    wildcard_constraints:
+        answers=any_of(ANSWERS),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     script:
         "../scripts/gather_answers.py"
+
+
+rule extract_exact_answers:
+    input:
+        model="results/models/{model}",
+        dataset="results/datasets/{dataset}.parquet",
+        answers=f"{ACTIVATIONS}/qa_answers/{{dataset}}.parquet",
+        demonstrations=lambda wildcards: in_project(ANALYSES["saliency"]["demonstrations"]),
+        stop_words=lambda wildcards: in_project(ANALYSES["saliency"]["stop_words"]),
+        library=library("extract_exact_answers"),
+    output:
+        f"{ACTIVATIONS}/qa_samples/{{dataset}}.parquet",
+    log:
+        "results/logs/extract_exact_answers/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/extract_exact_answers/{model}/{dataset}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        **asks("extract_exact_answers"),
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options(
+            "saliency",
+            "prompt",
+            "max_new_tokens",
+            "batch_size",
+            "match",
+            "samples",
+            "seed",
+            "self_extraction",
+        ),
+        journal=f"{ACTIVATIONS}/.unfinished/qa_samples/{{dataset}}.jsonl",
+    script:
+        "../scripts/extract_exact_answers.py"
 
 
 rule extract_token_logprobs:
@@ -283,8 +357,7 @@ rule extract_token_logprobs:
         "../envs/atlas.yaml"
     threads: model_threads
     resources:
-        mem_mb=model_memory,
-        gpu=model_gpus,
+        **asks("extract_token_logprobs"),
     params:
         runtime=runtime_options,
         options=lambda wildcards: options(

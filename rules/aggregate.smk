@@ -2,6 +2,8 @@
 
 # table -> the analysis whose models and data sets it covers
 TABLE_ANALYSES = {
+    "qa_answers": "saliency",
+    "qa_dropped": "saliency",
     "attention_weights": "meaningless_tokens",
     "meaningless_effect": "meaningless_tokens",
     "sinks": "sinks",
@@ -33,9 +35,13 @@ rule aggregate_table:
         csv="results/tables/{table}.csv",
     log:
         "results/logs/aggregate_table/{table}.log",
+    benchmark:
+        "results/benchmarks/jobs/aggregate_table/{table}.tsv"
     wildcard_constraints:
         table=any_of(TABLE_ANALYSES),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     script:
         "../scripts/aggregate_table.py"

@@ -1,9 +1,8 @@
-"""Helpers of the rules: the checked configuration, narrow parameters, declared library modules, resources."""
+"""Helpers of the rules: the checked configuration, narrow parameters, declared library modules, files."""
 
 import os
 import sys
 from pathlib import Path
-from shutil import which
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
@@ -104,7 +103,7 @@ def source_inputs(entries, key):
     return {}
 
 
-# ------------------------------------------------------------------------------------------------------------ resources
+# ------------------------------------------------------------------------------------------------------- loading models
 def runtime_options(wildcards):
     """What loading this model takes from its entry."""
     return {key: MODELS[wildcards.model][key] for key in ("dtype", "device", "device_map")}
@@ -112,18 +111,6 @@ def runtime_options(wildcards):
 
 def model_threads(wildcards):
     return MODELS[wildcards.model]["threads"]
-
-
-def model_memory(wildcards, attempt):
-    """MB: interpreter and libraries, twice the weights in fp32, and room for activations; grows with each attempt."""
-    parameters = MODELS[wildcards.model]["parameters"] or 1_000_000_000
-    return int(attempt * (2_000 + 2 * 4 * parameters / 1e6))
-
-
-def model_gpus(wildcards):
-    """One GPU where the entry asks for it, or where this machine has one and the entry leaves it open."""
-    device = MODELS[wildcards.model]["device"]
-    return int(device == "cuda" or (device == "auto" and which("nvidia-smi") is not None))
 
 
 # ---------------------------------------------------------------------------------------------------------------- files
@@ -193,6 +180,11 @@ def answers_from(model):
     """The model whose answers this one is measured on: itself, or for a control what it is a control of."""
     source = MODELS[model]["source"]
     return answers_from(source["control"]["of"]) if "control" in source else model
+
+
+def qa_samples(wildcards):
+    """The answers with their exact tokens that a model is measured on."""
+    return f"results/activations/{answers_from(wildcards.model)}/qa_samples/{wildcards.dataset}.parquet"
 
 
 def answers_input(wanted):

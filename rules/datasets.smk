@@ -9,8 +9,12 @@ rule download_dataset:
         directory("results/downloads/datasets/{dataset}"),
     log:
         "results/logs/download_dataset/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/download_dataset/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(minutes=120),
     params:
         source=lambda wildcards: source_of(DATASETS, wildcards.dataset),
         staging="results/downloads/staging/datasets/{dataset}",
@@ -29,8 +33,12 @@ rule prepare_dataset:
         "results/datasets/{dataset}.parquet",
     log:
         "results/logs/prepare_dataset/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/prepare_dataset/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         entry=lambda wildcards: {
             key: DATASETS[wildcards.dataset][key]

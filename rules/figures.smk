@@ -14,6 +14,8 @@ rule plot_attention_sinks:
         figure=figures_of("attention_sinks"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -34,6 +36,8 @@ rule plot_sink_rates:
         figure=figures_of("sink_rates"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -54,6 +58,8 @@ rule plot_head_categories:
         figure=figures_of("head_categories"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -74,6 +80,8 @@ rule plot_category_share:
         figure=figures_of("category_share"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -98,6 +106,8 @@ rule plot_mink_depth:
         figure=figures_of("mink_depth"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -117,6 +127,8 @@ rule plot_safety_heads:
         figure=figures_of("safety_heads"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -141,6 +153,8 @@ rule plot_safety_effect:
         figure=figures_of("safety_effect"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=figure_params,
         caption=caption_file,
@@ -158,6 +172,8 @@ rule manifest:
         "results/logs/manifest.log",
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     script:
         "../scripts/write_manifest.py"
 

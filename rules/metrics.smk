@@ -12,8 +12,12 @@ rule compute_attention:
         effect=f"{METRICS}/meaningless_effect/{{dataset}}.parquet",
     log:
         "results/logs/compute_attention/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/compute_attention/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options(
             "meaningless_tokens", "reading", "confidence", "bootstrap", "seed"
@@ -31,8 +35,12 @@ rule compute_sinks:
         rates=f"{METRICS}/sink_rates/{{dataset}}.parquet",
     log:
         "results/logs/compute_sinks/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/compute_sinks/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options("sinks", "epsilon", "confidence", "bootstrap", "seed"),
     script:
@@ -49,8 +57,12 @@ rule compute_head_categories:
         categories=f"{METRICS}/head_categories/{{dataset}}.parquet",
     log:
         "results/logs/compute_head_categories/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/compute_head_categories/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         k=lambda wildcards: for_model("head_categories", "k", wildcards.model),
         options=lambda wildcards: options("head_categories", "tau", "alpha", "permutations", "seed"),
@@ -67,8 +79,12 @@ rule judge_answers:
         f"{METRICS}/judgements/{{dataset}}.parquet",
     log:
         "results/logs/judge_answers/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/judge_answers/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(minutes=240),
     params:
         judge=judge_options,
         cache="results/judge_cache",
@@ -87,8 +103,12 @@ rule compute_mink:
         trend=f"{METRICS}/mink_trend/{{dataset}}.parquet",
     log:
         "results/logs/compute_mink/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/compute_mink/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options(
             "mink", "k_percent", "min_tokens", "average", "confidence", "bootstrap", "seed"
@@ -111,8 +131,12 @@ rule compute_score_gap:
         accuracy=f"{METRICS}/depth_accuracy/{{dataset}}.parquet",
     log:
         "results/logs/compute_score_gap/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/compute_score_gap/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options(
             "mink", "k_percent", "threshold", "successors", "confidence", "bootstrap", "seed"
@@ -132,8 +156,12 @@ rule compute_safety_heads:
         queries=f"{METRICS}/safety_queries/{{dataset}}.parquet",
     log:
         "results/logs/compute_safety_heads/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/compute_safety_heads/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options(
             "safety_heads", "ablations", "rank", "confidence", "bootstrap", "seed"
@@ -151,9 +179,34 @@ rule compute_ablation_effect:
         f"{METRICS}/ablation_effect/{{dataset}}.parquet",
     log:
         "results/logs/compute_ablation_effect/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/compute_ablation_effect/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options("ablation_effect", "confidence"),
     script:
         "../scripts/compute_ablation_effect.py"
+
+
+rule compute_qa_answers:
+    input:
+        samples=qa_samples,
+        library=library("compute_qa_answers"),
+    output:
+        answers=f"{METRICS}/qa_answers/{{dataset}}.parquet",
+        dropped=f"{METRICS}/qa_dropped/{{dataset}}.parquet",
+    log:
+        "results/logs/compute_qa_answers/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/compute_qa_answers/{model}/{dataset}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        answers_from=lambda wildcards: answers_from(wildcards.model),
+    script:
+        "../scripts/compute_qa_answers.py"

@@ -8,9 +8,13 @@ rule download_package:
         "results/downloads/packages/{package}.whl",
     log:
         "results/logs/download_package/{package}.log",
+    benchmark:
+        "results/benchmarks/jobs/download_package/{package}.tsv"
     retries: 2
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(minutes=120),
     params:
         package=lambda wildcards: packages(CONFIG)[wildcards.package],
     script:
@@ -25,10 +29,12 @@ rule download_model:
         directory("results/models/{model}"),
     log:
         "results/logs/download_model/{model}.log",
+    benchmark:
+        "results/benchmarks/jobs/download_model/{model}.tsv"
     conda:
         "../envs/atlas.yaml"
     resources:
-        mem_mb=model_memory,
+        **asks_download(),
     params:
         source=lambda wildcards: source_of(MODELS, wildcards.model),
         staging="results/downloads/staging/models/{model}",

@@ -1,7 +1,9 @@
 """What every job does around its work: a log, progress, and one clear sentence when something is wrong."""
 
 import contextlib
+import json
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,6 +12,8 @@ from atlas.errors import AtlasError
 from atlas.versions import package_versions
 
 _PACKAGES = ("snakemake", "torch", "transformers", "numpy", "pandas", "pyarrow")
+_LOG = logging.getLogger("atlas")
+_done = []  # what progress() and counting() have counted in this job
 
 
 @contextlib.contextmanager
@@ -21,10 +25,15 @@ def job(snakemake):
         filename=path, filemode="w", level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
     )
     logging.captureWarnings(True)
-    log = logging.getLogger("atlas")
+    log = _LOG
     started = time.monotonic()
     log.info("%s %s", snakemake.rule, dict(snakemake.wildcards.items()))
-    log.info("versions %s, threads %d", package_versions(*_PACKAGES), snakemake.threads)
+    log.info(
+        "versions %s, threads %d (OMP_NUM_THREADS %s)",
+        package_versions(*_PACKAGES),
+        snakemake.threads,
+        os.environ.get("OMP_NUM_THREADS", "not set"),
+    )
     try:
         yield log
     except AtlasError as error:
@@ -33,27 +42,50 @@ def job(snakemake):
     except Exception:
         log.exception("unexpected error")
         raise
+    for line in _written(snakemake.output):
+        log.info("%s", line)
     log.info("finished after %.1f s, peak memory %.0f MiB", time.monotonic() - started, _peak_mebibytes())
+    log.info("summary %s", json.dumps(_summary()))
 
 
 def progress(description, unit):
     """A tqdm wrapper for an iterable: a bar on a terminal, a line every half minute in a file."""
-    from tqdm import tqdm
 
     def wrap(items):
-        return tqdm(items, desc=description, unit=unit, mininterval=0.5 if sys.stderr.isatty() else 30)
+        with counting(description, unit, len(items) if hasattr(items, "__len__") else None) as advance:
+            for item in items:
+                yield item
+                advance(item)
 
     return wrap
 
 
 @contextlib.contextmanager
 def counting(description, unit, total):
-    """Yield a function to call with each finished item; it advances a bar of `total`."""
+    """Yield a function to call with each finished item; it advances a bar of `total` and counts for the log.
+
+    A list of rows counts as so many rows, anything else as one.
+    """
     from tqdm import tqdm
 
+    rows, started = 0, time.monotonic()
     interval = 0.5 if sys.stderr.isatty() else 30
     with tqdm(total=total, desc=description, unit=unit, mininterval=interval) as bar:
-        yield lambda item: bar.update()
+
+        def advance(item):
+            nonlocal rows
+            rows += len(item) if isinstance(item, list) else 1
+            bar.update()
+
+        try:
+            yield advance
+        finally:
+            seconds = time.monotonic() - started
+            steps = f"{unit}es" if unit.endswith("ch") else f"{unit}s"
+            what = "rows" if rows > bar.n else steps
+            _done.append({"what": what, "rows": rows, "seconds": seconds})
+            inside = f" of {rows} rows" if what == "rows" else ""
+            _LOG.info("%s: %d %s%s, %.3g %s/s", description, bar.n, steps, inside, rows / seconds, what)
 
 
 def provenance(model=None, dataset=None, options=None, **more):
@@ -69,6 +101,36 @@ def provenance(model=None, dataset=None, options=None, **more):
 def optional_path(value):
     """None, or the input as a Path."""
     return None if value is None else Path(value)
+
+
+def _summary():
+    """What results/tables/costs takes from a log: rows, the seconds they took, the device and its peak memory."""
+    device, mebibytes = _device()
+    return {
+        "rows": sum(part["rows"] for part in _done),
+        "unit": _done[0]["what"] if _done else "",
+        "row_seconds": round(sum(part["seconds"] for part in _done), 3),
+        "device": device,
+        "device_mib": mebibytes,
+    }
+
+
+def _written(files):
+    """A line for each parquet file of the job's output, with its rows; only where the job has read or written some."""
+    parquet = sys.modules.get("pyarrow.parquet")
+    for file in files if parquet else ():
+        if str(file).endswith(".parquet") and Path(file).is_file():
+            yield f"wrote {file}: {parquet.read_metadata(file).num_rows} rows"
+
+
+def _device():
+    """(name, MiB held at most on it and its like): the GPUs that torch was used on, or the CPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return "cpu", 0
+    numbers = range(torch.cuda.device_count())
+    used = sum(torch.cuda.max_memory_allocated(number) for number in numbers)
+    return torch.cuda.get_device_name(), round(used / 2**20)
 
 
 def _peak_mebibytes():

@@ -3,6 +3,32 @@
 _HEAD = {"model": "str", "dataset": "str", "layer": "int32", "head": "int32"}
 
 TABLES = {
+    "qa_answers": {
+        "model": "str",
+        "dataset": "str",
+        "sample": "str",
+        "question": "str",
+        "answer": "str",
+        "exact_answer": "str",
+        "correct": "bool",
+        "chosen": "bool",
+        "weight": "float64",
+        "question_tokens": "int32",
+        "answer_tokens": "int32",
+        "random_overlap": "int32",
+        "question_strategy": "str",
+        "answer_strategy": "str",
+        "answers_from": "str",
+    },
+    "qa_dropped": {
+        "model": "str",
+        "dataset": "str",
+        "reason": "str",
+        "dropped": "int32",
+        "samples": "str",
+        "questions": "int32",
+        "answers_from": "str",
+    },
     "attention_weights": {
         "model": "str",
         "dataset": "str",

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from atlas.errors import AtlasError
 from atlas.journal import Journal
 from atlas.models import generation
 from atlas.models.generation import Prompt, end_tokens, generate, generation_batches
-from families import build
+from families import FAMILIES, build
 
 
 def prompts(seed=0, number=7):
@@ -67,18 +69,18 @@ def test_a_killed_job_goes_on_where_it_stopped(tmp_path, monkeypatch):
     ran = []
     real = generation.generate_batch
 
-    def killed(model, prompts, ends):
+    def killed(model, prompts, ends, cached):
         if len(ran) == 2:
             raise KeyboardInterrupt
         ran.append(prompts)
-        return real(model, prompts, ends)
+        return real(model, prompts, ends, cached)
 
     monkeypatch.setattr(generation, "generate_batch", killed)
     with pytest.raises(KeyboardInterrupt):
         generate(model, asked, [5], batch_size=2, journal=Journal(tmp_path / "j", "key"))
     with (tmp_path / "j").open("a") as file:
         file.write('["3", [{"number"')  # the line that was being written
-    monkeypatch.setattr(generation, "generate_batch", lambda m, p, e: ran.append(p) or real(m, p, e))
+    monkeypatch.setattr(generation, "generate_batch", lambda m, p, e, c: ran.append(p) or real(m, p, e, c))
     journal = Journal(tmp_path / "j", "key")
     assert generate(model, asked, [5], batch_size=2, journal=journal) == whole
     assert len(ran) == len(generation_batches(asked, 2))  # none twice
@@ -105,3 +107,43 @@ def test_end_tokens_are_those_of_model_and_tokenizer():
     assert end_tokens(model, Tokenizer) == [2, 7, 9]
     model.generation_config.eos_token_id = None
     assert end_tokens(model, Tokenizer) == [7]
+
+
+def with_prefix(asked, length, seed=9):
+    """The same prompts behind a shared beginning of `length` tokens."""
+    shared = tuple(torch.randint(3, 199, (length,), generator=torch.Generator().manual_seed(seed)).tolist())
+    return [Prompt(prompt.number, shared + prompt.ids, prompt.max_new_tokens) for prompt in asked]
+
+
+@pytest.mark.parametrize(
+    ("family", "implementation"), [*((family, "eager") for family in FAMILIES), ("llama", "sdpa"), ("gpt2", "sdpa")]
+)
+def test_a_shared_beginning_that_runs_once_changes_no_answer(family, implementation):
+    model, asked = build(family, attn_implementation=implementation), with_prefix(prompts(), 11)
+    free = [one_by_one(model, prompt, set()) for prompt in asked]
+    ends = {free[0][0][4], free[3][0][1]}
+    expected = [one_by_one(model, prompt, ends) for prompt in asked]
+    assert {stop for _, stop in expected} == {"end", "length"}
+    for prefix in (0, 1, 11):
+        found = generate(model, asked, sorted(ends), batch_size=4, prefix=prefix)
+        assert [(answer.ids, answer.stop) for answer in found] == expected
+        assert [answer.prompt_tokens for answer in found] == [len(prompt.ids) for prompt in asked]
+
+
+def test_the_beginning_is_run_once_and_not_under_a_shorter_window():
+    asked = with_prefix(prompts(), 11)
+    states = generation.shared_states(build("llama"), asked, 11)
+    assert len(states) == 4
+    assert states[0][0].shape == (1, 2, 11, 8)
+    assert generation.shared_states(build("llama"), asked, 0) == []
+    assert generation.shared_states(build("mistral_sliding"), asked, 11) == []
+    assert generation.shared_states(build("mistral_sliding", sliding_window=100), asked, 11) != []
+
+
+def test_a_line_break_ends_short_answers_to_worked_examples_and_special_tokens_end_all():
+    byte_level = Tokenizer(models.BPE(vocab={"Ċ": 0, "ĊĊ": 1, "a": 2, ".Ċ": 3, "<end>": 4, ".": 5}, merges=[]))
+    byte_level.decoder = decoders.ByteLevel()
+    tokenizer, model = PreTrainedTokenizerFast(tokenizer_object=byte_level, eos_token="<end>"), build("llama")
+    model.generation_config.eos_token_id = 5
+    assert generation.answer_ends(model, tokenizer, "few_shot") == [0, 1, 3, 4, 5]
+    assert generation.answer_ends(model, tokenizer, "chat") == [4, 5]

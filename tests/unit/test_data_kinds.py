@@ -55,6 +55,25 @@ def test_qa_with_nested_answers(tmp_path):
     assert table["answers"][0] == ["y"]
 
 
+def test_questions_that_cannot_be_used_are_left_out_named_and_counted(tmp_path):
+    rows = [
+        {"question": "ab", "answers": ["x"], "question_spans": [[0, 2]]},
+        {"question": "ab", "answers": []},
+        {"question": "ab", "answers": ["x"], "question_spans": [[0, 1], [1, 3]]},
+        {"question": "ab", "answers": ["x"], "question_spans": [[1, 1]]},
+        {"question": "ab", "answers": None},
+        {"question": "ab", "answers": ["x"]},
+    ]
+    table, report = prepare("qa", {}, jsonl(tmp_path, rows))
+    assert table["id"].tolist() == ["0", "5"]
+    without, outside = "question without answers", "question span outside the question"
+    assert report["dropped"] == {without: 2, outside: 2}
+    assert report["unusable"] == {without: ["1", "4"], outside: ["2", "3"]}
+    assert (report["rows_in_file"], report["rows_used"]) == (6, 2)
+    with pytest.raises(AtlasError, match=r"`sample.n` is 3, but there are only 2"):
+        prepare("qa", {"sample": {"n": 3, "seed": 0}}, jsonl(tmp_path, rows))
+
+
 def test_csv_cells_get_their_types(tmp_path):
     path = tmp_path / "d.csv"
     path.write_text('id,depth,question,answer,predecessors,score\nc,1,q,007,,\np,2,q,a,"[""c""]",0.5\ns,3,q,a,p,4\n')
@@ -161,15 +180,14 @@ BAD = {
         "text", {}, [{"text": "x\ud800"}],
         r"row 0 .*'text' holds half of a surrogate pair at character 1",
     ),
-    "no answers": ("qa", {}, [{"question": "q", "answers": []}], r"field 'answers' is empty"),
+    "nothing but questions without answers": (
+        "qa", {}, [{"question": "q", "answers": []}, {"question": "q", "answers": ["a"], "question_spans": [[1, 1]]}],
+        r"no row can be used \(1 question without answers, 1 question span outside the question\)",
+    ),
     "empty answer": ("qa", {}, [{"question": "q", "answers": ["x", ""]}], r"field 'answers' \(item 1\) is empty"),
     "answers of objects": (
         "qa", {}, [{"question": "q", "answers": [{"a": 1}]}],
         r"'answers' \(item 0\) must be of type string",
-    ),
-    "span outside": (
-        "qa", {}, [{"question": "q", "answers": ["a"], "question_spans": [[0, 2]]}],
-        r"field 'question_spans' has \[0, 2\], which is no part of a question of 1 characters",
     ),
     "span of one number": (
         "qa", {}, [{"question": "q", "answers": ["a"], "question_spans": [[0]]}],

@@ -12,6 +12,7 @@ from .interface import probe, supports_probe
 from .kernels import AttentionInputs
 from .packed import Pack, packed
 from .plan import ColumnSum, Flow, Plan, Record, RowMass
+from .residuals import lowest_layers, residuals
 from .resume import decoder_layers, layer_inputs, resume_from, self_check
 from .saliency import FlowSums, attention_gradients, attention_rows, flow_sums
 
@@ -29,8 +30,10 @@ __all__ = [
     "decoder_layers",
     "flow_sums",
     "layer_inputs",
+    "lowest_layers",
     "packed",
     "probe",
+    "residuals",
     "resume_from",
     "self_check",
     "supports_probe",

@@ -21,17 +21,20 @@ def check_unique(values: pd.Series, places: list[str], field: str) -> None:
         seen[value] = place
 
 
-def check_question_spans(table: pd.DataFrame, places: list[str]) -> None:
-    """Spans of questions lie inside their question and are not empty."""
-    if "question_spans" not in table:
-        return
-    for question, spans, place in zip(table["question"], table["question_spans"], places, strict=True):
-        for begin, end in spans or []:
-            if not begin < end <= len(question):
-                raise AtlasError(
-                    f"{place}: field 'question_spans' has [{begin}, {end}], which is no part of a question of "
-                    f"{len(question)} characters; give [begin, end) with begin < end."
-                )
+def never(record: dict) -> None:
+    """For kinds of which every row is used or refused."""
+
+
+def unusable_question(record: dict) -> str | None:
+    """Why a question that is written as it should be cannot be used: nothing is right, or a part of it is not there."""
+    if record.get("answers") == []:
+        return "question without answers"
+    question, spans = record.get("question"), record.get("question_spans")
+    for span in spans if isinstance(spans, list) and isinstance(question, str) else []:
+        pair = isinstance(span, list) and len(span) == 2 and all(isinstance(end, int) for end in span)
+        if pair and not 0 <= span[0] < span[1] <= len(question):
+            return "question span outside the question"
+    return None
 
 
 def check_predecessors(table: pd.DataFrame, places: list[str]) -> None:

@@ -28,11 +28,14 @@ class Kind:
 
     name: also the name of its schema, schemas/kinds/<name>.schema.json, which describes one row.
     check_table: hook for checks over all rows: (table, place of each row for messages) -> None, raises AtlasError.
+    unusable: hook that says why a row is left out and counted, before its schema is checked: (fields of the row) ->
+        reason or None.
     choose: hook that picks rows for `limit` and `sample`: (table, entry, name) -> positions in the order of the file.
     """
 
     name: str
     check_table: Callable[[pd.DataFrame, list[str]], None] = checks.check_nothing
+    unusable: Callable[[dict], str | None] = checks.never
     choose: Callable[[pd.DataFrame, dict, str], np.ndarray] = lambda table, entry, name: select(
         table, entry, by_row, name
     )
@@ -63,9 +66,9 @@ KINDS = {
     for kind in (
         Kind("prompts"),
         Kind("text"),
-        Kind("qa", checks.check_question_spans),
-        Kind("depth", checks.check_predecessors, trees.choose_trees),
-        Kind("relations", checks.check_relations, trees.choose_within_relations),
+        Kind("qa", unusable=checks.unusable_question),
+        Kind("depth", checks.check_predecessors, choose=trees.choose_trees),
+        Kind("relations", checks.check_relations, choose=trees.choose_within_relations),
     )
 }
 
@@ -78,7 +81,8 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     All rows are checked, used or not. `limit` and `sample` count rows; for `depth` the questions of the greatest depth,
     which come with all their predecessors; for `relations` the pairs of each relation.
     Returns (table, report): the table has exactly the kind's fields (optional ones where any row has them), the report
-    says rows_in_file, rows_used, dropped (reason -> number) and files (name -> sha256).
+    says rows_in_file, rows_used, dropped (reason -> number), unusable (reason -> ids, where there are such rows) and
+    files (name -> sha256).
     Raises AtlasError naming file, row and field.
     """
     if kind not in KINDS:
@@ -96,10 +100,19 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
         rows, files = iterate_rows(raw, format, encoding), data_files(raw)
     if raw.is_dir():
         check_files(raw, files)
-    records, places = [], []
+    records, places, unusable = [], [], {}
     for row in rows:
-        records.append(_record(rules, columns, row, from_text=_is_text(format, row, raw, files)))
+        record = _record(rules, columns, row, from_text=_is_text(format, row, raw, files))
+        if reason := rules.unusable(record):
+            unusable.setdefault(reason, []).append(str(record["id"]))
+            continue
+        _check_record(rules, record, row.place)
+        records.append(record)
         places.append(row.place)
+    counts = {reason: len(names) for reason, names in unusable.items()}
+    if unusable and not records:
+        told = ", ".join(f"{number} {reason}" for reason, number in counts.items())
+        raise AtlasError(f"{raw.name}: no row can be used ({told}); correct the data set.")
     table = _as_table(rules, records)
     if "id" in table:
         checks.check_unique(table["id"], places, "id")
@@ -107,11 +120,12 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     chosen = rules.choose(table, entry, raw.name)
     used = table.iloc[chosen].reset_index(drop=True)
     reason = "not in the sample" if entry.get("sample") else "beyond the limit"
-    dropped = {reason: len(table) - len(used)} if len(used) < len(table) else {}
+    dropped = counts | ({reason: len(table) - len(used)} if len(used) < len(table) else {})
     report = {
-        "rows_in_file": len(table),
+        "rows_in_file": len(table) + sum(counts.values()),
         "rows_used": len(used),
         "dropped": dropped,
+        **({"unusable": unusable} if unusable else {}),
         "files": {_relative(file, raw): sha256_file(file) for file in files},
     }
     return used, report
@@ -141,7 +155,7 @@ def _check_columns(rules: Kind, columns: dict[str, str], raw: Path) -> dict[str,
 
 
 def _record(rules: Kind, columns: dict[str, str], row: Row, from_text: bool) -> dict:
-    """One row's fields, checked against the kind's schema."""
+    """One row's fields, converted."""
     wanted = dict.fromkeys(rules.fields) | columns
     if rules.takes_scores:  # score columns come along by their name
         wanted = {name: None for name in row.values if name.startswith("score") and name not in wanted} | wanted
@@ -155,10 +169,13 @@ def _record(rules: Kind, columns: dict[str, str], row: Row, from_text: bool) -> 
         value = convert(value, rules.field_schema(field), from_text)
         if value is not None or field in rules.required:
             record[field] = value
-    for error in _validator(rules.name).iter_errors(record):
-        raise AtlasError(f"{row.place}: {_sentence(error)}.")
-    _check_characters(record, row.place)
     return record
+
+
+def _check_record(rules: Kind, record: dict, place: str) -> None:
+    for error in _validator(rules.name).iter_errors(record):
+        raise AtlasError(f"{place}: {_sentence(error)}.")
+    _check_characters(record, place)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from atlas.data.tokens import encode
+from atlas.data.tokens import common_prefix, encode
 from atlas.errors import AtlasError
 
 TEXTS = ("answer", "question", "prediction", "question_answer")
@@ -113,16 +113,9 @@ def tokenise(tokenizer, pieces, special):
     flags, border = [False] * len(ids), 0
     for before, scored in zip(borders, marks, strict=True):
         # What the tokenizer puts in front (a beginning-of-sequence token) is context: no piece owns it.
-        border = max(border, _common(ids, encode(tokenizer, before, special)))
+        border = max(border, common_prefix(ids, encode(tokenizer, before, special)))
         flags[border:] = [scored] * (len(ids) - border)
     return ids, flags
-
-
-def _common(first, second):
-    """Length of the longest common prefix."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
 
 
 def _counts(dropped):

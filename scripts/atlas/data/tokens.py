@@ -1,5 +1,7 @@
 """Text to token ids, the same way in every analysis."""
 
+from atlas.errors import AtlasError
+
 
 def encode(tokenizer, text, special):
     """Token ids of `text`, with what the tokenizer puts in front of it where `special`, never with an end token."""
@@ -10,3 +12,25 @@ def encode(tokenizer, text, special):
     while len(ids) > plain and ids[-1] in tokenizer.all_special_ids and ids[-1] != tokenizer.bos_token_id:
         ids.pop()
     return ids
+
+
+def encode_with_offsets(tokenizer, text, special):
+    """(ids as from `encode`, [(begin, end)]): the characters of `text` that each token stands for.
+
+    Raises AtlasError for a tokenizer that cannot tell.
+    """
+    if not tokenizer.is_fast:
+        raise AtlasError(
+            f"the model's tokenizer ({type(tokenizer).__name__}) gives no character offsets, so exact tokens cannot be "
+            "found; put a tokenizer.json beside the weights."
+        )
+    ids = encode(tokenizer, text, special)
+    found = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+    return ids, [tuple(pair) for pair in found["offset_mapping"][: len(ids)]]
+
+
+def common_prefix(first, second):
+    """Length of the longest common prefix of two sequences."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )

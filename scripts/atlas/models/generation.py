@@ -6,6 +6,7 @@ import torch
 
 from atlas.analyses.shards import shard_of
 from atlas.errors import AtlasError
+from atlas.models.finite import require_finite
 
 
 @dataclass(frozen=True)
@@ -47,69 +48,125 @@ def end_tokens(model, tokenizer):
     return sorted({token for token in (*own, tokenizer.eos_token_id) if token is not None})
 
 
-def generate(model, prompts, ends, *, batch_size, shard=1, shards=1, journal=None, progress=iter):
+def answer_ends(model, tokenizer, prompt):
+    """Ids that end a short answer: every special token, and under `prompt` few_shot all tokens with a line break."""
+    ends = {*end_tokens(model, tokenizer), *tokenizer.all_special_ids}
+    if prompt == "few_shot":
+        texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+        ends.update(token for token, text in enumerate(texts) if "\n" in text)
+    return sorted(ends)
+
+
+def generate(model, prompts, ends, *, batch_size, prefix=0, shard=1, shards=1, journal=None, progress=iter):
     """[Answer] to the prompts ([Prompt]) of one shard, by number. `ends`: ids that end an answer.
 
+    prefix: number of leading ids that all prompts share; they are run once (not where a sliding window is shorter than
+    the whole text: padding between prefix and question would shift it).
     `journal` (atlas.journal.Journal) keeps each finished batch, so that a job that was killed goes on from there.
     """
-    found = []
+    found, cached = [], None
     for group in progress(shard_of(generation_batches(prompts, batch_size), shard, shards)):
         name = str(prompts[group[0]].number)
         if journal is not None and name in journal:
             found += [Answer(**{**kept, "ids": tuple(kept["ids"])}) for kept in journal[name]]
             continue
-        answers = generate_batch(model, [prompts[i] for i in group], ends)
+        if cached is None:
+            cached = shared_states(model, prompts, prefix)
+        answers = generate_batch(model, [prompts[i] for i in group], ends, cached)
         if journal is not None:
             journal.add(name, [asdict(answer) for answer in answers])
         found += answers
     return sorted(found, key=lambda answer: answer.number)
 
 
-def generate_batch(model, prompts, ends):
-    """[Answer] to prompts that share max_new_tokens. Prompts are padded on the left, under a mask."""
-    from transformers import GenerationConfig, LogitsProcessorList
+def shared_states(model, prompts, prefix):
+    """[(keys, values)] by layer, (1, heads, prefix, width) each, of what all prompts begin with; [] for nothing."""
+    from transformers import DynamicCache
 
-    from atlas.models.finite import FiniteLogits
+    window = _window(model.config.get_text_config())
+    longest = max(len(prompt.ids) + prompt.max_new_tokens for prompt in prompts)
+    if prefix == 0 or (window is not None and longest > window):
+        return []
+    device = next(model.parameters()).device
+    cache = DynamicCache()  # without a configuration: nothing that slides out of a window is forgotten
+    with torch.no_grad():
+        ids = torch.tensor([prompts[0].ids[:prefix]], device=device)
+        model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+@torch.no_grad()
+def generate_batch(model, prompts, ends, cached=()):
+    """[Answer] to prompts that share max_new_tokens; `cached` as from shared_states.
+
+    Prompts are padded on the left, under a mask. A row that has ended leaves the batch.
+    """
+    from transformers import DynamicCache
 
     device = next(model.parameters()).device
+    tokens, mask = _padded(prompts, cached[0][0].shape[2] if cached else 0)
+    limit = prompts[0].max_new_tokens
+    _check_context(model, mask.shape[1], limit)
+    tokens, mask, ends = tokens.to(device), mask.to(device), torch.tensor(sorted(ends), dtype=torch.long, device=device)
+    cache = DynamicCache()
+    for layer, states in enumerate(cached):
+        cache.update(*(state.expand(len(prompts), -1, -1, -1) for state in states), layer)
+    rows, written, stops = list(range(len(prompts))), [[] for _ in prompts], ["length"] * len(prompts)
+    for step in range(limit):
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+        found = model(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        chosen = found.argmax(-1)  # NaN counts as the largest
+        largest = found.gather(1, chosen[:, None])
+        require_finite(largest, model, [prompts[row].ids for row in rows], "the next-token distribution")
+        ended = torch.isin(chosen, ends)
+        for row, token, end in zip(rows, chosen.tolist(), ended.tolist(), strict=True):
+            if end:
+                stops[row] = "end"
+            else:
+                written[row].append(token)
+        if ended.all() or step + 1 == limit:
+            break
+        if ended.any():
+            kept = (~ended).nonzero().flatten()
+            rows, chosen, mask = [rows[i] for i in kept.tolist()], chosen[kept], mask[kept]
+            cache.batch_select_indices(kept)
+        tokens, mask = chosen[:, None], torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+    return [
+        Answer(prompt.number, tuple(ids), stop, len(prompt.ids))
+        for prompt, ids, stop in zip(prompts, written, stops, strict=True)
+    ]
+
+
+def _padded(prompts, start):
+    """(ids without the first `start`, mask of all), (prompts, tokens) each; padding stands after the first `start`."""
     width = max(len(prompt.ids) for prompt in prompts)
-    longest = width + prompts[0].max_new_tokens
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if context and longest > context:
-        raise AtlasError(
-            f"a prompt of {width} tokens and {prompts[0].max_new_tokens} new ones do not fit into the model's "
-            f"context of {context} tokens; lower analyses.mink.predictions.max_new_tokens."
-        )
-    pad = ends[0] if ends else 0
-    ids = torch.full((len(prompts), width), pad, dtype=torch.long)
+    ids = torch.zeros(len(prompts), width - start, dtype=torch.long)
     mask = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask[:, :start] = 1
     for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt.ids) :] = torch.tensor(prompt.ids)
-        mask[row, width - len(prompt.ids) :] = 1
-    # A configuration of our own: the model's may ask for sampling or penalties.
-    greedy = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=prompts[0].max_new_tokens,
-        eos_token_id=ends or None,
-        pad_token_id=pad,
-        use_cache=True,
-    )
-    own, model.generation_config = model.generation_config, greedy
-    try:
-        with torch.no_grad():
-            written = model.generate(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                generation_config=greedy,
-                logits_processor=LogitsProcessorList([FiniteLogits(model, [prompt.ids for prompt in prompts])]),
-            )
-    finally:
-        model.generation_config = own
-    rows = written[:, width:].tolist()
-    return [_answer(prompt, row, set(ends)) for prompt, row in zip(prompts, rows, strict=True)]
+        length = len(prompt.ids) - start
+        ids[row, ids.shape[1] - length :] = torch.tensor(prompt.ids[start:])
+        mask[row, width - length :] = 1
+    return ids, mask
 
 
-def _answer(prompt, row, ends):
-    stop = next((i for i, token in enumerate(row) if token in ends), None)
-    ids = row if stop is None else row[:stop]
-    return Answer(prompt.number, tuple(ids), "length" if stop is None else "end", len(prompt.ids))
+def _window(config):
+    """Number of tokens that the layer with the shortest view sees; None: all."""
+    sizes = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
+    return min((size for size in sizes if size is not None), default=None)
+
+
+def _check_context(model, width, limit):
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context and width + limit > context:
+        raise AtlasError(
+            f"a prompt of {width} tokens and {limit} new ones do not fit into the model's context of {context} "
+            "tokens; lower max_new_tokens in the configuration."
+        )

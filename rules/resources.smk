@@ -1,0 +1,116 @@
+"""Helpers of the rules: what each job asks of the scheduler. The formulas are in scripts/atlas/resources.py."""
+
+import errno
+import json
+from shutil import which
+
+from atlas.errors import AtlasError
+from atlas.models.architectures import read_config, read_shape
+from atlas.resources import (
+    ROWS,
+    Job,
+    Size,
+    download_mb,
+    download_minutes,
+    gpus,
+    light_mb,
+    memory_mb,
+    runtime_minutes,
+    stage_options,
+)
+
+# What a model counts as where neither its files nor a hint tell its size.
+UNKNOWN = 1_000_000_000
+
+
+def size_hint(model):
+    """The entry's `parameters:`; a control's is that of its base."""
+    entry = MODELS[model]
+    if entry["parameters"] is None and "control" in entry["source"]:
+        return size_hint(entry["source"]["control"]["of"])
+    return entry["parameters"]
+
+
+def size_of(model, awaited=None):
+    """From the model's own files once they are there, before that from the hint; `awaited` is the input with them."""
+    folder = Path("results/models") / model
+    try:
+        record = json.loads((folder / "provenance.json").read_text())
+    except OSError:
+        if size_hint(model):
+            return Size.guess(size_hint(model))
+        # Snakemake asks again when this input is there, and plans with <TBD> until then.
+        raise FileNotFoundError(errno.ENOENT, "size not known yet", awaited) from None
+    try:
+        return Size.of(read_shape(read_config(folder)), record)
+    except AtlasError:  # a family whose sizes transformers alone knows: too slow to ask for a plan
+        return Size.guess(record["parameters"])
+
+
+def size_or_guess(model):
+    """The same for jobs that come before the model, or cover several."""
+    try:
+        return size_of(model)
+    except FileNotFoundError:
+        return Size.guess(UNKNOWN)
+
+
+def asks(stage):
+    """The `resources:` of jobs that run a model."""
+
+    def job(wildcards, input):
+        entry = MODELS[wildcards.model]
+        dataset = DATASETS[wildcards.dataset]
+        wanted = (
+            entry["device"] == "cuda"
+            or entry["device"] == "auto"
+            and which("nvidia-smi") is not None
+        )
+        return Job(
+            size=size_of(wildcards.model, input.model),
+            options=stage_options(stage, ANALYSES),
+            rows=(dataset["sample"] or {}).get("n") or dataset["limit"] or ROWS,
+            gpu=wanted,
+            **{key: entry[key] for key in ("dtype", "device_map", "gpu_memory_gb", "threads")},
+        )
+
+    def minutes(wildcards, input, attempt):
+        return runtime_minutes(
+            stage, job(wildcards, input), attempt, int(wildcards.get("shards", 1))
+        )
+
+    return {
+        "mem_mb": lambda wildcards, input, attempt: memory_mb(
+            stage, job(wildcards, input), attempt
+        ),
+        "gpu": lambda wildcards, input: gpus(stage, job(wildcards, input)),
+        "runtime": minutes,
+    }
+
+
+def asks_download():
+    """The `resources:` of a model's download, or of making a control."""
+
+    def megabytes(wildcards, attempt):
+        source = MODELS[wildcards.model]["source"]
+        return download_mb(size_or_guess(wildcards.model), ".gguf" in str(source).lower(), attempt)
+
+    return {
+        "mem_mb": megabytes,
+        "runtime": lambda wildcards, attempt: download_minutes(
+            size_or_guess(wildcards.model), attempt
+        ),
+    }
+
+
+def asks_light(minutes=20):
+    """The `resources:` of jobs without a model: over one model's tables, or those of all models."""
+
+    def megabytes(wildcards, attempt):
+        models = [wildcards.model] if "model" in wildcards.keys() else MODELS
+        return light_mb(sum(size_or_guess(model).heads for model in models), attempt)
+
+    return {
+        "mem_mb": megabytes,
+        "runtime": lambda wildcards, attempt: attempt * minutes,
+    }

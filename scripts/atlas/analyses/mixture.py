@@ -1,0 +1,74 @@
+"""Is a distribution of positive numbers of one kind or of two? Two Gaussians in log space, and Hartigan's dip.
+
+The claim behind the figure (Luo et al., arXiv 2601.07422) is that saliency falls into two groups. Ashman's D is the
+distance of the two means over the root mean square of the two standard deviations: above 2 the groups stand apart.
+"""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from diptest import diptest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from atlas.analyses.intervals import percentile_interval
+
+MINIMUM = 10  # values below which nothing is fitted
+_COLUMNS = ("share", "low_mean", "high_mean", "low_sd", "high_sd", "separation")
+
+
+def mixture_table(saliency, *, confidence, draws, seed):
+    """The saliency_mixture frame of one model and data set from its `saliency` frame: a row per flow, loss and group.
+
+    Groups are correct and wrong answers; within each the sampling weights are the same, so none is needed.
+    """
+    rows = []
+    for (flow, loss, correct), part in saliency.groupby(["flow", "loss", "correct"], sort=False):
+        found = summary(part["saliency"].to_numpy(float), confidence=confidence, draws=draws, seed=seed)
+        group = "correct" if correct else "wrong"
+        rows.append({"model": part["model"].iloc[0], "dataset": part["dataset"].iloc[0], "flow": flow, "loss": loss,
+                     "group": group, **found})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def summary(values, *, confidence, draws, seed):
+    """One row of the table for `values` (n,) >= 0; NaN where fewer than MINIMUM differ or are above 0."""
+    logs = np.log10(values[values > 0])
+    found = {"samples": len(values), "zeros": int((values <= 0).sum())}
+    names = [*_COLUMNS, "separation_low", "separation_high", "bic_gain", "dip", "dip_p"]
+    if len(np.unique(logs)) < MINIMUM:
+        return {**found, **dict.fromkeys(names, np.nan)}
+    two = _fit(logs, 2)
+    one = _fit(logs, 1)
+    numbers = _numbers(two)
+    rng = np.random.default_rng(seed)
+    replicates = []
+    for _ in range(draws):
+        drawn = rng.choice(logs, len(logs))
+        if len(np.unique(drawn)) >= 3:
+            replicates.append(_numbers(_fit(drawn, 2, start=two))[-1])
+    low, high = percentile_interval(np.array(replicates), confidence)
+    dip, p = diptest(logs)
+    column = logs[:, None]
+    gain = one.bic(column) - two.bic(column)
+    return {**found, **dict(zip(names, [*numbers, low, high, gain, dip, p], strict=True))}
+
+
+def _fit(logs, components, start=None):
+    """A mixture, from several beginnings, or from a fit `start` of like data."""
+    begun = {"n_init": 5, "random_state": 0}
+    if start is not None:
+        begun = {"weights_init": start.weights_, "means_init": start.means_, "precisions_init": start.precisions_}
+    model = GaussianMixture(components, reg_covar=1e-4, max_iter=200, **begun)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(logs[:, None])
+
+
+def _numbers(model):
+    """share of the higher group, means and standard deviations (log10), and Ashman's D."""
+    low, high = np.argsort(model.means_[:, 0])
+    mean, sd = model.means_[:, 0], np.sqrt(model.covariances_[:, 0, 0])
+    separation = (mean[high] - mean[low]) / np.sqrt((sd[low] ** 2 + sd[high] ** 2) / 2)
+    return [model.weights_[high], mean[low], mean[high], sd[low], sd[high], separation]
