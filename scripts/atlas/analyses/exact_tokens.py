@@ -21,16 +21,15 @@ def written_places(tokenizer, ids):
     spread over several tokens: each of them stands for all of it. Returns (text, None) where the text of a beginning is
     not the beginning of the text, so that no place is sure.
     """
-    text, ends = _decode(tokenizer, ids), [0]
+    text, places, begin = _decode(tokenizer, ids), [], 0
     for count in range(1, len(ids) + 1):
         part = _decode(tokenizer, ids[:count])
-        end = common_prefix(part, text)
+        end = max(common_prefix(part, text), begin)
         if part[end:].strip("\ufffd"):
             return text, None
-        ends.append(max(end, ends[-1]))
-    return text, [
-        (begin, next((end for end in ends[token + 1 :] if end > begin), begin)) for token, begin in enumerate(ends[:-1])
-    ]
+        places.append((begin, end + bool(part[end:])))  # what is left over is a piece of the next character
+        begin = end
+    return text, places
 
 
 def _decode(tokenizer, ids):

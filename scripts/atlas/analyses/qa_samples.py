@@ -109,7 +109,7 @@ def sample_rows(judged, chosen, weight, replies, table, prefix, seed):
     for item, picked, own_weight in zip(judged, chosen, weight, strict=True):
         number = item.asked.number
         span, strategy = _answer_span(item, picked, replies.get(number))
-        exact = [] if span is None else overlapping(item.places, [span])
+        exact = [] if span is None else sorted({*overlapping(item.places, [span])} & {*inked(item.text, item.places)})
         start, questions = len(item.asked.ids), item.question_tokens
         # Nothing behind the last exact token can bear on it.
         length = exact[-1] + 1 if exact else len(item.ids)
