@@ -19,6 +19,7 @@ import torch
 from atlas.analyses.shards import shard_of
 from atlas.attention import Pack, Plan, decoder_layers, layer_inputs, packed, probe
 from atlas.errors import AtlasError
+from atlas.models.finite import require_finite
 
 # Bytes of one residual component over the tokens of a forward when max_rows is left open: more is slower on a CPU.
 _BYTES = {"cpu": 1 << 14, "cuda": 1 << 17}
@@ -129,9 +130,8 @@ class HeadAblation:
     @torch.no_grad()
     def _check(self, states, prompts):
         """Compare some prompts, the shortest and the longest among them, with the model's own layers."""
-        if not np.isfinite(states).all():
-            query = int(np.flatnonzero(~np.isfinite(states).all(1))[0])
-            raise AtlasError(f"prompt {query}: the last state has NaN or infinite values; check the weights and dtype.")
+        for query, state in enumerate(states):
+            require_finite(torch.from_numpy(state), self.model, [prompts[query]], f"the last state of prompt {query}")
         order, note = sorted(range(len(prompts)), key=lambda i: len(prompts[i])), {}
         chosen = sorted({order[round(i * (len(order) - 1) / (_CHECKED - 1))] for i in range(_CHECKED)})
         handle = self.model.get_output_embeddings().register_forward_pre_hook(lambda _, args: note.update(last=args[0]))
@@ -221,17 +221,18 @@ class Divergence:
     """
 
     def __init__(self, clean):
-        self.clean = clean.double()
-        self.normal = self.clean.logsumexp(-1)
-        self.probability = (self.clean - self.normal[:, None]).exp()
-        self.own = torch.stack([p @ c for p, c in zip(self.probability, self.clean, strict=True)])
+        clean = clean.double().cpu()
+        self.normal = clean.logsumexp(-1)
+        self.probability = (clean - self.normal[:, None]).exp()
+        self.own = torch.stack([p @ c for p, c in zip(self.probability, clean, strict=True)])
 
     def __call__(self, changed):
         found = torch.empty(changed.shape[:2], dtype=torch.float64, device=changed.device)
+        probability, own, clean = (x.to(changed.device) for x in (self.probability, self.own, self.normal))
         for place in np.ndindex(*changed.shape[:2]):
             logits, i = changed[place].double(), place[1]
-            mean = self.probability[i] @ logits
+            mean = probability[i] @ logits
             top = logits.max()
             normal = logits.sub_(top).exp_().sum().log() + top
-            found[place] = (self.own[i] - mean) + (normal - self.normal[i])
+            found[place] = (own[i] - mean) + (normal - clean[i])
         return found.clamp_min(0).cpu().numpy()
