@@ -77,14 +77,26 @@ def options(analysis, *keys):
     return {key: ANALYSES[analysis][key] for key in keys}
 
 
+def for_model(analysis, key, model):
+    """An option that single models may have otherwise: `{key}_by_model` over `key`."""
+    return ANALYSES[analysis][f"{key}_by_model"].get(model, ANALYSES[analysis][key])
+
+
 def source_of(entries, key):
-    """A source entry with a relative path made absolute (relative to the Snakefile)."""
+    """A source entry, or a list of mirrors, with relative paths taken from the Snakefile's folder."""
+
+    def placed(source):
+        return {"path": in_project(source["path"])} if "path" in source else source
+
     source = entries[key]["source"]
-    return {"path": in_project(source["path"])} if "path" in source else source
+    return list(map(placed, source)) if isinstance(source, list) else placed(source)
 
 
 def source_inputs(entries, key):
-    """What must be there before a download: a wheel, the model a control is made of, or a local path."""
+    """What must be there before a download: a wheel, the model a control is made of, or a local path.
+
+    Nothing for a list of mirrors: none of them must be there, and what serves is checked by hash.
+    """
     source = entries[key]["source"]
     if "package" in source:
         return {"wheel": f"results/downloads/packages/{package_key(source['package'])}.whl"}

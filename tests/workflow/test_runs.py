@@ -225,3 +225,15 @@ def test_report_needs_no_network_and_holds_every_figure_and_table(finished, tmp_
         assert held == (finished.folder / path).read_bytes()
     assert "24 prompts" in results["figures/attention_sinks.pdf"]["caption"]
     assert "Table heads," in results["results/tables/heads.csv"]["caption"]
+
+
+def test_shards_of_sequences_and_layers_do_not_change_results(project):
+    goals = [f"results/activations/tiny/{name}.safetensors" for name in ("sinks/passages", "head_mappings/relations")]
+    before = [(project.folder / goal).read_bytes() for goal in goals]
+    project.configure(lambda config: config["analyses"]["sinks"].update(shards=3))
+    project.configure(lambda config: config["analyses"]["head_categories"].update(shards=4))
+    jobs = project.planned(*goals)
+    assert (jobs["extract_sinks"], jobs["extract_head_mappings"]) == (3, 4)
+    process = project.run(*goals)
+    assert process.returncode == 0, process.stdout
+    assert [(project.folder / goal).read_bytes() for goal in goals] == before

@@ -10,7 +10,7 @@ from string import Template
 
 from bokeh.document import Document
 from bokeh.events import SelectionGeometry, Tap
-from bokeh.models import BoxSelectTool, ColumnDataSource, CustomJS, LinearColorMapper, Range1d, TapTool
+from bokeh.models import AdaptiveTicker, BoxSelectTool, ColumnDataSource, CustomJS, LinearColorMapper, Range1d, TapTool
 from bokeh.palettes import Cividis256, PuOr11, linear_palette
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
@@ -109,6 +109,7 @@ def _map(metric, chosen, picked):
         x_range=Range1d(-0.5, 0.5),
         y_range=Range1d(-0.5, 0.5),
     )
+    plot.axis.ticker = AdaptiveTicker(min_interval=1, mantissas=[1, 2, 5], num_minor_ticks=0)
     if metric["name"] == "label":
         mapper = LinearColorMapper(palette=list(LABEL_COLOURS.values()), low=-0.5, high=len(LABEL_COLOURS) - 0.5)
     else:
