@@ -243,6 +243,8 @@ rule plot_head_overlap:
         figure=figures_of("head_overlap"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=heads_params,
         caption=caption_file,
@@ -276,6 +278,8 @@ rule plot_explorer:
         figure=figures_of("explorer"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=heads_params,
         caption=caption_file,
