@@ -45,3 +45,27 @@ rule aggregate_table:
         **asks_light(),
     script:
         "../scripts/aggregate_table.py"
+
+
+# The jobs' measurements are no tracked files: without them nothing is run again. Depending on all tables, this comes
+# after every job that is measured, and again whenever one of them has run.
+rule aggregate_costs:
+    input:
+        tables=table_files(),
+        library=library("aggregate_costs"),
+    output:
+        parquet="results/tables/costs.parquet",
+        csv="results/tables/costs.csv",
+    log:
+        "results/logs/aggregate_costs.log",
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        benchmarks="results/benchmarks/jobs",
+        logs="results/logs",
+        models=list(MODELS),
+        datasets=list(DATASETS),
+    script:
+        "../scripts/aggregate_costs.py"

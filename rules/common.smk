@@ -124,18 +124,23 @@ def figures_of(plot):
     return any_of([key for key, figure in FIGURES.items() if figure["plot"] == plot])
 
 
-def figure_files():
-    return [f"figures/{figure}.{extension}" for figure in FIGURES for extension in FORMATS]
+def figure_files(reproducible=False):
+    """All figures, or those whose bytes are the same on every machine."""
+    kept = [
+        key for key, figure in FIGURES.items() if not (reproducible and figure["plot"] == "costs")
+    ]
+    return [f"figures/{figure}.{extension}" for figure in kept for extension in FORMATS]
 
 
 def figure_params(wildcards):
     """A figure's own options, and the labels of what it shows."""
     figure = FIGURES[wildcards.figure]
     shown = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
+    dataset = figure["dataset"]
     return {
         **figure,
         "model_labels": {model: MODELS[model]["label"] for model in shown},
-        "dataset_label": DATASETS[figure["dataset"]]["label"],
+        "dataset_label": DATASETS[dataset]["label"] if dataset else None,
     }
 
 

@@ -1,98 +1,10 @@
-"""A copy of the project with tiny data, and real `snakemake` runs in it."""
+"""Copies of the project with tiny data, made once or for each test."""
 
-import os
-import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
-from make_tiny import make
-
-ROOT = Path(__file__).resolve().parents[2]
-PARTS = ["Snakefile", "config.yaml", "rules", "scripts", "schemas", "profiles", "report", "envs", "configs", "data"]
-
-
-class Project:
-    """A working copy in which tests may change anything."""
-
-    def __init__(self, folder):
-        self.folder = Path(folder)
-
-    def command(self, *arguments):
-        configfile = [] if "--configfile" in arguments else ["--configfile", "configs/tiny.yaml"]
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *configfile]
-
-    def environment(self):
-        return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-
-    def run(self, *arguments, timeout=1200):
-        """The finished process of `snakemake ARGUMENTS`, output and errors together in stdout."""
-        return subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-        )
-
-    def start(self, *arguments):
-        """The same, running in a process group of its own."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def planned(self, *arguments):
-        """{rule: number of jobs} that `snakemake -n` would run, without the target rule itself."""
-        output = self.run("-n", *(arguments or ["figures/all"])).stdout
-        table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\ntotal", output, re.S)
-        if table is None:
-            assert "Nothing to be done" in output, output
-            return {}
-        jobs = dict(line.split() for line in table[1].splitlines())
-        jobs.pop("figures/all", None)
-        return {rule: int(count) for rule, count in jobs.items()}
-
-    def write(self, name, text):
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-    def edit(self, name, old, new):
-        """Replace `old`, which must stand there, in a file."""
-        path = self.folder / name
-        text = path.read_text()
-        assert old in text, f"{old!r} is not in {name}"
-        path.write_text(text.replace(old, new))
-
-    def configure(self, change):
-        """Apply `change` (a function of the dictionary) to configs/tiny.yaml."""
-        path = self.folder / "configs" / "tiny.yaml"
-        config = yaml.safe_load(path.read_text())
-        change(config)
-        path.write_text(yaml.safe_dump(config, sort_keys=False))
-
-
-def copy_project(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in PARTS:
-        if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        elif (ROOT / part).exists():
-            shutil.copy2(ROOT / part, folder / part)
-    make(folder / "tiny")
-    return Project(folder)
+from projects import ROOT, Project, copy_project  # noqa: F401  ROOT is asked of whichever conftest was loaded last
 
 
 @pytest.fixture(scope="session")

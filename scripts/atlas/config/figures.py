@@ -2,7 +2,7 @@
 
 from atlas.config.problems import nearest
 
-# plot -> (the analysis it draws, the kind of data set that analysis reads)
+# plot -> (the analysis it draws, the kind of data set that analysis reads); costs draws the run itself
 PLOTS = {
     "attention_sinks": ("meaningless_tokens", "prompts"),
     "sink_rates": ("sinks", "text"),
@@ -11,6 +11,7 @@ PLOTS = {
     "mink_depth": ("mink", "depth"),
     "safety_heads": ("safety_heads", "prompts"),
     "safety_effect": ("ablation_effect", "prompts"),
+    "costs": (None, None),
 }
 
 
@@ -21,10 +22,10 @@ def figure_problems(key, figure, config):
         yield f"{where}: {key!r} is not a plot; give `plot:`, one of {', '.join(PLOTS)} ({nearest(key, PLOTS)})"
         return
     analysis, _ = PLOTS[figure["plot"]]
-    if analysis not in config["analyses"]:
+    if analysis is not None and analysis not in config["analyses"]:
         yield f"{where}: it draws analyses.{analysis}, which is not in the configuration; add that block."
         return
-    block = config["analyses"][analysis]
+    block = config["analyses"][analysis] if analysis else {"models": list(models), "dataset": None}
     if figure["models"] in ("all", "trained"):
         figure["models"] = [
             key for key in block["models"] if figure["models"] == "all" or "control" not in models[key]["source"]
