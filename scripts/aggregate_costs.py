@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from atlas.costs import gather
-from atlas.tables import write_csv, write_table
+from atlas.tables import conform, write_csv, write_table
 from job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake):
-    frame = gather(**snakemake.params)
+    frame = conform(gather(**snakemake.params), "costs")
     write_table(snakemake.output.parquet, frame, "costs", {"sources": {}})
     write_csv(snakemake.output.csv, frame)

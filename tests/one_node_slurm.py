@@ -1,10 +1,12 @@
-"""A real Slurm of one node on this machine, as root, without systemd, cgroups or accounts; everything in one folder."""
+"""A real Slurm of one node on this machine, as root, without systemd, cgroups or accounts; all in one folder."""
 
+import ctypes
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -32,8 +34,9 @@ class OneNode:
     A context manager: on leaving, jobs are cancelled and every daemon that was started is ended, by its process.
     """
 
-    def __init__(self, folder, *, cpus, memory_mb, gpus):
-        self.folder = Path(folder)
+    def __init__(self, *, cpus, memory_mb, gpus):
+        # Not in pytest's folder, which is closed to the user that munged runs as.
+        self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
         self.cpus, self.memory_mb, self.gpus = cpus, memory_mb, gpus
         self.name = socket.gethostname().split(".")[0]
         self.daemons = []
@@ -71,13 +74,12 @@ class OneNode:
         self.daemons = []
         if WELL_KNOWN.is_symlink() and WELL_KNOWN.readlink() == self.folder / "slurm.conf":
             WELL_KNOWN.unlink()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self):
-        for part in ("", "munge", "state", "spool", "log", "gpus"):
+        for part in ("munge", "state", "spool", "log", "gpus"):
             (self.folder / part).mkdir(parents=True, exist_ok=True, mode=0o755)
-        for parent in self.folder.parents:  # munged runs as a user of its own and must reach its folder
-            if parent.stat().st_uid == 0 and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
+        self.folder.chmod(0o755)
         self._configure()
         self._munge()
         self._daemon("slurmctld", "-D", "-i")
@@ -153,7 +155,8 @@ class OneNode:
                     [shutil.which(program), *map(str, arguments)],
                     stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                     env={**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")},  # gres.conf is sought beside it
-                    start_new_session=True, user=user, group=user, extra_groups=[] if user else None,
+                    user=user, group=user, extra_groups=[] if user else None,
+                    start_new_session=True, preexec_fn=_end_with_us,
                 )
             )  # fmt: skip
 
@@ -169,6 +172,11 @@ class OneNode:
                 logs = "".join(path.read_text()[-2000:] for path in sorted((self.folder / "log").iterdir()))
                 raise RuntimeError(f"{what} did not come up in {limit} s:\n{logs}")
             time.sleep(0.2)
+
+
+def _end_with_us():
+    """In a daemon: be terminated by the kernel when the tests' process ends, also when it is killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _free_port():

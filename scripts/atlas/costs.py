@@ -54,6 +54,7 @@ def _job(path, benchmarks, logs, models, datasets):
     of_the_whole_run = rule == "download_package" or rule.startswith("aggregate_")
     if not (model or of_the_whole_run or (dataset and len(keys) == 1)):
         return None
+    summary = _summary(logs / path.relative_to(benchmarks).with_suffix(".log"))
     measured = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).mean(numeric_only=True)
     return {
         "stage": STAGES.get(rule.split("_")[0], "extract"),
@@ -65,8 +66,9 @@ def _job(path, benchmarks, logs, models, datasets):
         "time": path.stat().st_mtime_ns,
         "seconds": measured.get("s"),
         "cpu_seconds": measured.get("cpu_time"),
-        "memory_mib": measured.get("max_rss"),
-        **_summary(logs / path.relative_to(benchmarks).with_suffix(".log")),
+        # Snakemake samples and misses the peaks of short jobs; what a job says at its end is exact, but its own alone.
+        "memory_mib": max(summary.pop("peak_mib") or 0, measured.get("max_rss", 0)),
+        **summary,
     }
 
 
@@ -74,7 +76,7 @@ def _summary(path):
     """What a job's log says at its end; nothing for a log that is gone or of an earlier version."""
     lines = path.read_text().splitlines() if path.is_file() else []
     found = json.loads(lines[-1].split(_SUMMARY, 1)[1]) if lines and _SUMMARY in lines[-1] else {}
-    return {name: found.get(name) for name in ("rows", "row_seconds", "unit", "device", "device_mib")}
+    return {name: found.get(name) for name in ("rows", "row_seconds", "unit", "peak_mib", "device", "device_mib")}
 
 
 def _summed(frame):

@@ -34,8 +34,9 @@ def gathered(tmp_path):
     return conform(gather(tmp_path / "jobs", tmp_path / "logs", MODELS, DATASETS), "costs")
 
 
-def told(rows, seconds, mib=0):
-    return {"rows": rows, "row_seconds": seconds, "unit": "rows", "device": "cpu", "device_mib": mib}
+def told(rows, seconds, mib=0, peak=0):
+    told = {"rows": rows, "row_seconds": seconds, "unit": "rows", "device": "cpu", "device_mib": mib}
+    return {**told, "peak_mib": peak}
 
 
 def test_shards_add_up_and_memory_is_the_largest(run, tmp_path):
@@ -47,6 +48,11 @@ def test_shards_add_up_and_memory_is_the_largest(run, tmp_path):
         "seconds_longest": 10.0, "cpu_seconds": 8.0, "memory_mib": 700.0, "rows": 40, "unit": "rows",
         "rows_per_second": 10.0, "device": "cpu", "device_mib": 9.0,
     }  # fmt: skip
+
+
+def test_memory_is_at_least_what_the_job_itself_saw(run, tmp_path):
+    run("extract_x/tiny/texts/1-of-1", 1, 20, told(1, 1.0, peak=483.5))
+    assert gathered(tmp_path)["memory_mib"][0] == 483.5
 
 
 def test_what_is_left_over_does_not_count(run, tmp_path):

@@ -44,7 +44,7 @@ def _looks(options):
     """(model key, look, label) of every model, and of jobs without one."""
     for number, model in enumerate(options["models"]):
         yield model, _LOOKS[number % len(_LOOKS)], options["model_labels"][model]
-    yield "", (style.GREY, "."), "no model"
+    yield "", (style.GREY, "p"), "no model"
 
 
 def _stages(left, right, stages):
