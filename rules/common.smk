@@ -11,7 +11,7 @@ PROJECT = Path(workflow.basedir)
 SCRIPTS = PROJECT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from atlas.config import PLOTS, check_schema, clean, package_key, packages, resolve
+from atlas.config import PAGES, check_schema, clean, package_key, packages, resolve
 from atlas.errors import AtlasError
 from atlas.imports import closure
 
@@ -124,38 +124,61 @@ def figures_of(plot):
     return any_of([key for key, figure in FIGURES.items() if figure["plot"] == plot])
 
 
+def formats(figure):
+    return ["html"] if FIGURES[figure]["plot"] in PAGES else FORMATS
+
+
 def figure_files(reproducible=False):
     """All figures, or those whose bytes are the same on every machine."""
     kept = [
         key for key, figure in FIGURES.items() if not (reproducible and figure["plot"] == "costs")
     ]
-    return [f"figures/{figure}.{extension}" for figure in kept for extension in FORMATS]
+    return [f"figures/{figure}.{extension}" for figure in kept for extension in formats(figure)]
 
 
 def figure_params(wildcards):
     """A figure's own options, and the labels of what it shows."""
     figure = FIGURES[wildcards.figure]
     shown = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
-    dataset = figure["dataset"]
     return {
         **figure,
         "model_labels": {model: MODELS[model]["label"] for model in shown},
-        "dataset_label": DATASETS[dataset]["label"] if dataset else None,
+        **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
     }
+
+
+def heads_params(wildcards):
+    """The same for figures of the joined table: what its options were, and the labels of its data sets."""
+    chosen = ANALYSES["heads"]["datasets"]
+    return {
+        **figure_params(wildcards),
+        **options("heads", "bootstrap", "confidence"),
+        "datasets": chosen,
+        "dataset_labels": {dataset: DATASETS[dataset]["label"] for dataset in chosen.values()},
+    }
+
+
+def in_report(file, category):
+    """A file of a figure that stands in the report, under the figure's caption."""
+    return report(
+        file,
+        caption="../report/figure.rst",
+        category=category,
+        labels={"figure": "{figure}", "format": file.rpartition(".")[2]},
+    )
 
 
 def figure_output(category):
-    """The three files of a figure, each in the report under its caption, and the caption itself."""
+    """The three files of a figure, each in the report, and the caption."""
     files = {
-        extension: report(
-            f"figures/{{figure}}.{extension}",
-            caption="../report/figure.rst",
-            category=category,
-            labels={"figure": "{figure}", "format": extension},
-        )
-        for extension in FORMATS
+        extension: in_report(f"figures/{{figure}}.{extension}", category) for extension in FORMATS
     }
     return {**files, "caption": "results/captions/{figure}.txt"}
+
+
+def table_output(table):
+    """The two files of a table."""
+    return {extension: f"results/tables/{table}.{extension}" for extension in ("parquet", "csv")}
 
 
 def caption_file(wildcards):
@@ -198,6 +221,6 @@ def table_files():
     """Every table of the configured analyses, also those that no figure reads."""
     return [
         f"results/tables/{table}.parquet"
-        for table, analysis in TABLE_ANALYSES.items()
+        for table, analysis in {**TABLE_ANALYSES, **JOINED_TABLES}.items()
         if analysis in ANALYSES
     ]

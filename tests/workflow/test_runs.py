@@ -13,8 +13,13 @@ from atlas.tables import read_table
 
 FIGURES = [
     "attention_sinks", "sink_rates", "head_categories", "head_categories_null", "category_share", "mink_depth",
-    "safety_heads", "safety_effect", "costs",
+    "safety_heads", "safety_effect", "head_overlap", "costs",
 ]  # fmt: skip
+# What a change of the sinks' metrics runs again.
+AFTER_SINKS = {
+    "compute_sinks": 2, "aggregate_table": 2, "plot_sink_rates": 1, "aggregate_heads": 1, "aggregate_head_overlap": 1,
+    "plot_head_overlap": 1, "plot_explorer": 1, "manifest": 1,
+}  # fmt: skip
 TRAINED_ONLY = ("head_groups", "ablation_effect")
 
 
@@ -24,7 +29,9 @@ def digests(folder, pattern):
 
 def test_full_run_makes_every_figure_and_table(finished):
     made = {path.name for path in (finished.folder / "figures").iterdir()}
-    assert made == {f"{figure}.{ext}" for figure in FIGURES for ext in ("pdf", "svg", "png")} | {"manifest.sha256"}
+    assert made == {f"{figure}.{ext}" for figure in FIGURES for ext in ("pdf", "svg", "png")} | {
+        "explorer.html", "manifest.sha256",
+    }  # fmt: skip
     for line in (finished.folder / "figures" / "manifest.sha256").read_text().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256((finished.folder / name).read_bytes()).hexdigest() == digest
@@ -70,10 +77,10 @@ def test_alias_asks_for_all_formats(project):
     assert jobs == {"plot_sink_rates": 1}
 
 
-@pytest.mark.parametrize("figure", ["attention_sinks", "sink_rates"])
+@pytest.mark.parametrize("figure", ["attention_sinks", "sink_rates", "explorer"])
 def test_deleted_figure_is_rebuilt_alone_with_the_same_bytes(project, figure):
     before = digests(project.folder / "figures", "*")
-    (project.folder / "figures" / f"{figure}.pdf").unlink()
+    next((project.folder / "figures").glob(f"{figure}.*")).unlink()
     assert project.planned() == {f"plot_{figure}": 1, "manifest": 1}
     process = project.run("figures/all")
     assert process.returncode == 0, process.stdout
@@ -87,7 +94,7 @@ def test_plot_label_redraws_one_figure(project):
 
 def test_metric_option_runs_no_model(project):
     project.configure(lambda config: config["analyses"]["sinks"].update(epsilon=0.2))
-    assert project.planned() == {"compute_sinks": 2, "aggregate_table": 2, "plot_sink_rates": 1, "manifest": 1}
+    assert project.planned() == AFTER_SINKS
     assert project.run("figures/all").returncode == 0
     frame = read_table(project.folder / "results" / "tables" / "sinks.parquet", "sinks")
     assert set(frame["epsilon"]) == {0.2}
@@ -121,7 +128,7 @@ def test_data_set_entry_runs_its_own_branch(project):
 
 def test_library_edit_runs_what_imports_it(project):
     project.edit("scripts/atlas/analyses/sinks.py", '"""Which heads', '"""Which of all heads')
-    assert project.planned() == {"compute_sinks": 2, "aggregate_table": 2, "plot_sink_rates": 1, "manifest": 1}
+    assert project.planned() == AFTER_SINKS
 
 
 def test_library_module_imported_through_others_counts(project):

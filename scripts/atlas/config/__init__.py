@@ -7,12 +7,13 @@ sentences, checks what a schema cannot (references between sections), and replac
 import copy
 
 from atlas.config.analyses import ANALYSIS_KINDS, RANKED, analysis_problems, ranked_problems
-from atlas.config.figures import PLOTS, figure_problems
+from atlas.config.figures import PAGES, PLOTS, figure_problems
+from atlas.config.heads import heads_problems
 from atlas.config.problems import raise_all
 from atlas.config.schema import check_schema
 from atlas.config.sources import duplicate_labels, package_key, packages, source_problems
 
-__all__ = ["ANALYSIS_KINDS", "PLOTS", "check_schema", "clean", "package_key", "packages", "resolve"]
+__all__ = ["ANALYSIS_KINDS", "PAGES", "PLOTS", "check_schema", "clean", "package_key", "packages", "resolve"]
 
 
 def clean(config):
@@ -53,7 +54,12 @@ def resolve(config, base):
         *duplicate_labels("models", models),
         *duplicate_labels("datasets", datasets),
         *source_problems(models, datasets, base),
-        *(problem for name, block in config["analyses"].items() for problem in analysis_problems(name, block, config)),
+        *(
+            problem
+            for name, block in config["analyses"].items()
+            if name != "heads"
+            for problem in analysis_problems(name, block, config)
+        ),
     ]
     raise_all(problems)
     raise_all(
@@ -64,6 +70,8 @@ def resolve(config, base):
             for problem in ranked_problems(name, config["analyses"])
         ]
     )
+    if "heads" in config["analyses"]:
+        raise_all(list(heads_problems(config["analyses"]["heads"], config)))
     raise_all(
         [problem for key, figure in config["figures"].items() for problem in figure_problems(key, figure, config)]
     )

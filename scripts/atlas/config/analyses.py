@@ -2,7 +2,7 @@
 
 from atlas.config.problems import nearest
 
-# analysis -> kind of its data sets
+# analysis -> kind of its data sets (heads joins what others have found and reads no data set)
 ANALYSIS_KINDS = {
     "saliency": "qa",
     "meaningless_tokens": "prompts",
@@ -12,6 +12,7 @@ ANALYSIS_KINDS = {
     "safety_heads": "prompts",
     "head_groups": "prompts",
     "ablation_effect": "prompts",
+    "heads": None,
 }
 # Analyses that start from the ranks of safety_heads.
 RANKED = ("head_groups", "ablation_effect")
