@@ -126,6 +126,8 @@ def test_a_job_beyond_its_memory_comes_back_with_more(run):
     jobs = of_rule(run, "extract_sinks")
     first = [job for job in jobs if memory(job) == TOO_LITTLE_MB]
     assert [job["JobState"] == "COMPLETED" for job in first] == [False]
+    (log,) = (run.project.folder / ".snakemake" / "slurm_logs").rglob(f"{first[0]['JobId']}.log")
+    assert "exceeded memory limit" in log.read_text()
     (finished,) = [job for job in jobs if job["JobState"] == "COMPLETED"]
     assert memory(finished) in (2 * TOO_LITTLE_MB, 3 * TOO_LITTLE_MB)
 
