@@ -112,8 +112,7 @@ rule aggregate_costs:
         tables=table_files(),
         library=library("aggregate_costs"),
     output:
-        parquet="results/tables/costs.parquet",
-        csv="results/tables/costs.csv",
+        **table_output("costs"),
     log:
         "results/logs/aggregate_costs.log",
     conda:

@@ -1,5 +1,6 @@
 """Helpers of the rules: the checked configuration, narrow parameters, declared library modules, files."""
 
+import mimetypes
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ sys.path.insert(0, str(SCRIPTS))
 from atlas.config import PAGES, check_schema, clean, package_key, packages, resolve
 from atlas.errors import AtlasError
 from atlas.imports import closure
+
+# The report takes files of no known type for text and would show their bytes.
+mimetypes.add_type("application/vnd.apache.parquet", ".parquet")
 
 # Threads that wait must not spin: beside other jobs a forward pass would take ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -73,14 +77,26 @@ def options(analysis, *keys):
     return {key: ANALYSES[analysis][key] for key in keys}
 
 
+def for_model(analysis, key, model):
+    """An option that single models may have otherwise: `{key}_by_model` over `key`."""
+    return ANALYSES[analysis][f"{key}_by_model"].get(model, ANALYSES[analysis][key])
+
+
 def source_of(entries, key):
-    """A source entry with a relative path made absolute (relative to the Snakefile)."""
+    """A source entry, or a list of mirrors, with relative paths taken from the Snakefile's folder."""
+
+    def placed(source):
+        return {"path": in_project(source["path"])} if "path" in source else source
+
     source = entries[key]["source"]
-    return {"path": in_project(source["path"])} if "path" in source else source
+    return list(map(placed, source)) if isinstance(source, list) else placed(source)
 
 
 def source_inputs(entries, key):
-    """What must be there before a download: a wheel, the model a control is made of, or a local path."""
+    """What must be there before a download: a wheel, the model a control is made of, or a local path.
+
+    Nothing for a list of mirrors: none of them must be there, and what serves is checked by hash.
+    """
     source = entries[key]["source"]
     if "package" in source:
         return {"wheel": f"results/downloads/packages/{package_key(source['package'])}.whl"}
@@ -177,8 +193,16 @@ def figure_output(category):
 
 
 def table_output(table):
-    """The two files of a table."""
-    return {extension: f"results/tables/{table}.{extension}" for extension in ("parquet", "csv")}
+    """The two files of a table, each in the report."""
+    return {
+        extension: report(
+            f"results/tables/{table}.{extension}",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": table, "format": extension},
+        )
+        for extension in ("parquet", "csv")
+    }
 
 
 def caption_file(wildcards):

@@ -21,9 +21,15 @@ class Project:
     def __init__(self, folder):
         self.folder = Path(folder)
 
+    def copy(self, folder):
+        """A copy with the results and Snakemake's memory of them."""
+        shutil.copytree(self.folder, folder, symlinks=True)  # copytree keeps the times of files
+        return Project(folder)
+
     def command(self, *arguments):
         configfile = [] if "--configfile" in arguments else ["--configfile", "configs/tiny.yaml"]
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *configfile]
+        cores = [] if "--cores" in arguments else ["--cores", "2"]
+        return [sys.executable, "-m", "snakemake", *cores, *arguments, *configfile]
 
     def environment(self):
         return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -40,16 +46,20 @@ class Project:
             timeout=timeout,
         )
 
-    def start(self, *arguments):
-        """The same, running in a process group of its own."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    def start(self, *arguments, environment=None):
+        """The same, running in a process group of its own; `said` gives what it says."""
+        with (self.folder / "said.txt").open("w") as said:
+            return subprocess.Popen(
+                self.command(*arguments),
+                cwd=self.folder,
+                env={**self.environment(), **(environment or {})},
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def said(self):
+        return (self.folder / "said.txt").read_text()
 
     def planned(self, *arguments):
         """{rule: number of jobs} that `snakemake -n` would run, without the target rule itself.
@@ -66,6 +76,11 @@ class Project:
         jobs = {rule: int(count) for rule, count in jobs.items()}
         costs = ("aggregate_costs", "plot_costs")
         return {rule: count for rule, count in jobs.items() if rule not in costs} or jobs
+
+    def remove(self, name):
+        """Delete a file or a folder that is there."""
+        path = self.folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def write(self, name, text):
         path = self.folder / name

@@ -1,7 +1,5 @@
 """Copies of the project with tiny data, made once or for each test."""
 
-import shutil
-
 import pytest
 
 from projects import ROOT, Project, copy_project  # noqa: F401  ROOT is asked of whichever conftest was loaded last
@@ -19,9 +17,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def project(finished, tmp_path):
     """A copy of the finished project, with its results and Snakemake's memory of them."""
-    folder = tmp_path / "project"
-    shutil.copytree(finished.folder, folder, symlinks=True)  # copytree keeps the times of files
-    return Project(folder)
+    return finished.copy(tmp_path / "project")
 
 
 @pytest.fixture
@@ -34,3 +30,19 @@ def fresh(tmp_path):
 def fresh_shared(tmp_path_factory):
     """A project in which nothing runs, for dry runs only."""
     return copy_project(tmp_path_factory.mktemp("shared") / "project")
+
+
+@pytest.fixture(scope="session")
+def charted(tmp_path_factory):
+    """A project in which one figure has been drawn, by way of two shards of the sinks. Do not change it."""
+    project = copy_project(tmp_path_factory.mktemp("charted"))
+    project.configure(lambda config: config["analyses"]["sinks"].update(shards=2))
+    process = project.run("figures/sink_rates.pdf")
+    assert process.returncode == 0, process.stdout
+    return project
+
+
+@pytest.fixture
+def chart(charted, tmp_path):
+    """A copy of the project with one figure."""
+    return charted.copy(tmp_path / "project")

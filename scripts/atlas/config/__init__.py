@@ -27,6 +27,8 @@ def clean(config):
         for entry in (config.get(section) or {}).values():
             if isinstance(entry, dict) and isinstance(entry.get("source"), dict):
                 entry["source"] = {kind: value for kind, value in entry["source"].items() if value is not None}
+            if isinstance(entry, dict) and isinstance(entry.get("source"), list) and len(entry["source"]) == 1:
+                entry["source"] = entry["source"][0]  # a list of one is no list
     for figure in (config.get("figures") or {}).values():
         heads = figure.get("heads") if isinstance(figure, dict) else None
         if isinstance(heads, dict) and set(heads) - {"auto", "layer"}:
@@ -42,7 +44,8 @@ def resolve(config, base):
     relative paths of sources start from.
     """
     config = {
-        section: {key: _sorted_keys(entry) for key, entry in entries.items()} for section, entries in config.items()
+        section: {key: _sorted_keys(entry) for key, entry in entries.items()} if isinstance(entries, dict) else entries
+        for section, entries in config.items()
     }
     models, datasets = config["models"], config["datasets"]
     for section in (models, datasets):
@@ -53,7 +56,7 @@ def resolve(config, base):
     problems = [
         *duplicate_labels("models", models),
         *duplicate_labels("datasets", datasets),
-        *source_problems(models, datasets, base),
+        *source_problems(models, datasets, base, config["allow_unpinned"]),
         *(
             problem
             for name, block in config["analyses"].items()

@@ -54,10 +54,11 @@ def _largest_k(block):
             if k > block["k_max"]:
                 where = f"analyses.head_categories.{name}.{relation}"
                 yield f"{where}: {k} is beyond k_max = {block['k_max']}; raise k_max."
-    for model in block["k_by_model"]:
-        if model not in block["models"]:
-            near = nearest(model, block["models"])
-            yield f"analyses.head_categories.k_by_model: {model!r} is none of its models; {near}"
+    for option in ("k_by_model", "first_mlp_by_model"):
+        for model in block[option]:
+            if model not in block["models"]:
+                near = nearest(model, block["models"])
+                yield f"analyses.head_categories.{option}: {model!r} is none of its models; {near}"
 
 
 def ranked_problems(name, analyses):

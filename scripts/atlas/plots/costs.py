@@ -1,7 +1,6 @@
 """Time and peak memory of every rule of a run, by model."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 from atlas.plots import style
 
@@ -27,6 +26,8 @@ def draw(costs, options):
         part = costs[costs["model"] == model].groupby("rule", as_index=False, sort=False).agg(
             seconds=("seconds", "sum"), memory_mib=("memory_mib", "max")
         )  # fmt: skip
+        if part.empty:
+            continue
         y = part["rule"].map(lines) + (0 if model == "" else (number - (len(options["models"]) - 1) / 2) * shift)
         look = dict(color=colour, marker=marker, ls="none", ms=4, mew=0)
         left.plot(part["seconds"], y, label=label, **look)
@@ -35,7 +36,7 @@ def draw(costs, options):
     left.set_yticks(range(len(rules)), [rule for _, rule in rules])
     left.set_ylim(len(rules) - 0.4, -0.6)
     left.set(xscale="log", xlabel="Time of all jobs (s)")
-    right.set(xlabel="Peak memory of the largest job (MiB)", xlim=(0, 1.06 * costs["memory_mib"].max()))
+    right.set(xlabel="Peak memory of the largest job (MiB)", xlim=(0, 1.06 * costs["memory_mib"].max() if rules else 1))
     figure.legend(loc="outside upper center", ncols=3, frameon=False, handletextpad=0.2)
     return figure, _caption(costs, options)
 
@@ -49,7 +50,7 @@ def _looks(options):
 
 def _stages(left, right, stages):
     """A line above each stage's first rule, and its name inside the left panel."""
-    for first in np.flatnonzero([a != b for a, b in zip(stages, [None, *stages[:-1]], strict=True)]):
+    for first in (stages.index(stage) for stage in dict.fromkeys(stages)):
         for axes in (left, right) if first else ():
             axes.axhline(first - 0.5, color=style.GREY, lw=0.4)
         right.annotate(

@@ -113,3 +113,13 @@ def test_figure_shows_every_rule_once_and_says_what_it_is(run, tmp_path):
     assert max(max(line.get_xdata()) for line in right.lines if line.get_marker() != "None") == 500
     assert "n = 4 jobs" in caption
     assert "manifest" in caption
+
+
+@pytest.mark.parametrize("measured", [[], ["extract_x/tiny/texts/1-of-1"]])
+def test_figure_of_few_jobs_or_none(run, tmp_path, measured):
+    for name in measured:
+        run(name, 10, 500)
+    options = {"models": MODELS, "model_labels": {"tiny": "Tiny", "other": "Other"}, "width": 7.0}
+    figure, caption = draw(gathered(tmp_path), options)
+    assert f"n = {len(measured)} jobs" in caption
+    figure.savefig(tmp_path / "costs.png")
