@@ -99,7 +99,10 @@ rule extract_head_mappings:
         **asks("extract_head_mappings"),
     params:
         device=lambda wildcards: MODELS[wildcards.model]["device"],
-        options=lambda wildcards: options("head_categories", "first_mlp", "k_max", "memory_mb"),
+        options=lambda wildcards: {
+            "first_mlp": for_model("head_categories", "first_mlp", wildcards.model),
+            **options("head_categories", "k_max", "memory_mb"),
+        },
     script:
         "../scripts/extract_head_mappings.py"
 

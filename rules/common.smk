@@ -1,5 +1,6 @@
 """Helpers of the rules: the checked configuration, narrow parameters, declared library modules, files."""
 
+import mimetypes
 import os
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ PROJECT = Path(workflow.basedir)
 SCRIPTS = PROJECT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from atlas.config import PLOTS, check_schema, clean, package_key, packages, resolve
+from atlas.config import PAGES, check_schema, clean, package_key, packages, resolve
 from atlas.errors import AtlasError
 from atlas.imports import closure
+
+# The report takes files of no known type for text and would show their bytes.
+mimetypes.add_type("application/vnd.apache.parquet", ".parquet")
 
 # Threads that wait must not spin: beside other jobs a forward pass would take ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -73,14 +77,26 @@ def options(analysis, *keys):
     return {key: ANALYSES[analysis][key] for key in keys}
 
 
+def for_model(analysis, key, model):
+    """An option that single models may have otherwise: `{key}_by_model` over `key`."""
+    return ANALYSES[analysis][f"{key}_by_model"].get(model, ANALYSES[analysis][key])
+
+
 def source_of(entries, key):
-    """A source entry with a relative path made absolute (relative to the Snakefile)."""
+    """A source entry, or a list of mirrors, with relative paths taken from the Snakefile's folder."""
+
+    def placed(source):
+        return {"path": in_project(source["path"])} if "path" in source else source
+
     source = entries[key]["source"]
-    return {"path": in_project(source["path"])} if "path" in source else source
+    return list(map(placed, source)) if isinstance(source, list) else placed(source)
 
 
 def source_inputs(entries, key):
-    """What must be there before a download: a wheel, the model a control is made of, or a local path."""
+    """What must be there before a download: a wheel, the model a control is made of, or a local path.
+
+    Nothing for a list of mirrors: none of them must be there, and what serves is checked by hash.
+    """
     source = entries[key]["source"]
     if "package" in source:
         return {"wheel": f"results/downloads/packages/{package_key(source['package'])}.whl"}
@@ -124,8 +140,12 @@ def figures_of(plot):
     return any_of([key for key, figure in FIGURES.items() if figure["plot"] == plot])
 
 
+def formats(figure):
+    return ["html"] if FIGURES[figure]["plot"] in PAGES else FORMATS
+
+
 def figure_files():
-    return [f"figures/{figure}.{extension}" for figure in FIGURES for extension in FORMATS]
+    return [f"figures/{figure}.{extension}" for figure in FIGURES for extension in formats(figure)]
 
 
 def figure_params(wildcards):
@@ -135,22 +155,50 @@ def figure_params(wildcards):
     return {
         **figure,
         "model_labels": {model: MODELS[model]["label"] for model in shown},
-        "dataset_label": DATASETS[figure["dataset"]]["label"],
+        **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
     }
+
+
+def heads_params(wildcards):
+    """The same for figures of the joined table: what its options were, and the labels of its data sets."""
+    chosen = ANALYSES["heads"]["datasets"]
+    return {
+        **figure_params(wildcards),
+        **options("heads", "bootstrap", "confidence"),
+        "datasets": chosen,
+        "dataset_labels": {dataset: DATASETS[dataset]["label"] for dataset in chosen.values()},
+    }
+
+
+def in_report(file, category):
+    """A file of a figure that stands in the report, under the figure's caption."""
+    return report(
+        file,
+        caption="../report/figure.rst",
+        category=category,
+        labels={"figure": "{figure}", "format": file.rpartition(".")[2]},
+    )
 
 
 def figure_output(category):
-    """The three files of a figure, each in the report under its caption, and the caption itself."""
+    """The three files of a figure, each in the report, and the caption."""
     files = {
-        extension: report(
-            f"figures/{{figure}}.{extension}",
-            caption="../report/figure.rst",
-            category=category,
-            labels={"figure": "{figure}", "format": extension},
-        )
-        for extension in FORMATS
+        extension: in_report(f"figures/{{figure}}.{extension}", category) for extension in FORMATS
     }
     return {**files, "caption": "results/captions/{figure}.txt"}
+
+
+def table_output(table):
+    """The two files of a table, each in the report."""
+    return {
+        extension: report(
+            f"results/tables/{table}.{extension}",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": table, "format": extension},
+        )
+        for extension in ("parquet", "csv")
+    }
 
 
 def caption_file(wildcards):
@@ -193,6 +241,6 @@ def table_files():
     """Every table of the configured analyses, also those that no figure reads."""
     return [
         f"results/tables/{table}.parquet"
-        for table, analysis in TABLE_ANALYSES.items()
+        for table, analysis in {**TABLE_ANALYSES, **JOINED_TABLES}.items()
         if analysis in ANALYSES
     ]

@@ -162,6 +162,66 @@ rule plot_safety_effect:
         "../scripts/plot_safety_effect.py"
 
 
+# The report's category of what joins all analyses.
+HEADS = "All analyses, head by head"
+
+
+rule plot_head_overlap:
+    input:
+        table="results/tables/head_overlap.parquet",
+        library=library("plot_head_overlap"),
+    output:
+        **figure_output(HEADS),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("head_overlap"),
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        figure=heads_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_head_overlap.py"
+
+
+# What the explorer shows beside the table heads, where its analysis is configured.
+EXPLORER_TABLES = {
+    table: f"results/tables/{table}.parquet"
+    for table in ("head_relations", "attention_weights")
+    if TABLE_ANALYSES[table] in ANALYSES
+}
+
+
+rule plot_explorer:
+    input:
+        **EXPLORER_TABLES,
+        heads="results/tables/heads.parquet",
+        page=[
+            in_project(f"scripts/atlas/plots/page/explorer.{part}")
+            for part in ("html", "css", "js")
+        ],
+        library=library("plot_explorer"),
+    output:
+        html=in_report("figures/{figure}.html", HEADS),
+        caption="results/captions/{figure}.txt",
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("explorer"),
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        figure=heads_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_explorer.py"
+
+
 rule manifest:
     input:
         figures=figure_files(),
@@ -185,4 +245,4 @@ for figure in FIGURES:
         name:
             f"figures/{figure}"
         input:
-            [f"figures/{figure}.{extension}" for extension in FORMATS],
+            [f"figures/{figure}.{extension}" for extension in formats(figure)],

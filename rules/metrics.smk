@@ -64,9 +64,7 @@ rule compute_head_categories:
     resources:
         **asks_light(),
     params:
-        k=lambda wildcards: ANALYSES["head_categories"]["k_by_model"].get(
-            wildcards.model, ANALYSES["head_categories"]["k"]
-        ),
+        k=lambda wildcards: for_model("head_categories", "k", wildcards.model),
         options=lambda wildcards: options("head_categories", "tau", "alpha", "permutations", "seed"),
     script:
         "../scripts/compute_head_categories.py"

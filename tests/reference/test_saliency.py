@@ -87,7 +87,9 @@ def flows_of(sample, shift):
 def reference(name, prefix=7, extra=0, layer=LAYER, dtype=torch.float32):
     model = build(name, dtype=dtype)
     samples, _, sample_probe = samples_of(prefix, extra)
-    return [stock(model, s, w, b, layer) for s, w, b in zip(samples, sample_probe.weight, sample_probe.bias, strict=True)]
+    return [
+        stock(model, s, w, b, layer) for s, w, b in zip(samples, sample_probe.weight, sample_probe.bias, strict=True)
+    ]
 
 
 def assert_saliency(arrays, expected, samples, layer=LAYER, tolerance=1e-5):
@@ -119,7 +121,9 @@ def assert_saliency(arrays, expected, samples, layer=LAYER, tolerance=1e-5):
 def test_equals_autograd_on_eager_attention(name):
     """In padded batches behind a shared prefix; the probe's and the answer's loss from one forward."""
     samples, prefix, sample_probe = samples_of()
-    arrays = extract(model_of(name), samples, prefix, losses=LOSSES, sample_probe=sample_probe, batch_tokens=64, block=3)
+    arrays = extract(
+        model_of(name), samples, prefix, losses=LOSSES, sample_probe=sample_probe, batch_tokens=64, block=3
+    )
     assert arrays["number"].tolist() == [sample.number for sample in samples]
     assert_saliency(arrays, reference(name), samples)
 
@@ -237,7 +241,9 @@ def test_hidden_states_are_those_of_the_model(name):
             ids = torch.tensor([sample.ids])
             expected = [h[0, -1] for h in model(ids, use_cache=False, output_hidden_states=True).hidden_states[:-1]]
             kept = []
-            handle = decoder_layers(model)[-1].register_forward_hook(lambda m, a, output, kept=kept: kept.append(output))
+            handle = decoder_layers(model)[-1].register_forward_hook(
+                lambda m, a, output, kept=kept: kept.append(output)
+            )
             model(ids, use_cache=False)
             handle.remove()
         last = kept[0][0] if isinstance(kept[0], tuple) else kept[0]

@@ -115,3 +115,49 @@ def test_provenance_of_a_foreign_file_is_refused(tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "x.parquet")
     with pytest.raises(AtlasError, match="no provenance"):
         read_provenance(tmp_path / "x.parquet")
+
+
+def damages():
+    """Places in a file: the first byte, the header, the data, the footer, the provenance, the seal itself."""
+    return (0, 40, 0.3, 0.5, 0.9, -30, -9, "needle", "seal")
+
+
+@pytest.mark.parametrize("where", damages())
+@pytest.mark.parametrize("name", ["x.parquet", "x.safetensors"])
+def test_a_changed_byte_anywhere_is_noticed_and_named(tmp_path, name, where):
+    path = tmp_path / name
+    document = {"model": {"note": "needle in the provenance"}}
+    if name == "x.parquet":
+        write_frame(path, pd.DataFrame({"a": np.random.default_rng(0).normal(size=500)}), document)
+    else:
+        write_arrays(path, {"a": np.random.default_rng(0).normal(size=500)}, document)
+    content = bytearray(path.read_bytes())
+    if where == "needle":
+        position = content.rindex(b"needle")
+    elif where == "seal":
+        position = content.rindex(b"file_sha256") + 25
+    else:
+        position = int(where * len(content)) if isinstance(where, float) else where
+    content[position] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(AtlasError, match=rf"{name} .*delete it and run again"):
+        (read_frame if name == "x.parquet" else read_arrays)(path)
+
+
+def test_seal_is_the_sha256_of_the_file_with_zeros_in_its_place(tmp_path):
+    import hashlib
+    import re
+
+    path = tmp_path / "x.parquet"
+    write_frame(path, pd.DataFrame({"a": [1]}), {"options": {}})
+    content = path.read_bytes()
+    written = re.findall(rb'file_sha256": "([0-9a-f]{64})', content)
+    assert len(written) == 1
+    assert hashlib.sha256(content.replace(written[0], b"0" * 64)).hexdigest() == written[0].decode()
+    assert read_provenance(path) == {"options": {}}
+
+
+def test_foreign_tables_are_refused(tmp_path):
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(AtlasError, match=r"x\.parquet is not readable \(it carries no checksum of ours\)"):
+        read_frame(tmp_path / "x.parquet")

@@ -22,9 +22,15 @@ class Project:
     def __init__(self, folder):
         self.folder = Path(folder)
 
+    def copy(self, folder):
+        """A copy with the results and Snakemake's memory of them."""
+        shutil.copytree(self.folder, folder, symlinks=True)  # copytree keeps the times of files
+        return Project(folder)
+
     def command(self, *arguments):
         configfile = [] if "--configfile" in arguments else ["--configfile", "configs/tiny.yaml"]
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *configfile]
+        cores = [] if "--cores" in arguments else ["--cores", "2"]
+        return [sys.executable, "-m", "snakemake", *cores, *arguments, *configfile]
 
     def environment(self):
         return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -41,16 +47,20 @@ class Project:
             timeout=timeout,
         )
 
-    def start(self, *arguments):
-        """The same, running in a process group of its own."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    def start(self, *arguments, environment=None):
+        """The same, running in a process group of its own; `said` gives what it says."""
+        with (self.folder / "said.txt").open("w") as said:
+            return subprocess.Popen(
+                self.command(*arguments),
+                cwd=self.folder,
+                env={**self.environment(), **(environment or {})},
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def said(self):
+        return (self.folder / "said.txt").read_text()
 
     def planned(self, *arguments):
         """{rule: number of jobs} that `snakemake -n` would run, without the target rule itself."""
@@ -62,6 +72,11 @@ class Project:
         jobs = dict(line.split() for line in table[1].splitlines())
         jobs.pop("figures/all", None)
         return {rule: int(count) for rule, count in jobs.items()}
+
+    def remove(self, name):
+        """Delete a file or a folder that is there."""
+        path = self.folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def write(self, name, text):
         path = self.folder / name
@@ -107,9 +122,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def project(finished, tmp_path):
     """A copy of the finished project, with its results and Snakemake's memory of them."""
-    folder = tmp_path / "project"
-    shutil.copytree(finished.folder, folder, symlinks=True)  # copytree keeps the times of files
-    return Project(folder)
+    return finished.copy(tmp_path / "project")
 
 
 @pytest.fixture
@@ -122,3 +135,19 @@ def fresh(tmp_path):
 def fresh_shared(tmp_path_factory):
     """A project in which nothing runs, for dry runs only."""
     return copy_project(tmp_path_factory.mktemp("shared") / "project")
+
+
+@pytest.fixture(scope="session")
+def charted(tmp_path_factory):
+    """A project in which one figure has been drawn, by way of two shards of the sinks. Do not change it."""
+    project = copy_project(tmp_path_factory.mktemp("charted"))
+    project.configure(lambda config: config["analyses"]["sinks"].update(shards=2))
+    process = project.run("figures/sink_rates.pdf")
+    assert process.returncode == 0, process.stdout
+    return project
+
+
+@pytest.fixture
+def chart(charted, tmp_path):
+    """A copy of the project with one figure."""
+    return charted.copy(tmp_path / "project")

@@ -5,7 +5,15 @@ import re
 import pytest
 import yaml
 
+from serving import Server
+
 SHA = "0" * 64
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        yield running
 
 
 def overlay(project, text):
@@ -73,6 +81,27 @@ CONFIGS = {
     "unknown source": ("models: {other: {source: {pth: x}}}", ["models.other.source", "pth", "did you mean 'path'"]),
     "no source": ("models: {other: {label: x}}", ["models.other", "'source' is missing"]),
     "hub without a pin": ("models: {other: {source: {hub: {repo: a/b}}}}", ["models.other.source.hub", "revision"]),
+    "mirrors with other hashes": (
+        f"models: {{other: {{source: [{{url: {{url: 'https://x.org/m', sha256: '{SHA}'}}}}, "
+        f"{{url: {{url: 'https://y.org/m', sha256: '{'1' * 64}'}}}}]}}}}",
+        ["models.other.source", "entries 1 and 2", "different sha256"],
+    ),
+    "mirrors without a hash": (
+        f"models: {{other: {{source: [{{path: x}}, {{hub: {{repo: a/b, revision: '{'1' * 40}'}}}}]}}}}",
+        ["models.other.source", "no entry of the list says which files"],
+    ),
+    "mirror that nothing pins": (
+        f"models: {{other: {{source: [{{hub: {{repo: a/b}}}}, {{url: {{url: 'http://x.org/m', sha256: '{SHA}'}}}}]}}}}",
+        ["models.other.source.0.hub", "nothing pins it"],
+    ),
+    "control among mirrors": (
+        "models: {other: {source: [{control: {of: tiny, kind: shuffled}}, {path: x}]}}",
+        ["models.other.source.0", "a control is made on this machine"],
+    ),
+    "unknown key of a mirror": (
+        "models: {other: {source: [{pth: x}, {path: x}]}}",
+        ["models.other.source.0", "pth", "did you mean 'path'"],
+    ),
     "revision that is a branch": (
         "models: {other: {source: {hub: {repo: a/b, revision: main}}}}",
         ["models.other.source.hub.revision", "main"],
@@ -246,3 +275,36 @@ def test_defaults_of_the_schema_are_those_of_the_default_configuration():
             if key in ("models", "dataset", "datasets") or "default" not in rule:
                 continue
             assert config[analysis][key] == filled(rule), f"analyses.{analysis}.{key}"
+
+
+def test_other_defaults_of_the_schema_are_those_of_the_default_configuration():
+    from conftest import ROOT
+
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["properties"]
+    assert set(config) == set(schema)
+    assert config["allow_unpinned"] is schema["allow_unpinned"]["default"] is False
+
+
+def test_mirrors_ask_for_nothing_ahead_and_the_next_one_serves(fresh, server):
+    """A wheel that stands in a list is no input of the download; a place that does not answer costs one try."""
+    import hashlib
+
+    rows = fresh.folder / "tiny" / "questions.jsonl"
+    digest = hashlib.sha256(rows.read_bytes()).hexdigest()
+    package = {"name": "nonesuch", "version": "1.0", "sha256": SHA, "files": {"n/questions.jsonl": digest}}
+    mirrors = [
+        {"url": {"url": f"{server.url}/gone/questions.jsonl", "sha256": digest}},
+        {"path": "tiny/questions.jsonl"},
+        {"package": package},
+    ]
+    fresh.configure(lambda config: config["datasets"]["questions"].update(source=mirrors))
+    assert fresh.planned(QUESTIONS) == {"download_dataset": 1, "prepare_dataset": 1}
+    process = fresh.run(QUESTIONS, timeout=120)
+    assert process.returncode == 0, process.stdout
+    assert "source 1 of 3 does not serve" in (fresh.folder / "results/logs/download_dataset/questions.log").read_text()
+    fresh.configure(lambda config: config["datasets"]["questions"].update(source=mirrors[::2]))
+    process = fresh.run(QUESTIONS, timeout=120)
+    assert process.returncode != 0
+    assert f"none of the 2 sources gives the files: (1) url {server.url}/gone/questions.jsonl: " in process.stdout
+    assert "(2) package nonesuch==1.0: " in process.stdout

@@ -1,7 +1,10 @@
 """Real runs: everything, one figure, nothing to do, a change of each kind, a killed run."""
 
+import base64
 import hashlib
+import json
 import os
+import re
 import signal
 import time
 
@@ -13,8 +16,13 @@ from atlas.tables import read_table
 
 FIGURES = [
     "attention_sinks", "sink_rates", "head_categories", "head_categories_null", "category_share", "mink_depth",
-    "safety_heads", "safety_effect",
+    "safety_heads", "safety_effect", "head_overlap",
 ]  # fmt: skip
+# What a change of the sinks' metrics runs again.
+AFTER_SINKS = {
+    "compute_sinks": 2, "aggregate_table": 2, "plot_sink_rates": 1, "aggregate_heads": 1, "aggregate_head_overlap": 1,
+    "plot_head_overlap": 1, "plot_explorer": 1, "manifest": 1,
+}  # fmt: skip
 TRAINED_ONLY = ("head_groups", "ablation_effect")
 
 
@@ -24,7 +32,9 @@ def digests(folder, pattern):
 
 def test_full_run_makes_every_figure_and_table(finished):
     made = {path.name for path in (finished.folder / "figures").iterdir()}
-    assert made == {f"{figure}.{ext}" for figure in FIGURES for ext in ("pdf", "svg", "png")} | {"manifest.sha256"}
+    assert made == {f"{figure}.{ext}" for figure in FIGURES for ext in ("pdf", "svg", "png")} | {
+        "explorer.html", "manifest.sha256",
+    }  # fmt: skip
     for line in (finished.folder / "figures" / "manifest.sha256").read_text().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256((finished.folder / name).read_bytes()).hexdigest() == digest
@@ -68,10 +78,10 @@ def test_alias_asks_for_all_formats(project):
     assert jobs == {"plot_sink_rates": 1}
 
 
-@pytest.mark.parametrize("figure", ["attention_sinks", "sink_rates"])
+@pytest.mark.parametrize("figure", ["attention_sinks", "sink_rates", "explorer"])
 def test_deleted_figure_is_rebuilt_alone_with_the_same_bytes(project, figure):
     before = digests(project.folder / "figures", "*")
-    (project.folder / "figures" / f"{figure}.pdf").unlink()
+    next((project.folder / "figures").glob(f"{figure}.*")).unlink()
     assert project.planned() == {f"plot_{figure}": 1, "manifest": 1}
     process = project.run("figures/all")
     assert process.returncode == 0, process.stdout
@@ -85,7 +95,7 @@ def test_plot_label_redraws_one_figure(project):
 
 def test_metric_option_runs_no_model(project):
     project.configure(lambda config: config["analyses"]["sinks"].update(epsilon=0.2))
-    assert project.planned() == {"compute_sinks": 2, "aggregate_table": 2, "plot_sink_rates": 1, "manifest": 1}
+    assert project.planned() == AFTER_SINKS
     assert project.run("figures/all").returncode == 0
     frame = read_table(project.folder / "results" / "tables" / "sinks.parquet", "sinks")
     assert set(frame["epsilon"]) == {0.2}
@@ -119,7 +129,7 @@ def test_data_set_entry_runs_its_own_branch(project):
 
 def test_library_edit_runs_what_imports_it(project):
     project.edit("scripts/atlas/analyses/sinks.py", '"""Which heads', '"""Which of all heads')
-    assert project.planned() == {"compute_sinks": 2, "aggregate_table": 2, "plot_sink_rates": 1, "manifest": 1}
+    assert project.planned() == AFTER_SINKS
 
 
 def test_library_module_imported_through_others_counts(project):
@@ -192,8 +202,38 @@ def wait_for(condition, limit=120):
         time.sleep(0.1)
 
 
-def test_report_needs_no_network_and_holds_captions(finished):
-    process = finished.run("--report", "report.html", "figures/all")
+def test_report_needs_no_network_and_holds_every_figure_and_table(finished, tmp_path):
+    process = finished.run("--report", str(tmp_path / "report.html"), "figures/all")
     assert process.returncode == 0, process.stdout
-    text = (finished.folder / "report.html").read_text()
-    assert "24 prompts" in text
+    assert "mimetype" not in process.stdout
+    text = (tmp_path / "report.html").read_text()
+    assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["']?(https?:)?//""", text)
+    results, categories = (
+        json.JSONDecoder().raw_decode(text, re.search(rf'\b{name} = (?={{")', text).end())[0]
+        for name in ("results", "categories")
+    )
+    figures = {path.relative_to(finished.folder).as_posix() for path in (finished.folder / "figures").glob("*.*")}
+    tables = {f"results/tables/{table}.{extension}" for table in TABLES for extension in ("csv", "parquet")}
+    assert set(results) == figures - {"figures/manifest.sha256"} | tables
+    assert set(categories["Tables"]["Other"]) == tables
+    assert "figures/explorer.html" in categories["All analyses, head by head"]["Other"]
+    for path, result in results.items():
+        kind, stem = ("table" if path in tables else "figure"), path.rpartition("/")[2].rpartition(".")[0]
+        assert result["labels"] == {kind: stem, "format": path.rpartition(".")[2]}
+        assert len(result["caption"]) > 100
+        held = base64.b64decode(result["data_uri"].split("base64,")[1])
+        assert held == (finished.folder / path).read_bytes()
+    assert "24 prompts" in results["figures/attention_sinks.pdf"]["caption"]
+    assert "Table heads," in results["results/tables/heads.csv"]["caption"]
+
+
+def test_shards_of_sequences_and_layers_do_not_change_results(project):
+    goals = [f"results/activations/tiny/{name}.safetensors" for name in ("sinks/passages", "head_mappings/relations")]
+    before = [(project.folder / goal).read_bytes() for goal in goals]
+    project.configure(lambda config: config["analyses"]["sinks"].update(shards=3))
+    project.configure(lambda config: config["analyses"]["head_categories"].update(shards=4))
+    jobs = project.planned(*goals)
+    assert (jobs["extract_sinks"], jobs["extract_head_mappings"]) == (3, 4)
+    process = project.run(*goals)
+    assert process.returncode == 0, process.stdout
+    assert [(project.folder / goal).read_bytes() for goal in goals] == before

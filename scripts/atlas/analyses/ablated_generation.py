@@ -1,10 +1,11 @@
 """Greedy answers with heads ablated, all variants and prompts side by side (the part that runs the model)."""
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, LogitsProcessorList
 
 from atlas.analyses.head_ablation import ablation_plan, head_means
 from atlas.attention import probe
+from atlas.models.finite import FiniteLogits
 
 _ROWS = 128  # (variant, prompt) pairs of one batch when max_rows is left open
 
@@ -65,5 +66,6 @@ def _generate(model, tokenizer, prompts, plan, new_tokens):
             pad_token_id=0 if pad is None else pad,
             # The default cache forgets what slides out of a window, which masks of ours still count.
             past_key_values=DynamicCache(),
+            logits_processor=LogitsProcessorList([FiniteLogits(model, prompts)]),
         )
     return tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)

@@ -38,12 +38,16 @@ def answered_samples(frame, *, only_chosen, position="exact_answer"):
         if only_chosen and not row.chosen:
             continue
         ids = tuple(int(i) for i in row.ids)
-        sets = {name: tuple(int(i) for i in getattr(row, f"{name}_tokens")) for name in ("question", "answer", "random")}
+        sets = {
+            name: tuple(int(i) for i in getattr(row, f"{name}_tokens")) for name in ("question", "answer", "random")
+        }
         for name, positions in sets.items():
             if not positions or min(positions) < 0 or max(positions) >= len(ids):
                 raise AtlasError(f"Sample {row.sample!r}: its {name} tokens {list(positions)} do not lie in its text.")
         if min(sets["answer"]) <= max((*sets["question"], *sets["random"])) or ids[:prefix] != shared:
-            raise AtlasError(f"Sample {row.sample!r}: its answer does not follow its question behind the shared prefix.")
+            raise AtlasError(
+                f"Sample {row.sample!r}: its answer does not follow its question behind the shared prefix."
+            )
         end = max(sets["answer"]) + 1 if position == "exact_answer" else len(ids)
         found.append(AnsweredSample(number, ids[:end], **sets))
     return found, shared

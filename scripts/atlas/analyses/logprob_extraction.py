@@ -6,6 +6,7 @@ import torch
 from atlas.analyses import logprob_layout
 from atlas.analyses.next_token import check_head, token_statistics
 from atlas.analyses.shards import batches, shard_of
+from atlas.models.finite import require_finite
 
 
 def extract(model, texts, *, batch_tokens, shard=1, shards=1, progress=iter):
@@ -42,6 +43,7 @@ def batch_logprobs(model, sequences):
         states = model.base_model(input_ids=ids.to(device), use_cache=False).last_hidden_state
         # The state at i predicts token i + 1. Indexing copies, so the head reads contiguous rows.
         states = states[:, :-1][scored[:, 1:].to(device)]
+        require_finite(states, model, [sequence.ids for sequence in sequences], "the last hidden state")
         values = token_statistics(model, states, ids[scored].to(device))
     arrays = {name: value.numpy() for name, value in zip(logprob_layout.PER_TOKEN, values, strict=True)}
     return {

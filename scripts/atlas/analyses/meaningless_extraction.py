@@ -15,7 +15,7 @@ import torch
 from atlas.analyses.meaningless_layout import CONDITIONS, COUNTS, SUMS, merge
 from atlas.analyses.shards import batches, shard_of
 from atlas.attention import ColumnSum, Plan, RowMass, probe
-from atlas.errors import AtlasError
+from atlas.models.finite import require_finite
 
 
 def extract(model, prompts, *, batch_tokens, shard=1, shards=1, progress=iter):
@@ -65,12 +65,12 @@ def _batch(model, prompts, numbers):
             model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
         keep = mask.bool().cpu().numpy()
         for name in SUMS[condition]:
-            stacked = _stack(record.column_sums[name])  # (B, T, layers, heads)
+            stacked = _stack(record.column_sums[name], model, sequences)  # (B, T, layers, heads)
             arrays[f"{condition}.{name}"] = stacked[keep]
         arrays[f"{condition}.ids"] = ids.cpu().numpy()[keep].astype(np.int32)
         if condition == "with":
             rows = (position >= prefix + span) & (position < prefix + span + question)
-            mass = _stack(record.row_masses["span"])
+            mass = _stack(record.row_masses["span"], model, sequences)
             weight = (rows.float() / question.clamp_min(1)).cpu().numpy()
             arrays["span_mass"] = np.einsum("bt,btlh->blh", weight, mass, dtype=np.float64).astype(np.float32)
     return arrays
@@ -86,11 +86,8 @@ def _pad(sequences, device):
     return ids.to(device), mask.to(device)
 
 
-def _stack(by_layer):
-    """{layer: (B, H, T)} -> (B, T, layers, H) on the CPU; a value that is not finite names its layer."""
-    for layer, value in by_layer.items():
-        if not bool(torch.isfinite(value).all()):
-            raise AtlasError(
-                f"layer {layer}: the attention contains NaN or infinite values; check the model's weights and dtype."
-            )
+def _stack(by_layer, model, sequences):
+    """{layer: (B, H, T)} -> (B, T, layers, H) on the CPU; a value that is not finite names the layer it comes from."""
+    for value in by_layer.values():
+        require_finite(value, model, sequences, "the attention")
     return torch.stack([by_layer[layer].float().cpu() for layer in sorted(by_layer)], 1).permute(0, 3, 1, 2).numpy()

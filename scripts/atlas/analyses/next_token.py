@@ -7,6 +7,7 @@ import torch
 
 from atlas.errors import AtlasError
 from atlas.models.architectures import logit_scaling, unembedding
+from atlas.models.finite import require_finite
 
 # Elements of the chunk x vocabulary block of logits: small enough for a CPU's cache, large enough for a GPU's kernels.
 _BLOCK = {"cpu": 2**22, "cuda": 2**26}
@@ -73,6 +74,7 @@ def check_head(model):
     with torch.no_grad():
         own = model(input_ids=ids, use_cache=False).logits[0].float()
         states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
+        require_finite(states, model, ids.tolist(), "the last hidden state")
         targets = ids[0].roll(-1)
         lp, _, _, _ = token_statistics(model, states, targets)
         expected = own.log_softmax(-1).gather(1, targets[:, None])[:, 0].cpu()

@@ -152,7 +152,9 @@ def _arrays(loss, sums, depth):
         by_layer = {layer: torch.stack([getattr(of[f], name) for f in FLOWS], 1).cpu() for layer, of in sums.items()}
         for layer, value in by_layer.items():
             if not bool(torch.isfinite(value).all()):
-                raise AtlasError(f"layer {layer}: the saliency is NaN or infinite; check the model's weights and dtype.")
+                raise AtlasError(
+                    f"layer {layer}: the saliency is NaN or infinite; check the model's weights and dtype."
+                )
         missing = torch.full_like(next(iter(by_layer.values())), torch.nan)
         return torch.stack([by_layer.get(layer, missing) for layer in range(depth)], 1).numpy()
 

@@ -11,7 +11,6 @@ from atlas.analyses.saliency_layout import BACKWARD, FLOWS
 from atlas.errors import AtlasError
 
 
-
 def probe_error(arrays, correct):
     """p - z (S,) of each sample, NaN where there is no probe."""
     return 1 / (1 + np.exp(-arrays["logit"].astype(float))) - correct

@@ -9,6 +9,7 @@ import torch
 from atlas.analyses.shards import batches, shard_of
 from atlas.attention import ColumnSum, Plan, probe
 from atlas.errors import AtlasError
+from atlas.models.finite import require_finite
 
 
 def sequences(kind, tokenizer, texts, *, length, number, bos, seed):
@@ -56,12 +57,8 @@ def column_means(model, ids, *, batch_tokens, shard=1, shards=1, progress=iter):
         with torch.no_grad(), probe(model, plan) as record:
             model.base_model(input_ids=torch.as_tensor(ids[group]).to(device), use_cache=False)
         by_layer = record.column_sums["alpha"]
-        for layer, value in by_layer.items():
-            if not bool(torch.isfinite(value).all()):
-                raise AtlasError(
-                    f"layer {layer}: the attention contains NaN or infinite values; check the model's weights and "
-                    "dtype."
-                )
+        for value in by_layer.values():
+            require_finite(value, model, ids[group].tolist(), "the attention")
         stacked = torch.stack([by_layer[layer].float().cpu() for layer in sorted(by_layer)], 1)
         alpha.append((stacked / rows).numpy())
     numbers = np.array([i for group in groups for i in group], np.int32)

@@ -21,7 +21,9 @@ def residuals(model, keep, pick=None):
     layers, store, handles = decoder_layers(model), {}, []
     for index in keep:
         if not 0 <= index <= len(layers):
-            raise AtlasError(f"There is no residual {index}: the model's {len(layers)} layers leave 0 to {len(layers)}.")
+            raise AtlasError(
+                f"There is no residual {index}: the model's {len(layers)} layers leave 0 to {len(layers)}."
+            )
 
     def add(index, hidden):
         store[index] = hidden if pick is None else pick(hidden)

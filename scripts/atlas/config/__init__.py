@@ -7,12 +7,13 @@ sentences, checks what a schema cannot (references between sections), and replac
 import copy
 
 from atlas.config.analyses import ANALYSIS_KINDS, RANKED, analysis_problems, ranked_problems
-from atlas.config.figures import PLOTS, figure_problems
+from atlas.config.figures import PAGES, PLOTS, figure_problems
+from atlas.config.heads import heads_problems
 from atlas.config.problems import raise_all
 from atlas.config.schema import check_schema
 from atlas.config.sources import duplicate_labels, package_key, packages, source_problems
 
-__all__ = ["ANALYSIS_KINDS", "PLOTS", "check_schema", "clean", "package_key", "packages", "resolve"]
+__all__ = ["ANALYSIS_KINDS", "PAGES", "PLOTS", "check_schema", "clean", "package_key", "packages", "resolve"]
 
 
 def clean(config):
@@ -26,6 +27,8 @@ def clean(config):
         for entry in (config.get(section) or {}).values():
             if isinstance(entry, dict) and isinstance(entry.get("source"), dict):
                 entry["source"] = {kind: value for kind, value in entry["source"].items() if value is not None}
+            if isinstance(entry, dict) and isinstance(entry.get("source"), list) and len(entry["source"]) == 1:
+                entry["source"] = entry["source"][0]  # a list of one is no list
     for figure in (config.get("figures") or {}).values():
         heads = figure.get("heads") if isinstance(figure, dict) else None
         if isinstance(heads, dict) and set(heads) - {"auto", "layer"}:
@@ -41,7 +44,8 @@ def resolve(config, base):
     relative paths of sources start from.
     """
     config = {
-        section: {key: _sorted_keys(entry) for key, entry in entries.items()} for section, entries in config.items()
+        section: {key: _sorted_keys(entry) for key, entry in entries.items()} if isinstance(entries, dict) else entries
+        for section, entries in config.items()
     }
     models, datasets = config["models"], config["datasets"]
     for section in (models, datasets):
@@ -52,8 +56,13 @@ def resolve(config, base):
     problems = [
         *duplicate_labels("models", models),
         *duplicate_labels("datasets", datasets),
-        *source_problems(models, datasets, base),
-        *(problem for name, block in config["analyses"].items() for problem in analysis_problems(name, block, config)),
+        *source_problems(models, datasets, base, config["allow_unpinned"]),
+        *(
+            problem
+            for name, block in config["analyses"].items()
+            if name != "heads"
+            for problem in analysis_problems(name, block, config)
+        ),
     ]
     raise_all(problems)
     raise_all(
@@ -64,6 +73,8 @@ def resolve(config, base):
             for problem in ranked_problems(name, config["analyses"])
         ]
     )
+    if "heads" in config["analyses"]:
+        raise_all(list(heads_problems(config["analyses"]["heads"], config)))
     raise_all(
         [problem for key, figure in config["figures"].items() for problem in figure_problems(key, figure, config)]
     )

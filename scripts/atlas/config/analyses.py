@@ -2,7 +2,7 @@
 
 from atlas.config.problems import nearest
 
-# analysis -> kind of its data sets
+# analysis -> kind of its data sets (heads joins what others have found and reads no data set)
 ANALYSIS_KINDS = {
     "saliency": "qa",
     "meaningless_tokens": "prompts",
@@ -12,6 +12,7 @@ ANALYSIS_KINDS = {
     "safety_heads": "prompts",
     "head_groups": "prompts",
     "ablation_effect": "prompts",
+    "heads": None,
 }
 # Analyses that start from the ranks of safety_heads.
 RANKED = ("head_groups", "ablation_effect")
@@ -53,10 +54,11 @@ def _largest_k(block):
             if k > block["k_max"]:
                 where = f"analyses.head_categories.{name}.{relation}"
                 yield f"{where}: {k} is beyond k_max = {block['k_max']}; raise k_max."
-    for model in block["k_by_model"]:
-        if model not in block["models"]:
-            near = nearest(model, block["models"])
-            yield f"analyses.head_categories.k_by_model: {model!r} is none of its models; {near}"
+    for option in ("k_by_model", "first_mlp_by_model"):
+        for model in block[option]:
+            if model not in block["models"]:
+                near = nearest(model, block["models"])
+                yield f"analyses.head_categories.{option}: {model!r} is none of its models; {near}"
 
 
 def ranked_problems(name, analyses):

@@ -2,7 +2,7 @@
 
 from atlas.config.problems import nearest
 
-# plot -> (the analysis it draws, the kind of data set that analysis reads)
+# plot -> (the analysis it draws, the kind of data set that analysis reads; None: it has none of its own)
 PLOTS = {
     "attention_sinks": ("meaningless_tokens", "prompts"),
     "sink_rates": ("sinks", "text"),
@@ -11,7 +11,11 @@ PLOTS = {
     "mink_depth": ("mink", "depth"),
     "safety_heads": ("safety_heads", "prompts"),
     "safety_effect": ("ablation_effect", "prompts"),
+    "head_overlap": ("heads", None),
+    "explorer": ("heads", None),
 }
+# Plots that are one page of HTML; all others are pdf, svg and png.
+PAGES = ("explorer",)
 
 
 def figure_problems(key, figure, config):
@@ -36,7 +40,10 @@ def figure_problems(key, figure, config):
             yield f"{where}.models: there is no model {model!r}; {nearest(model, models)}"
         elif model not in block["models"]:
             yield f"{where}.models: {model!r} is not among analyses.{analysis}.models; add it there."
-    yield from _figure_dataset(where, figure, block)
+    if PLOTS[figure["plot"]][1] is None:
+        yield from _heads(where, figure, block)
+    else:
+        yield from _figure_dataset(where, figure, block)
     for option in ("xlim", "ylim", "xticks", "yticks", "heads"):
         value = figure.get(option)
         if isinstance(value, dict) and not (option == "heads" and "auto" in value):
@@ -71,6 +78,23 @@ def _mink_depth(where, figure, block):
     figure.setdefault("measure", "mink")
     figure.setdefault("letters", True)
     figure["average"] = block["average"]
+
+
+def _heads(where, figure, block):
+    """Options of the figures of the joined table; those of the explorer are filled in for it alone."""
+    if "dataset" in figure:
+        yield f"{where}.dataset: it shows several; analyses.heads.datasets says which."
+    if figure.get("metrics") is None:
+        figure["metrics"] = list(block["metrics"])
+    if figure["plot"] == "explorer":
+        figure.setdefault("relations", 5)
+        figure.setdefault("curves", 1000)
+        figure.setdefault("min_prompts", 10)
+        return
+    figure.setdefault("alpha", 0.05)
+    for metric in figure["metrics"]:
+        if metric not in block["metrics"]:
+            yield f"{where}.metrics: {metric!r} is not among analyses.heads.metrics; add it there."
 
 
 def _figure_dataset(where, figure, block):

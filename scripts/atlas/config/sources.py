@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from atlas.config.problems import nearest
+from atlas.errors import AtlasError
+from atlas.mirrors import shared_files, stated_files
 
 
 def packages(config):
@@ -10,8 +12,8 @@ def packages(config):
     found = {}
     for section in ("models", "datasets"):
         for entry in config[section].values():
-            package = entry["source"].get("package")
-            if package:
+            # A wheel in a list of mirrors is not downloaded ahead: an earlier place may serve.
+            if isinstance(entry["source"], dict) and (package := entry["source"].get("package")):
                 found[package_key(package)] = {key: package[key] for key in ("name", "version", "sha256")}
     return found
 
@@ -31,22 +33,55 @@ def duplicate_labels(section, entries):
         seen.setdefault(entry["label"], key)
 
 
-def source_problems(models, datasets, base):
+def source_problems(models, datasets, base, allow_unpinned):
     wheels = {}
     for section, entries in (("models", models), ("datasets", datasets)):
         for key, entry in entries.items():
-            (kind, source), where = next(iter(entry["source"].items())), f"{section}.{key}.source"
-            if kind == "package":
-                first = wheels.setdefault(package_key(source), (source["sha256"], where))
-                if first[0] != source["sha256"]:
-                    wheel = package_key(source)
-                    yield f"{where}.package.sha256: {wheel} has another sha256 in {first[1]}; one is wrong."
-            if kind == "hub" and not source.get("revision") and not (source.get("file") and source.get("sha256")):
-                yield f"{where}.hub: nothing pins it; give revision (a 40-digit commit), or file and sha256."
-            if kind == "path" and not (path := base / Path(source).expanduser()).exists():
-                yield f"{where}.path: {path} does not exist; correct the path."
-            if kind == "control":
-                yield from _control(section, key, source, models)
+            source, where = entry["source"], f"{section}.{key}.source"
+            if isinstance(source, dict):
+                yield from _problems(source, where, wheels)
+                yield from _place(section, key, source, models, base, allow_unpinned)
+                continue
+            for number, mirror in enumerate(source):
+                yield from _problems(mirror, f"{where}.{number}", wheels)
+                yield from _mirror(f"{where}.{number}", mirror)
+            try:
+                shared_files(source)
+            except AtlasError as error:
+                yield f"{where}: {error}"
+
+
+def _problems(source, where, wheels):
+    """One wheel has one sha256, wherever it is named."""
+    if "package" in source:
+        wheel, sha256 = package_key(source["package"]), source["package"]["sha256"]
+        first = wheels.setdefault(wheel, (sha256, where))
+        if first[0] != sha256:
+            yield f"{where}.package.sha256: {wheel} has another sha256 in {first[1]}; one is wrong."
+
+
+def _place(section, key, source, models, base, allow_unpinned):
+    """A source that stands alone: pinned, there, and a control of something."""
+    where, (kind, options) = f"{section}.{key}.source", next(iter(source.items()))
+    if kind == "hub" and not options.get("revision") and not stated_files(source):
+        if allow_unpinned:
+            options["unpinned"] = True
+        else:
+            yield (
+                f"{where}.hub: nothing pins it; give revision (a 40-digit commit), or file and sha256 "
+                "(or set allow_unpinned: true to take what is there now and record its commit)."
+            )
+    if kind == "path" and not (path := base / Path(options).expanduser()).exists():
+        yield f"{where}.path: {path} does not exist; correct the path."
+    if kind == "control":
+        yield from _control(section, key, options, models)
+
+
+def _mirror(where, source):
+    if "control" in source:
+        yield f"{where}: a control is made on this machine; make it the only source."
+    if "hub" in source and not source["hub"].get("revision") and not stated_files(source):
+        yield f"{where}.hub: nothing pins it; give revision (a 40-digit commit), or files: {{name: sha256}}."
 
 
 def _control(section, key, source, models):

@@ -17,6 +17,7 @@ from atlas.data.relations_folder import is_relations_folder, iterate_relations, 
 from atlas.data.selection import by_row, select
 from atlas.errors import AtlasError
 from atlas.fetch_files import closest, sha256_file
+from atlas.provenance import check_files
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "schemas" / "kinds"
 
@@ -97,6 +98,8 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
         rows, files = iterate_depth(raw, encoding), depth_files(raw)
     else:
         rows, files = iterate_rows(raw, format, encoding), data_files(raw)
+    if raw.is_dir():
+        check_files(raw, files)
     records, places, unusable = [], [], {}
     for row in rows:
         record = _record(rules, columns, row, from_text=_is_text(format, row, raw, files))

