@@ -7,7 +7,7 @@ forward and backward pass over whole texts without a cache, parameters frozen; S
 of the flows. `atlas` is the workflow's extraction. Both give the same numbers: four flows, every layer and head, for
 the logit of a probe on the state after the last layer, so nothing is saved by stopping early. Random ids.
 
-    shared    texts of 1,024 tokens that share all but their last 64; atlas runs the shared part once for all of them
+    shared    four texts of 1,024 tokens that share all but their last 64; atlas runs the shared part once for all
     alone     the same with one text, the shared part counted in full
     whole     one text of 1,024 tokens, all in the graph: the first exact question token is the first token
     batch     texts of 128 tokens in batches of 8, all in the graph
@@ -38,7 +38,7 @@ BARS = {
     "difference": (1e-4, "most"),
 }
 # case -> (tokens, shared tokens, texts, texts at once)
-CASES = {"shared": (1024, 960, 8, 1), "alone": (1024, 960, 1, 1), "whole": (1024, 0, 1, 1), "batch": (128, 0, 8, 8)}
+CASES = {"shared": (1024, 960, 4, 1), "alone": (1024, 960, 1, 1), "whole": (1024, 0, 1, 1), "batch": (128, 0, 8, 8)}
 
 
 def texts(case, vocabulary):

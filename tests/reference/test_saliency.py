@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from attention_engine_reference import ENGINE_FAMILIES, heads, model_of
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from atlas.analyses.answered_samples import AnsweredSample
 from atlas.analyses.hidden_extraction import extract as extract_hidden
@@ -285,6 +286,39 @@ def test_no_layer_above_the_probe_runs():
     ran.clear()
     extract(model, samples, prefix, losses=LOSSES, sample_probe=two, batch_tokens=64)
     assert set(ran) == {0, 1, 2, 3}
+
+
+class _Largest(TorchDispatchMode):
+    """Notes the largest tensor that any operation makes, backward passes included."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in torch.utils._pytree.tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // max(1, tensor.element_size()))
+        return out
+
+
+@pytest.mark.parametrize("prefix", [0, 3968])
+def test_long_texts_stay_within_the_block(prefix):
+    """4,096 tokens: nothing is larger than a block of rows of all heads; no tokens x tokens tensor is ever made."""
+    tokens, block = 4096, 64
+    model = build("llama", num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, hidden_size=16,
+                  intermediate_size=16, max_position_embeddings=tokens, vocab_size=50)  # fmt: skip
+    ids = torch.randint(3, 50, (tokens,), generator=torch.Generator().manual_seed(0)).tolist()
+    start = max(prefix, 5)
+    sample = AnsweredSample(0, tuple(ids), (start + 1, start + 2), (tokens - 3, tokens - 1), (start + 1, start + 4))
+    one = SampleProbe(2, np.ones((1, 16), np.float32), np.zeros(1, np.float32))
+    with _Largest() as largest:
+        arrays = extract(model.requires_grad_(False), [sample], tuple(ids[:prefix]), losses=["probe_logit"],
+                         sample_probe=one, batch_tokens=tokens, block=block)  # fmt: skip
+    assert np.isfinite(arrays["probe_logit.signed"]).all()
+    assert (arrays["probe_logit.sum_then_abs"] > 0).all()
+    assert largest.elements <= 2 * min(block, tokens - prefix) * tokens * (1 if prefix == 0 else 2)
 
 
 def test_probe_losses_need_a_probe():

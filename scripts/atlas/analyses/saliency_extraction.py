@@ -82,6 +82,8 @@ def _batch(model, shared, samples, start, losses, sample_probe, block):
     ids = padded(model, [sample.ids for sample in samples], start)
     cache = continued(shared, len(samples))
     split = _first_destination(samples) - start
+    if start == 0 and 4 * split < ids.shape[1]:
+        split = 0  # little to save, and without a cache attention needs no mask of texts x tokens x tokens
     if split > 0:  # nothing before the first destination needs a graph
         with torch.no_grad(), probe(model):
             model.base_model(input_ids=ids[:, :split], past_key_values=cache, use_cache=True)
