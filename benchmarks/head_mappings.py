@@ -143,7 +143,7 @@ def main() -> int:
         row("head mappings over published", summary["ratio"], 8.0, ours_seconds=summary["ours_s"], note=note,
             published_seconds=summary["published_s"], ours_mib=summary["ours_peak_mib"],
             published_mib=summary["published_peak_mib"],
-            floor_seconds=work / gemm_rate(torch.float32, 1024, shape.value_width, 1024) / options.threads),
+            floor_seconds=work / gemm_rate(torch.float32, 1024, shape.value_width, 1024)),
         row("head mappings scores that differ", summary["scores_differing"], 0, most=True),
     ]  # fmt: skip
     return finish(rows, options.output)

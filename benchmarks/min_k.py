@@ -116,7 +116,7 @@ def speed(arguments):
     tokens = sum(len(sequence.ids) for sequence in sequences)
     part = [sequences[i] for i in groups[len(groups) // 2]]
     work = operations(lambda: batch_logprobs(model, part)) * tokens / sum(len(sequence.ids) for sequence in part)
-    floor = work / gemm_rate(model.dtype) / arguments.threads
+    floor = work / gemm_rate(model.dtype, clock=arguments.clock)
     return {
         "texts": len(sequences),
         "tokens": tokens,

@@ -40,8 +40,15 @@ def run(name, options, threads):
     rows = []
     if path.exists():
         with path.open() as handle:
-            rows = [{key: found.get(key) or "" for key in COLUMNS} for found in csv.DictReader(handle)]
+            rows = [_row(name, found) for found in csv.DictReader(handle)]
     return rows, status, time.perf_counter() - start
+
+
+def _row(name, found):
+    """A row of COLUMNS; benchmarks whose rows are (measure, value, bar, met) are named in the measure."""
+    if "value" in found:
+        found = {**found, "measure": f"{name} {found['measure']}", "ratio": found["value"]}
+    return {key: found.get(key) or "" for key in COLUMNS}
 
 
 def machine(threads):
@@ -79,27 +86,32 @@ def draw(rows, path):
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import StrMethodFormatter
 
     kinds = {
         "published_seconds": ("published way", "#D55E00", "s"),
         "simple_seconds": ("simple batching, bare forward", "#E69F00", "^"),
         "ours_seconds": ("this workflow", "#0072B2", "o"),
-        "floor_seconds": ("floor", "#000000", "|"),
+        "floor_seconds": ("floor", "#000000", "D"),
     }
     timed = [
         found for found in rows if found["ours_seconds"] and (found["published_seconds"] or found["simple_seconds"])
     ]
+    timed = list({tuple(found[kind] for kind in kinds): found for found in reversed(timed)}.values())[::-1]
     if not timed:
         return
-    figure, axes = plt.subplots(figsize=(7, 0.5 + 0.32 * len(timed)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 0.9 + 0.35 * len(timed)), layout="constrained")
     for kind, (label, colour, marker) in kinds.items():
         points = [(float(f[kind]) / float(f["ours_seconds"]), i) for i, f in enumerate(timed) if f[kind] != ""]
-        axes.plot(*zip(*points, strict=True), marker, color=colour, label=label, markersize=7, linestyle="none")
-    axes.set_xscale("log")
+        if points:
+            axes.plot(*zip(*points, strict=True), marker, color=colour, label=label, markersize=7, linestyle="none")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set_ylim(-0.7, len(timed) - 0.3)
     axes.set_yticks(range(len(timed)), [found["measure"] for found in timed])
     axes.invert_yaxis()
     axes.set_xlabel("time relative to this workflow")
-    axes.grid(axis="x", which="both", linewidth=0.3)
+    axes.grid(axis="x", linewidth=0.3)
     figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     for suffix in ("pdf", "svg", "png"):
         metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix)

@@ -8,7 +8,7 @@ One ablation (scaling by 1e-5), all heads, the first prompts of results/datasets
                  head for the last token only, nothing shared
     atlas        ours: one clean pass, each head continued from its layer
     atlas_bf16   ours with the weights in bfloat16
-Published and batched take the same time for every head, so they run a sample of the heads; ours runs all heads of
+Published and batched take the same time for every head, so they run a sample and one layer; ours runs all heads of
 `--layers` layers, symmetric in depth, so that their mean depth is that of all layers. The variants take
 turns, ratios are medians over rounds, seconds are scaled to all heads. The clean pass counts in full. The floor is ours
 counted in operations at the rate of a product measured in the same run. `--accuracy` measures what bfloat16 costs.
@@ -127,11 +127,12 @@ def compare(arguments):
 
     variants = {
         "published": lambda: published(model, prompts, sample),
-        "batched": lambda: batched(model, prompts, layers // 2, range(arguments.sample), arguments.rows),
+        "batched": lambda: batched(model, prompts, layers // 2, range(heads), arguments.rows),
         "atlas": lambda: ours(model),
         "atlas_bf16": lambda: ours(half),
     }
-    scale = {name: total / (len(depth) * heads if name.startswith("atlas") else len(sample)) for name in variants}
+    run = {"published": len(sample), "batched": heads}
+    scale = {name: total / run.get(name, len(depth) * heads) for name in variants}
     clean, floor = {}, {}
     with torch.no_grad():
         published(model, prompts[:2], [(0, 0)])
@@ -143,7 +144,7 @@ def compare(arguments):
         work = scale["atlas"] * operations(lambda: ours(model))
         seconds = alternate(variants, arguments.rounds, arguments.clock)
         for name, net in (("atlas", model), ("atlas_bf16", half)):
-            floor[name] = work / gemm_rate(net.dtype)
+            floor[name] = work / gemm_rate(net.dtype, clock=arguments.clock)
     seconds = {name: [x * scale[name] + clean.get(name, 0) for x in found] for name, found in seconds.items()}
     middle = {name: statistics.median(found) for name, found in seconds.items()}
     note = f"{len(prompts)} prompts, {total} heads, from {len(depth)} of {layers} layers, {arguments.threads} thread(s)"
@@ -209,7 +210,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--layers", type=int, default=2, help="layers that ours runs on")
-    parser.add_argument("--sample", type=int, default=3, help="heads that the other two run per round")
+    parser.add_argument("--sample", type=int, default=3, help="heads that the published way runs per round")
     parser.add_argument("--rows", type=int, default=32, help="(head, prompt) pairs of one simple batch")
     parser.add_argument(
         "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too"
