@@ -144,8 +144,12 @@ def formats(figure):
     return ["html"] if FIGURES[figure]["plot"] in PAGES else FORMATS
 
 
-def figure_files():
-    return [f"figures/{figure}.{extension}" for figure in FIGURES for extension in formats(figure)]
+def figure_files(reproducible=False):
+    """All figures, or those whose bytes are the same on every machine."""
+    kept = [
+        key for key, figure in FIGURES.items() if not (reproducible and figure["plot"] == "costs")
+    ]
+    return [f"figures/{figure}.{extension}" for figure in kept for extension in formats(figure)]
 
 
 def figure_params(wildcards):
@@ -156,6 +160,7 @@ def figure_params(wildcards):
         **figure,
         "model_labels": {model: MODELS[model]["label"] for model in shown},
         **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
+        "dataset_labels": {key: DATASETS[key]["label"] for key in figure.get("datasets", [])},
     }
 
 
