@@ -90,7 +90,7 @@ def miniatures(tmp_path_factory):
 def test_every_architecture_runs_through_everything(miniatures):
     figures = yaml.safe_load((miniatures.folder / "config.yaml").read_text())["figures"]
     for figure in figures:
-        for extension in ("pdf", "svg", "png"):
+        for extension in ("html",) if figure == "explorer" else ("pdf", "svg", "png"):
             assert (miniatures.folder / "figures" / f"{figure}.{extension}").stat().st_size > 1000
     for path in (miniatures.folder / "results" / "tables").glob("*.parquet"):
         frame = pd.read_parquet(path)
