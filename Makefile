@@ -8,10 +8,11 @@ STAMP := $(VENV)/.installed
 
 CLUSTER_STAMP := $(VENV)/.installed-cluster
 
-.PHONY: help figures test environment environment-cluster lint format lock clean
+.PHONY: help figures report test environment environment-cluster lint format lock clean
 
 help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
+	@echo "make report       the same, then all figures and tables with their captions in one file, report.html"
 	@echo "make test         set up the environment and run all tests"
 	@echo "make environment  only set up the environment in $(VENV)"
 	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
@@ -43,6 +44,10 @@ $(CLUSTER_STAMP): $(STAMP) requirements-cluster.lock
 
 figures: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) figures/all
+
+# Needs no network: what the page uses comes with Snakemake.
+report: figures
+	$(BIN)/snakemake --cores $(CORES) --report report.html figures/all
 
 # The fast tests first; two processes of one thread each use two cores better than one of two.
 test: $(STAMP)

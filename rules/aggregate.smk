@@ -71,8 +71,12 @@ rule aggregate_heads:
         **table_output("heads"),
     log:
         "results/logs/aggregate_table/heads.log",
+    benchmark:
+        "results/benchmarks/jobs/aggregate_table/heads.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options("heads", "models", "datasets", "rank", "loss"),
     script:
@@ -87,8 +91,12 @@ rule aggregate_head_overlap:
         **table_output("head_overlap"),
     log:
         "results/logs/aggregate_table/head_overlap.log",
+    benchmark:
+        "results/benchmarks/jobs/aggregate_table/head_overlap.tsv"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         options=lambda wildcards: options(
             "heads", "metrics", "top", "bootstrap", "confidence", "seed"

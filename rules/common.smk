@@ -1,5 +1,6 @@
 """Helpers of the rules: the checked configuration, narrow parameters, declared library modules, files."""
 
+import mimetypes
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ sys.path.insert(0, str(SCRIPTS))
 from atlas.config import PAGES, check_schema, clean, package_key, packages, resolve
 from atlas.errors import AtlasError
 from atlas.imports import closure
+
+# The report takes files of no known type for text and would show their bytes.
+mimetypes.add_type("application/vnd.apache.parquet", ".parquet")
 
 # Threads that wait must not spin: beside other jobs a forward pass would take ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -185,8 +189,16 @@ def figure_output(category):
 
 
 def table_output(table):
-    """The two files of a table."""
-    return {extension: f"results/tables/{table}.{extension}" for extension in ("parquet", "csv")}
+    """The two files of a table, each in the report."""
+    return {
+        extension: report(
+            f"results/tables/{table}.{extension}",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": table, "format": extension},
+        )
+        for extension in ("parquet", "csv")
+    }
 
 
 def caption_file(wildcards):

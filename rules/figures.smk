@@ -178,6 +178,8 @@ rule plot_head_overlap:
         figure=figures_of("head_overlap"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=heads_params,
         caption=caption_file,
@@ -211,6 +213,8 @@ rule plot_explorer:
         figure=figures_of("explorer"),
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
     params:
         figure=heads_params,
         caption=caption_file,

@@ -8,7 +8,7 @@ import torch
 
 import families
 from atlas.analyses.ablated_generation import answers
-from atlas.analyses.head_ablation import HeadAblation, divergence
+from atlas.analyses.head_ablation import Divergence, HeadAblation
 from atlas.analyses.head_groups import search
 from atlas.analyses.ships import ships
 from atlas.contracts import TABLES
@@ -26,11 +26,11 @@ def test_divergence_is_kl():
     generator = torch.Generator().manual_seed(0)
     clean = torch.randn(3, 50, generator=generator).double()
     changed = torch.randn(4, 3, 50, generator=generator) * 5
-    found = divergence(clean, changed)
+    found = Divergence(clean)(changed)
     for row in range(4):
         for i in range(3):
             assert abs(found[row, i] - reference.kl(clean[i], changed[row, i])) < 1e-12
-    assert divergence(clean, clean.float()[None] + 7).max() < 1e-6
+    assert Divergence(clean)(clean.float()[None] + 7).max() < 1e-6
 
 
 def test_search_is_greedy():

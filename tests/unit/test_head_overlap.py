@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from atlas.analyses.head_overlap import overlap_table, top_set
+from atlas.contracts import TABLES
 from atlas.plots import head_overlap as plot
 
 LAYERS, HEADS = 12, 8
@@ -34,6 +35,7 @@ def test_correlations_are_those_of_scipy_and_a_drop_counts_by_its_size():
     frame = heads()
     frame["alpha_natural"] += frame["score"]
     table = overlap_table(frame, METRICS, **OPTIONS)
+    assert {name: str(dtype) for name, dtype in table.dtypes.items()} == TABLES["head_overlap"]
     assert list(zip(table["metric_a"], table["metric_b"], strict=True)) == list(combinations(METRICS, 2))
     signs = {"meaningless_effect": -1}
     for found in table.itertuples():

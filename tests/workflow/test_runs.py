@@ -1,7 +1,10 @@
 """Real runs: everything, one figure, nothing to do, a change of each kind, a killed run."""
 
+import base64
 import hashlib
+import json
 import os
+import re
 import signal
 import time
 
@@ -199,11 +202,29 @@ def wait_for(condition, limit=120):
         time.sleep(0.1)
 
 
-def test_report_needs_no_network_and_holds_captions(finished):
-    process = finished.run("--report", "report.html", "figures/all")
+def test_report_needs_no_network_and_holds_every_figure_and_table(finished, tmp_path):
+    process = finished.run("--report", str(tmp_path / "report.html"), "figures/all")
     assert process.returncode == 0, process.stdout
-    text = (finished.folder / "report.html").read_text()
-    assert "24 prompts" in text
+    assert "mimetype" not in process.stdout
+    text = (tmp_path / "report.html").read_text()
+    assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["']?(https?:)?//""", text)
+    results, categories = (
+        json.JSONDecoder().raw_decode(text, re.search(rf'\b{name} = (?={{")', text).end())[0]
+        for name in ("results", "categories")
+    )
+    figures = {path.relative_to(finished.folder).as_posix() for path in (finished.folder / "figures").glob("*.*")}
+    tables = {f"results/tables/{table}.{extension}" for table in TABLES for extension in ("csv", "parquet")}
+    assert set(results) == figures - {"figures/manifest.sha256"} | tables
+    assert set(categories["Tables"]["Other"]) == tables
+    assert "figures/explorer.html" in categories["All analyses, head by head"]["Other"]
+    for path, result in results.items():
+        kind, stem = ("table" if path in tables else "figure"), path.rpartition("/")[2].rpartition(".")[0]
+        assert result["labels"] == {kind: stem, "format": path.rpartition(".")[2]}
+        assert len(result["caption"]) > 100
+        held = base64.b64decode(result["data_uri"].split("base64,")[1])
+        assert held == (finished.folder / path).read_bytes()
+    assert "24 prompts" in results["figures/attention_sinks.pdf"]["caption"]
+    assert "Table heads," in results["results/tables/heads.csv"]["caption"]
 
 
 def test_shards_of_sequences_and_layers_do_not_change_results(project):

@@ -10,6 +10,7 @@ Their code runs the whole model for every head and prompt. Here one clean pass k
 (head, prompt) is run from the head's layer on, all of them side by side (attention.packed).
 """
 
+import contextlib
 from itertools import pairwise
 
 import numpy as np
@@ -22,6 +23,12 @@ from atlas.models.finite import require_finite
 
 # Bytes of one residual component over the tokens of a forward when max_rows is left open: more is slower on a CPU.
 _BYTES = {"cpu": 1 << 14, "cuda": 1 << 17}
+# Prompts whose packed states are compared with the model's own forward on every start.
+_CHECKED = 4
+
+
+class _Enough(Exception):
+    """Ends a forward once the input of the first layer is known."""
 
 
 def extract(model, prompts, *, ablations, epsilon, max_rows=None, shard=1, shards=1, progress=iter):
@@ -81,42 +88,62 @@ class HeadAblation:
         order = sorted(range(len(prompts)), key=lambda i: prompts[i])
         self.parts = [order[i : i + self.max_rows] for i in range(0, len(order), self.max_rows)]
         self.packs = [Pack([prompts[i] for i in part]) for part in self.parts]
-        own = self._stock(prompts)
+        embeddings = self._embeddings(prompts)
         self.means = head_means(model, prompts) if means else None
-        self.inputs, states, self.logits = [], None, []
+        self.inputs, states, self.divergences = [], None, []
         for part, pack in zip(self.parts, self.packs, strict=True):
-            embedded = torch.zeros(1, len(pack.ids), own[0]["input"].shape[-1], dtype=own[0]["input"].dtype)
+            embedded = torch.zeros(1, len(pack.ids), embeddings[0].shape[-1], dtype=embeddings[0].dtype)
             for i, path in zip(part, pack.paths, strict=True):
-                embedded[:, path] = own[i]["input"]
+                embedded[:, path] = embeddings[i]
             with packed(model, pack) as run, layer_inputs(model, set(layers)) as inputs:
                 found, logits = run(0, embedded.to(self.devices[0]), Plan(), 1)
             states = np.zeros((len(prompts), found.shape[-1])) if states is None else states
             states[part] = found[0].double().cpu().numpy()
-            self.logits.append(logits[0].double().cpu())
+            self.divergences.append(Divergence(logits[0]))
             self.inputs.append({layer: hidden.cpu() for layer, hidden in inputs.items()})
-        self._check(states, np.stack([o["state"] for o in own]), prompts)
+        self._check(states, prompts)
         self.clean_gram = states @ states.T
         self.prompts = len(prompts)
 
     @torch.no_grad()
-    def _stock(self, prompts):
-        """Of each prompt, run alone by the model's own layers: what enters layer 0, and the last state."""
-        found, note = [], {}
-        handle = self.model.get_output_embeddings().register_forward_pre_hook(lambda _, args: note.update(last=args[0]))
+    def _embeddings(self, prompts):
+        """What enters layer 0, (1, T, d) of each prompt run alone: the forwards end there."""
+        found = []
+
+        def take(module, args, kwargs):
+            found.append((args[0] if args else kwargs["hidden_states"]).cpu())
+            raise _Enough
+
+        handle = decoder_layers(self.model)[0].register_forward_pre_hook(take, with_kwargs=True)
         try:
-            with probe(self.model), layer_inputs(self.model, {0}) as inputs:
+            with probe(self.model):
                 for prompt in prompts:
-                    ids = torch.tensor([prompt], device=self.model.get_input_embeddings().weight.device)
-                    self.model(ids, use_cache=False, logits_to_keep=1)
-                    found.append({"input": inputs[0].cpu(), "state": note["last"][0, -1].double().cpu().numpy()})
+                    with contextlib.suppress(_Enough):
+                        self.model(self._ids(prompt), use_cache=False, logits_to_keep=1)
         finally:
             handle.remove()
         return found
 
-    def _check(self, states, own, prompts):
+    def _ids(self, prompt):
+        return torch.tensor([prompt], device=self.model.get_input_embeddings().weight.device)
+
+    @torch.no_grad()
+    def _check(self, states, prompts):
+        """Compare some prompts, the shortest and the longest among them, with the model's own layers."""
         for query, state in enumerate(states):
             require_finite(torch.from_numpy(state), self.model, [prompts[query]], f"the last state of prompt {query}")
-        worst = np.abs(states - own).max() / np.abs(own).max()
+        order, note = sorted(range(len(prompts)), key=lambda i: len(prompts[i])), {}
+        chosen = sorted({order[round(i * (len(order) - 1) / (_CHECKED - 1))] for i in range(_CHECKED)})
+        handle = self.model.get_output_embeddings().register_forward_pre_hook(lambda _, args: note.update(last=args[0]))
+        own = []
+        try:
+            with probe(self.model):
+                for i in chosen:
+                    self.model(self._ids(prompts[i]), use_cache=False, logits_to_keep=1)
+                    own.append(note["last"][0, -1].double().cpu().numpy())
+        finally:
+            handle.remove()
+        worst = np.abs(states[chosen] - own).max() / np.abs(own).max()
         half = self.model.dtype in (torch.float16, torch.bfloat16)
         if not worst <= (0.1 if half else 1e-3):
             raise AtlasError(
@@ -129,7 +156,7 @@ class HeadAblation:
         """(Gram matrices (G, Q, Q), KL (G, Q)) float64 of ablating each group, a list of (layer, head), together."""
         states = None
         kl = np.zeros((len(groups), self.prompts))
-        for part, pack, logits, inputs in zip(self.parts, self.packs, self.logits, self.inputs, strict=True):
+        for part, pack, divergence, inputs in zip(self.parts, self.packs, self.divergences, self.inputs, strict=True):
             with packed(self.model, pack) as run:
                 for batch in self._batches(groups, len(part)):
                     chosen = [groups[i] for i in batch]
@@ -143,7 +170,7 @@ class HeadAblation:
                     if states is None:
                         states = np.zeros((len(groups), self.prompts, found.shape[-1]))
                     states[np.ix_(batch, part)] = found
-                    kl[np.ix_(batch, part)] = divergence(logits, changed)
+                    kl[np.ix_(batch, part)] = divergence(changed)
         return states @ states.transpose(0, 2, 1), kl
 
     def _batches(self, groups, prompts):
@@ -186,16 +213,26 @@ def ablation_plan(ablation, where, epsilon, means=None):
     raise AtlasError(f"ablation {ablation!r} is unknown; use undifferentiated, scaling or mean.")
 
 
-def divergence(clean, changed):
-    """KL(clean || changed) of next-token distributions, float64 (rows, S), in nats.
+class Divergence:
+    """KL(clean || changed) of next-token distributions in float64, in nats.
 
-    clean (S, V), changed (rows, S, V): logits. One row at a time, so that float64 copies stay small.
+    clean: logits (S, V). Called with changed (rows, S, V), it gives (rows, S). One distribution at a time, so that the
+    float64 copies stay in a processor's cache.
     """
-    clean = clean.to(changed.device)
-    normal = clean.logsumexp(-1)
-    probability = (clean - normal[:, None]).exp()
-    rows = []
-    for logits in changed:
-        logits = logits.double()
-        rows.append((probability * (clean - logits)).sum(-1) + logits.logsumexp(-1) - normal)
-    return torch.stack(rows).clamp_min(0).cpu().numpy()
+
+    def __init__(self, clean):
+        clean = clean.double().cpu()
+        self.normal = clean.logsumexp(-1)
+        self.probability = (clean - self.normal[:, None]).exp()
+        self.own = torch.stack([p @ c for p, c in zip(self.probability, clean, strict=True)])
+
+    def __call__(self, changed):
+        found = torch.empty(changed.shape[:2], dtype=torch.float64, device=changed.device)
+        probability, own, clean = (x.to(changed.device) for x in (self.probability, self.own, self.normal))
+        for place in np.ndindex(*changed.shape[:2]):
+            logits, i = changed[place].double(), place[1]
+            mean = probability[i] @ logits
+            top = logits.max()
+            normal = logits.sub_(top).exp_().sum().log() + top
+            found[place] = (own[i] - mean) + (normal - clean[i])
+        return found.clamp_min(0).cpu().numpy()

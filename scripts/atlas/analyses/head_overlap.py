@@ -19,6 +19,7 @@ from scipy import stats
 
 from atlas.analyses.head_metrics import METRICS
 from atlas.analyses.intervals import bootstrap_weights, percentile_interval
+from atlas.contracts import TABLES
 
 _CHUNK = 250  # bootstrap draws at once
 
@@ -56,7 +57,7 @@ def overlap_table(heads, metrics, *, top, draws, confidence, seed):
         for p, q in (("p", "q"), ("within_p", "within_q"), ("overlap_p", "overlap_q")):
             frame[q] = adjusted(frame[p].to_numpy(float))
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)[list(TABLES["head_overlap"])].astype(TABLES["head_overlap"])
 
 
 def adjusted(p):

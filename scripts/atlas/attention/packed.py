@@ -4,8 +4,8 @@ A pack lays its prompts out in one row of tokens.  A token whose whole past is t
 that token (the prompts form a trie), so a common template or a common opening costs one prompt's time.  Every batch
 row is one copy of the pack under an edit of its own (an ablated head, say).  Everything but attention acts on single
 tokens, so the model's own layers run on the row as it is; our attention function lets each token see its own past.
-Exact by causality.  The forward starts at the lowest edited layer, and the last layer computes only the last token of
-each prompt.  Nothing here knows an architecture.
+Exact by causality.  The forward starts at the lowest edited layer, which computes queries, keys, values and attention
+once for all rows, and the last layer computes only the last token of each prompt.  Nothing here knows an architecture.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ..errors import AtlasError
+from ..models.architectures import FAMILIES, attention_modules, output_projection
 from .edits import apply_edits
 from .interface import _eager, require_probe
 from .kernels import AttentionInputs
@@ -30,6 +31,8 @@ from .resume import _Skip, decoder_layers, resume_from
 PACKED = "atlas_packed"
 # Prompts of one attention call differ in length by at most this factor; the shorter ones are padded inside the call.
 _SPREAD = 1.25
+# Up to this many keys the whole matrix of scores stays in a CPU's cache.
+_SHORT = 128
 
 
 @dataclass
@@ -128,6 +131,8 @@ class _State:
     pack: Pack
     fused: bool
     plan: Plan = field(default_factory=Plan)
+    rows: int = 1
+    first: int | None = None  # the layer that is given one row for all, up to its output projection
     capturing: bool = False  # the last layer's first pass: keys and values of all tokens
     cached: tuple | None = None  # (key, value) of all tokens while the last layer runs on last tokens only
     on_device: dict = field(default_factory=dict)
@@ -157,6 +162,23 @@ def _take(tensor, index):
     return tensor.index_select(2, index.flatten()).view(b, h, s, k, d).transpose(1, 2).reshape(b * s, h, k, d)
 
 
+def _short_attention(query, key, value, visible, scaling):
+    """Softmax attention of short prompts as two batched products: query (B, H, Q, D) -> (B, Q, H, Dv).
+
+    key, value (B, KV, K, ...); visible (S, Q, K) for B = rows * S. Scores and softmax in float32 (float64 for a float64
+    model). A CPU's fused kernel works off one head of one prompt at a time, and each is too small for it.
+    """
+    b, h, q, d = query.shape
+    kv, k = key.shape[1:3]
+    exact = torch.float64 if query.dtype == torch.float64 else torch.float32
+    scores = torch.bmm(
+        (query.to(exact) * scaling).reshape(b * kv, h // kv * q, d), key.to(exact).reshape(b * kv, k, d).transpose(1, 2)
+    )
+    scores.view(-1, *visible.shape[:1], h, q, k).masked_fill_(~visible[None, :, None], -torch.inf)
+    weights = torch.softmax(scores, dim=-1).to(value.dtype)
+    return torch.bmm(weights, value.reshape(b * kv, k, -1)).view(b, h, q, -1).transpose(1, 2)
+
+
 def _attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, is_causal=None, softcap=None,
                s_aux=None, sliding_window=None, **kwargs):  # fmt: skip
     """transformers' attention function over packs: returns (output (B, N, H, Dv), None)."""
@@ -173,7 +195,8 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     special = {"softcap": softcap, "s_aux": s_aux}
     special = {name: option for name, option in special.items() if option is not None}
-    plan, rows = state.plan, query.shape[0]
+    plan, given = state.plan, query.shape[0]
+    rows = state.rows if layer == state.first else given  # the first layer is given one row for all
     edited = layer in plan.uniform or layer in plan.scale or layer in plan.replace
     out = query.new_empty(rows, query.shape[2], query.shape[1], value.shape[-1])
 
@@ -181,11 +204,20 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
         visible = state.mask(pack, number, sliding_window, only_last, query.device)
         queries = bucket.prompts[:, None] if only_last else bucket.queries
         q, k, v = _take(query, queries), _take(key, bucket.keys), _take(value, bucket.keys)
-        mask = visible[None, :, None].expand(rows, -1, -1, -1, -1).reshape(-1, 1, *visible.shape[1:])
-        if special or not state.fused:
-            part, _ = _eager(module, q, k, v, mask, False, scaling=scaling, dropout=0.0, **special, **kwargs)
-        else:
+        plain = state.fused and not special
+        short = plain and q.device.type == "cpu" and k.shape[2] <= _SHORT
+        mask = None
+        if edited or not short:
+            mask = visible[None, :, None].expand(given, -1, -1, -1, -1).reshape(-1, 1, *visible.shape[1:])
+        if short:
+            part = _short_attention(q, k, v, visible, scaling)
+        elif plain:
             part, _ = sdpa_attention_forward(module, q, k, v, mask, dropout=0.0, scaling=scaling)
+        else:
+            part, _ = _eager(module, q, k, v, mask, False, scaling=scaling, dropout=0.0, **special, **kwargs)
+        if rows > given:
+            q, k, v, part = (tensor.repeat(rows, 1, 1, 1) for tensor in (q, k, v, part))
+            mask = mask if mask is None else mask.repeat(rows, 1, 1, 1)
         if edited:
             seen = Visibility(mask, False, q.shape[0], q.shape[2], k.shape[2], q.shape[2], q.device)
             x = AttentionInputs(q, k, v, seen, scaling, softcap, s_aux)
@@ -194,7 +226,23 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
         if bucket.real is not None:
             part, target = part[:, bucket.real], target[bucket.real]
         out[:, target] = part
-    return out, None
+    return (_beside(out) if layer == state.first else out), None
+
+
+def _beside(out):
+    """(rows, N, H, Dv) as one row (1, N, H, rows * Dv), which modelling code takes for a wider head."""
+    rows, tokens, heads, width = out.shape
+    return out.permute(1, 2, 0, 3).reshape(1, tokens, heads, rows * width)
+
+
+def _stacked(rows, heads):
+    """A hook before the output projection that undoes `_beside`: from here on the layer has all rows."""
+
+    def pre(module, args):
+        flat = args[0].unflatten(-1, (heads, rows, -1))  # (1, N, H, rows, Dv)
+        return (flat[0].permute(2, 0, 1, 3).flatten(2), *args[1:])
+
+    return pre
 
 
 def _repeated(plan, layer, times):
@@ -239,7 +287,7 @@ class _LastTokens(_Skip):
             state.cached = None
         # The model goes on with as many tokens as it began with; the other rows are not read.
         states = out[0] if isinstance(out, tuple) else out
-        found = states.new_zeros(hidden_states.shape).index_copy(1, last.to(states.device), states)
+        found = states.new_zeros(len(states), *hidden_states.shape[1:]).index_copy(1, last.to(states.device), states)
         return (found, *out[1:]) if isinstance(out, tuple) else found
 
 
@@ -275,10 +323,20 @@ def packed(model, pack: Pack):
     def note(module, args):
         found["states"] = args[0]
 
+    # What comes before the first layer's output projection is the same for all rows. Of a family that we have not seen
+    # we do not know that nothing stands between attention and projection, so its rows go through all of it.
+    config = model.config.get_text_config()
+    modules = attention_modules(model) if config.model_type in FAMILIES else {}
+    projections = {index: output_projection(module) for index, module in modules.items()}
+
     def run(layer, hidden, plan, rows):
-        state.plan = plan
-        with resume_from(model, layer, hidden.expand(rows, -1, -1)):
-            logits = model(ids.expand(rows, -1), position_ids=positions, use_cache=False).logits
+        state.plan, state.rows, state.first = plan, rows, layer if layer in projections else None
+        if state.first is None:
+            given, handle = rows, contextlib.nullcontext()
+        else:
+            given, handle = 1, projections[layer].register_forward_pre_hook(_stacked(rows, config.num_attention_heads))
+        with handle, resume_from(model, layer, hidden.expand(given, -1, -1)):
+            logits = model(ids.expand(given, -1), position_ids=positions, use_cache=False).logits
         return found.pop("states"), logits
 
     before, depth = model.config._attn_implementation, len(layers) - 1

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from atlas.errors import AtlasError
+from atlas.memory import keep_freed_memory
 from atlas.models.architectures import auto_config, require_attention_interface
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -21,6 +22,7 @@ def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_imp
 
     folder = Path(folder)
     _check_folder(folder)
+    keep_freed_memory()
     device = choose_device(device)
     torch_dtype = _dtype(dtype, device)
     config = auto_config(folder)

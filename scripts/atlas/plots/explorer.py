@@ -10,7 +10,7 @@ from string import Template
 
 from bokeh.document import Document
 from bokeh.events import SelectionGeometry, Tap
-from bokeh.models import BoxSelectTool, ColumnDataSource, CustomJS, LinearColorMapper, Range1d, TapTool
+from bokeh.models import AdaptiveTicker, BoxSelectTool, ColumnDataSource, CustomJS, LinearColorMapper, Range1d, TapTool
 from bokeh.palettes import Cividis256, PuOr11, linear_palette
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
@@ -109,6 +109,7 @@ def _map(metric, chosen, picked):
         x_range=Range1d(-0.5, 0.5),
         y_range=Range1d(-0.5, 0.5),
     )
+    plot.axis.ticker = AdaptiveTicker(min_interval=1, mantissas=[1, 2, 5], num_minor_ticks=0)
     if metric["name"] == "label":
         mapper = LinearColorMapper(palette=list(LABEL_COLOURS.values()), low=-0.5, high=len(LABEL_COLOURS) - 0.5)
     else:
@@ -158,7 +159,9 @@ def _curve():
         source = ColumnDataSource({"x": [], "y": []}, name=f"curve-{name}")
         plot.line("x", "y", source=source, color=colour, line_dash=dash, line_width=1.6, legend_label=label)
     plot.legend.label_text_font_size = "10px"
-    plot.legend.background_fill_alpha = 0.6
+    plot.add_layout(plot.legend[0], "above")
+    plot.legend.orientation = "horizontal"
+    plot.legend.border_line_alpha = 0
     return plot
 
 
