@@ -6,6 +6,7 @@ Source: Shi et al. 2025, arXiv 2510.01032, section 2 (the span stands between th
 import random
 from dataclasses import dataclass
 
+from atlas.data.chat import chat_frame
 from atlas.data.tokens import encode
 from atlas.errors import AtlasError
 
@@ -108,20 +109,8 @@ def _frame(tokenizer, question, system, template):
     """(text before the question, text after it, whether the tokenizer's own special tokens are added)."""
     if template == "raw":
         return system, "", True
-    if not getattr(tokenizer, "chat_template", None):
-        raise AtlasError(
-            "analyses.meaningless_tokens.template is chat, but the model's tokenizer has no chat template; use raw."
-        )
-    marker = "\u2063question\u2063"  # invisible separators: no system text contains it
     messages = [{"role": "system", "content": system.strip()}] if system.strip() else []
-    text = tokenizer.apply_chat_template(
-        [*messages, {"role": "user", "content": marker}], tokenize=False, add_generation_prompt=True
-    )
-    before, found, after = text.partition(marker)
-    if not found:
-        raise AtlasError(
-            "the model's chat template changes the user's text, so no span can be placed; use template: raw."
-        )
+    before, after = chat_frame(tokenizer, messages, "analyses.meaningless_tokens.template", "raw")
     return before, after, False  # the template writes its own beginning-of-sequence token
 
 

@@ -8,11 +8,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from atlas.data.chat import chat_frame
 from atlas.data.tokens import common_prefix, encode, encode_with_offsets
 from atlas.data.words import find_words, words
 from atlas.errors import AtlasError
 
-_ASKED = "\u2063asked\u2063"  # invisible separators: no data holds them
 _EXTRACT = "Give only the words of the answer that answer the question."
 
 
@@ -114,22 +114,13 @@ def _frame(tokenizer, prompt, shown, around, instruction):
     if prompt == "few_shot":
         turns = "".join(f"{lead}{text}{tail} {reply}\n\n" for text, reply in shown)
         return f"{instruction}{turns}{lead}", tail, True
-    if not getattr(tokenizer, "chat_template", None):
-        raise AtlasError(
-            "analyses.saliency.prompt is chat, but the model's tokenizer has no chat template; use few_shot."
-        )
     turns = [
         {"role": role, "content": content}
         for text, reply in shown
         for role, content in (("user", instruction + text), ("assistant", reply))
     ]
-    written = tokenizer.apply_chat_template(
-        [*turns, {"role": "user", "content": instruction + _ASKED}], tokenize=False, add_generation_prompt=True
-    )
-    before, found, after = written.partition(_ASKED)
-    if not found:
-        raise AtlasError("the model's chat template changes the user's text; set analyses.saliency.prompt to few_shot.")
-    return before, after, False  # a chat template writes its own beginning-of-sequence token
+    before, after = chat_frame(tokenizer, turns, "analyses.saliency.prompt", "few_shot", lead=instruction)
+    return before, after, False
 
 
 def place(tokenizer, number, text, frame):

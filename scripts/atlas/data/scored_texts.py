@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from atlas.data.chat import chat_frame
 from atlas.data.tokens import common_prefix, encode
 from atlas.errors import AtlasError
 
 TEXTS = ("answer", "question", "prediction", "question_answer")
-_QUESTION, _ANSWER = "\u2063question\u2063", "\u2063answer\u2063"  # invisible separators: no data holds them
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def frame(tokenizer, question, answer, text, *, template, system):
         # In raw text the line break between a scored question and a scored answer is part of what is scored.
         pieces = [*start, (question, asks), *([("\n", asks), (answer, True)] if answers else [])]
         return pieces, True
-    before, between = _chat_frame(tokenizer, system)
+    messages = [{"role": "system", "content": system}] if system else []
+    before, between = chat_frame(tokenizer, messages, "analyses.mink.template", "template: raw")
     pieces = [(before, False), (question, asks), *([(between, False), (answer, True)] if answers else [])]
     return pieces, False  # a chat template writes its own beginning-of-sequence token
 
@@ -78,24 +79,6 @@ def chat_prompt(tokenizer, question, *, template, system):
     """Token ids (list) of the prompt that asks `question`: what stands before the answer in `frame`."""
     pieces, special = frame(tokenizer, question, "", "answer", template=template, system=system)
     return encode(tokenizer, "".join(piece for piece, _ in pieces), special)
-
-
-def _chat_frame(tokenizer, system):
-    """The template's words before the question, and between question and answer."""
-    if not getattr(tokenizer, "chat_template", None):
-        raise AtlasError(
-            "analyses.mink.template is chat, but the model's tokenizer has no chat template; use template: raw."
-        )
-    messages = [{"role": "system", "content": system}] if system else []
-    text = tokenizer.apply_chat_template(
-        [*messages, {"role": "user", "content": _QUESTION}], tokenize=False, add_generation_prompt=True
-    )
-    before, found, between = text.partition(_QUESTION)
-    if not found:
-        raise AtlasError(
-            "the model's chat template changes the user's text, so its tokens cannot be told apart; use template: raw."
-        )
-    return before, between
 
 
 def tokenise(tokenizer, pieces, special):

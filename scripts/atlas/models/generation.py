@@ -134,7 +134,7 @@ def generate_batch(model, prompts, ends, cached=()):
         if ended.all() or step + 1 == limit:
             break
         if ended.any():
-            kept = (~ended).nonzero().flatten()
+            kept = (~ended).nonzero().flatten().cpu()  # layers may lie on several GPUs
             rows, chosen, mask = [rows[i] for i in kept.tolist()], chosen[kept], mask[kept]
             cache.batch_select_indices(kept)
         tokens, mask = chosen[:, None], torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
