@@ -70,9 +70,9 @@ rule aggregate_heads:
     output:
         **table_output("heads"),
     log:
-        "results/logs/aggregate_table/heads.log",
+        "results/logs/aggregate_heads/heads.log",
     benchmark:
-        "results/benchmarks/jobs/aggregate_table/heads.tsv"
+        "results/benchmarks/jobs/aggregate_heads/heads.tsv"
     conda:
         "../envs/atlas.yaml"
     resources:
@@ -90,9 +90,9 @@ rule aggregate_head_overlap:
     output:
         **table_output("head_overlap"),
     log:
-        "results/logs/aggregate_table/head_overlap.log",
+        "results/logs/aggregate_head_overlap/head_overlap.log",
     benchmark:
-        "results/benchmarks/jobs/aggregate_table/head_overlap.tsv"
+        "results/benchmarks/jobs/aggregate_head_overlap/head_overlap.tsv"
     conda:
         "../envs/atlas.yaml"
     resources:
@@ -103,3 +103,26 @@ rule aggregate_head_overlap:
         ),
     script:
         "../scripts/aggregate_head_overlap.py"
+
+
+# The jobs' measurements are no tracked files: without them nothing is run again. Depending on all tables, this comes
+# after every job that is measured, and again whenever one of them has run.
+rule aggregate_costs:
+    input:
+        tables=table_files(),
+        library=library("aggregate_costs"),
+    output:
+        **table_output("costs"),
+    log:
+        "results/logs/aggregate_costs.log",
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        benchmarks="results/benchmarks/jobs",
+        logs="results/logs",
+        models=list(MODELS),
+        datasets=list(DATASETS),
+    script:
+        "../scripts/aggregate_costs.py"

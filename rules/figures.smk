@@ -222,9 +222,31 @@ rule plot_explorer:
         "../scripts/plot_explorer.py"
 
 
+rule plot_costs:
+    input:
+        table="results/tables/costs.parquet",
+        library=library("plot_costs"),
+    output:
+        **figure_output("Costs"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("costs"),
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        figure=figure_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_costs.py"
+
+
+# What two runs of one configuration must agree on: all figures but those of costs, which measure the machine.
 rule manifest:
     input:
-        figures=figure_files(),
+        figures=figure_files(reproducible=True),
         library=library("write_manifest"),
     output:
         "figures/manifest.sha256",

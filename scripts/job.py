@@ -104,12 +104,13 @@ def optional_path(value):
 
 
 def _summary():
-    """What results/tables/costs takes from a log: rows, the seconds they took, the device and its peak memory."""
+    """What results/tables/costs takes from a log: rows, the seconds they took, peak memory here and on the device."""
     device, mebibytes = _device()
     return {
         "rows": sum(part["rows"] for part in _done),
         "unit": _done[0]["what"] if _done else "",
         "row_seconds": round(sum(part["seconds"] for part in _done), 3),
+        "peak_mib": round(_peak_mebibytes(), 1),
         "device": device,
         "device_mib": mebibytes,
     }

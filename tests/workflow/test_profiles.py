@@ -78,6 +78,14 @@ def test_every_job_has_resources_and_every_job_before_the_figures_is_measured(fr
                 assert (f'"results/benchmarks/jobs/{name}/' in block) == wanted, name
 
 
+def test_tables_and_figures_are_one_group_on_slurm(fresh_shared):
+    """One rule left out between two of the group, and the group would wait for itself."""
+    text = (fresh_shared.folder / "profiles" / "slurm" / "config.yaml").read_text()
+    for path in ("aggregate", "figures"):
+        rules = re.findall(r"^rule (\w+):", (fresh_shared.folder / "rules" / f"{path}.smk").read_text(), re.M)
+        assert [rule for rule in rules if f"- {rule}=figures\n" not in text] == []
+
+
 def test_jobs_get_the_threads_of_their_model(fresh):
     fresh.configure(lambda config: config["models"]["tiny"].update(threads=2))
     process = fresh.run("results/activations/tiny/sinks/passages.safetensors")  # in an environment of one thread

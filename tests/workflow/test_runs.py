@@ -16,7 +16,7 @@ from atlas.tables import read_table
 
 FIGURES = [
     "attention_sinks", "sink_rates", "head_categories", "head_categories_null", "category_share", "mink_depth",
-    "safety_heads", "safety_effect", "head_overlap",
+    "safety_heads", "safety_effect", "head_overlap", "costs",
 ]  # fmt: skip
 # What a change of the sinks' metrics runs again.
 AFTER_SINKS = {
@@ -38,9 +38,11 @@ def test_full_run_makes_every_figure_and_table(finished):
     for line in (finished.folder / "figures" / "manifest.sha256").read_text().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256((finished.folder / name).read_bytes()).hexdigest() == digest
+        made.remove(name.removeprefix("figures/"))
+    assert made == {"manifest.sha256", "costs.pdf", "costs.svg", "costs.png"}
     for table in TABLES:
         frame = read_table(finished.folder / "results" / "tables" / f"{table}.parquet", table)
-        assert set(frame["model"]) == ({"tiny"} if table in TRAINED_ONLY else {"tiny", "tiny-shuffled"})
+        assert set(frame["model"]) - {""} == ({"tiny"} if table in TRAINED_ONLY else {"tiny", "tiny-shuffled"})
         written = pd.read_csv(finished.folder / "results" / "tables" / f"{table}.csv")
         texts = [column for column in frame if frame[column].dtype == "str"]
         frame[texts], written[texts] = frame[texts].fillna(""), written[texts].fillna("")
@@ -169,11 +171,16 @@ def test_order_of_keys_does_not_matter(project):
 def test_shards_do_not_change_results(project):
     before = digests(project.folder / "results" / "activations" / "tiny" / "attention", "*.safetensors")
     tables = digests(project.folder / "results" / "tables", "*.parquet")
+    del tables["costs.parquet"]
     project.configure(lambda config: config["analyses"]["meaningless_tokens"].update(shards=3))
     assert project.planned()["extract_attention"] == 6
     assert project.run("figures/all").returncode == 0
     assert digests(project.folder / "results" / "activations" / "tiny" / "attention", "*.safetensors") == before
-    assert digests(project.folder / "results" / "tables", "*.parquet") == tables
+    assert digests(project.folder / "results" / "tables", "*.parquet").items() >= tables.items()
+    costs = read_table(project.folder / "results" / "tables" / "costs.parquet", "costs")
+    counted = costs[costs["rule"] == "extract_attention"]
+    assert list(counted["jobs"]) == [3, 3]  # and not five: the two of before do not count
+    assert list(counted["rows"]) == [24, 24]
 
 
 def test_killed_run_resumes_with_what_was_finished(fresh):

@@ -2,7 +2,8 @@
 
 from atlas.config.problems import nearest
 
-# plot -> (the analysis it draws, the kind of data set that analysis reads; None: it has none of its own)
+# plot -> (the analysis it draws, the kind of data set that analysis reads; None: it has none of its own); costs draws
+# the run itself
 PLOTS = {
     "attention_sinks": ("meaningless_tokens", "prompts"),
     "sink_rates": ("sinks", "text"),
@@ -13,6 +14,7 @@ PLOTS = {
     "safety_effect": ("ablation_effect", "prompts"),
     "head_overlap": ("heads", None),
     "explorer": ("heads", None),
+    "costs": (None, None),
 }
 # Plots that are one page of HTML; all others are pdf, svg and png.
 PAGES = ("explorer",)
@@ -25,10 +27,10 @@ def figure_problems(key, figure, config):
         yield f"{where}: {key!r} is not a plot; give `plot:`, one of {', '.join(PLOTS)} ({nearest(key, PLOTS)})"
         return
     analysis, _ = PLOTS[figure["plot"]]
-    if analysis not in config["analyses"]:
+    if analysis is not None and analysis not in config["analyses"]:
         yield f"{where}: it draws analyses.{analysis}, which is not in the configuration; add that block."
         return
-    block = config["analyses"][analysis]
+    block = config["analyses"][analysis] if analysis else {"models": list(models)}
     if figure["models"] in ("all", "trained"):
         figure["models"] = [
             key for key in block["models"] if figure["models"] == "all" or "control" not in models[key]["source"]
@@ -40,7 +42,10 @@ def figure_problems(key, figure, config):
             yield f"{where}.models: there is no model {model!r}; {nearest(model, models)}"
         elif model not in block["models"]:
             yield f"{where}.models: {model!r} is not among analyses.{analysis}.models; add it there."
-    if PLOTS[figure["plot"]][1] is None:
+    if analysis is None:
+        if "dataset" in figure:
+            yield f"{where}.dataset: {figure['plot']} has none; remove the line."
+    elif PLOTS[figure["plot"]][1] is None:
         yield from _heads(where, figure, block)
     else:
         yield from _figure_dataset(where, figure, block)

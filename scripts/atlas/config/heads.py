@@ -21,11 +21,13 @@ def heads_problems(block, config):
         if model not in covered:
             yield f"analyses.heads.models: no analysis of single heads covers {model!r}; {nearest(model, covered)}"
     yield from _datasets(block, analyses)
-    ranks = analyses.get("safety_heads", {}).get("rank", [])
-    if block["rank"] is None:
-        block["rank"] = ranks[0] if ranks else None
-    elif block["rank"] not in ranks:
-        yield f"analyses.heads.rank: {block['rank']} is not among analyses.safety_heads.rank; add it there."
+    # The variant of a measure: what the analysis computes first, or a named one that it computes.
+    for option, analysis in (("rank", "safety_heads"), ("loss", "saliency")):
+        computed = analyses.get(analysis, {}).get(option, [])
+        if block[option] is None:
+            block[option] = computed[0] if computed else None
+        elif computed and block[option] not in computed:
+            yield f"analyses.heads.{option}: {block[option]} is not among analyses.{analysis}.{option}; add it there."
 
 
 def _datasets(block, analyses):

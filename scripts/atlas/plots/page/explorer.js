@@ -404,9 +404,10 @@ const atlas = (() => {
     };
 
     at("model").addEventListener("change", () => switchModel(Number(at("model").value)));
-    for (const id of ["search", "category", "top", "top-metric"]) at(id).addEventListener("input", filter);
-    for (const id of ["scatter-x", "scatter-y"]) at(id).addEventListener("input", scatter);
-    at("first-token").addEventListener("input", curve);
+    for (const id of ["search", "top"]) at(id).addEventListener("input", filter);
+    for (const id of ["category", "top-metric"]) at(id).addEventListener("change", filter);
+    for (const id of ["scatter-x", "scatter-y"]) at(id).addEventListener("change", scatter);
+    at("first-token").addEventListener("change", curve);
     at("clear").addEventListener("click", clear);
     at("controls").addEventListener("submit", (event) => event.preventDefault());
     document.addEventListener("keydown", key);

@@ -1,0 +1,114 @@
+"""A copy of the project with tiny data, and real `snakemake` runs in it; for tests of the workflow and of clusters."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from make_tiny import make
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ["Snakefile", "config.yaml", "rules", "scripts", "schemas", "profiles", "report", "envs", "configs", "data"]
+
+
+class Project:
+    """A working copy in which tests may change anything."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def copy(self, folder):
+        """A copy with the results and Snakemake's memory of them."""
+        shutil.copytree(self.folder, folder, symlinks=True)  # copytree keeps the times of files
+        return Project(folder)
+
+    def command(self, *arguments):
+        configfile = [] if "--configfile" in arguments else ["--configfile", "configs/tiny.yaml"]
+        cores = [] if "--cores" in arguments else ["--cores", "2"]
+        return [sys.executable, "-m", "snakemake", *cores, *arguments, *configfile]
+
+    def environment(self):
+        return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(self, *arguments, timeout=1200):
+        """The finished process of `snakemake ARGUMENTS`, output and errors together in stdout."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+
+    def start(self, *arguments, environment=None):
+        """The same, running in a process group of its own; `said` gives what it says."""
+        with (self.folder / "said.txt").open("w") as said:
+            return subprocess.Popen(
+                self.command(*arguments),
+                cwd=self.folder,
+                env={**self.environment(), **(environment or {})},
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def said(self):
+        return (self.folder / "said.txt").read_text()
+
+    def planned(self, *arguments):
+        """{rule: number of jobs} that `snakemake -n` would run, without the target rule itself.
+
+        Nor with the costs, which follow every other job up to the tables.
+        """
+        output = self.run("-n", *(arguments or ["figures/all"])).stdout
+        table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\ntotal", output, re.S)
+        if table is None:
+            assert "Nothing to be done" in output, output
+            return {}
+        jobs = dict(line.split() for line in table[1].splitlines())
+        jobs.pop("figures/all", None)
+        jobs = {rule: int(count) for rule, count in jobs.items()}
+        costs = ("aggregate_costs", "plot_costs")
+        return {rule: count for rule, count in jobs.items() if rule not in costs} or jobs
+
+    def remove(self, name):
+        """Delete a file or a folder that is there."""
+        path = self.folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def edit(self, name, old, new):
+        """Replace `old`, which must stand there, in a file."""
+        path = self.folder / name
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {name}"
+        path.write_text(text.replace(old, new))
+
+    def configure(self, change):
+        """Apply `change` (a function of the dictionary) to configs/tiny.yaml."""
+        path = self.folder / "configs" / "tiny.yaml"
+        config = yaml.safe_load(path.read_text())
+        change(config)
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def copy_project(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        elif (ROOT / part).exists():
+            shutil.copy2(ROOT / part, folder / part)
+    make(folder / "tiny")
+    return Project(folder)
