@@ -195,8 +195,57 @@ rule generate_ablated:
         "../scripts/generate_ablated.py"
 
 
+rule extract_hidden_states:
+    input:
+        model="results/models/{model}",
+        samples=qa_samples,
+        library=library("extract_hidden_states"),
+    output:
+        f"{ACTIVATIONS}/hidden_states/{{dataset}}/{{shard}}-of-{{shards}}.safetensors",
+    log:
+        "results/logs/extract_hidden_states/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/jobs/extract_hidden_states/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        **asks("extract_hidden_states"),
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options("saliency", "batch_tokens"),
+    script:
+        "../scripts/extract_hidden_states.py"
+
+
+rule extract_saliency:
+    input:
+        model="results/models/{model}",
+        samples=qa_samples,
+        probe="results/metrics/{model}/probe/{dataset}.safetensors",
+        library=library("extract_saliency"),
+    output:
+        f"{ACTIVATIONS}/saliency/{{dataset}}/{{shard}}-of-{{shards}}.safetensors",
+    log:
+        "results/logs/extract_saliency/{model}/{dataset}/{shard}-of-{shards}.log",
+    benchmark:
+        "results/benchmarks/jobs/extract_saliency/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    resources:
+        **asks("extract_saliency"),
+    params:
+        runtime=runtime_options,
+        options=lambda wildcards: options("saliency", "loss", "batch_tokens", "block"),
+    script:
+        "../scripts/extract_saliency.py"
+
+
 # extraction -> the analysis whose `shards` cut it
 EXTRACTIONS = {
+    "hidden_states": "saliency",
+    "saliency": "saliency",
     "attention": "meaningless_tokens",
     "sinks": "sinks",
     "head_mappings": "head_categories",

@@ -2,6 +2,11 @@
 
 # table -> the analysis whose models and data sets it covers
 TABLE_ANALYSES = {
+    "saliency": "saliency",
+    "saliency_layers": "saliency",
+    "head_saliency": "saliency",
+    "saliency_mixture": "saliency",
+    "probe_auroc": "saliency",
     "qa_answers": "saliency",
     "qa_dropped": "saliency",
     "attention_weights": "meaningless_tokens",

@@ -160,6 +160,7 @@ def figure_params(wildcards):
         **figure,
         "model_labels": {model: MODELS[model]["label"] for model in shown},
         **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
+        "dataset_labels": {key: DATASETS[key]["label"] for key in figure.get("datasets", [])},
     }
 
 

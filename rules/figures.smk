@@ -1,6 +1,71 @@
 """plot: each figure as pdf, svg and png from one job, and the checksums of all of them."""
 
 
+rule plot_saliency_density:
+    input:
+        saliency="results/tables/saliency.parquet",
+        mixture="results/tables/saliency_mixture.parquet",
+        auroc="results/tables/probe_auroc.parquet",
+        library=library("plot_saliency_density"),
+    output:
+        **figure_output("Saliency of question-to-answer flow"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("saliency_density"),
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        figure=figure_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_saliency_density.py"
+
+
+rule plot_saliency_by_layer:
+    input:
+        layers="results/tables/saliency_layers.parquet",
+        library=library("plot_saliency_by_layer"),
+    output:
+        **figure_output("Saliency of question-to-answer flow"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("saliency_by_layer"),
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        figure=figure_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_saliency_by_layer.py"
+
+
+rule plot_probe_auroc:
+    input:
+        auroc="results/tables/probe_auroc.parquet",
+        library=library("plot_probe_auroc"),
+    output:
+        **figure_output("Saliency of question-to-answer flow"),
+    log:
+        "results/logs/plot/{figure}.log",
+    wildcard_constraints:
+        figure=figures_of("probe_auroc"),
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        figure=figure_params,
+        caption=caption_file,
+    script:
+        "../scripts/plot_probe_auroc.py"
+
+
 rule plot_attention_sinks:
     input:
         weights="results/tables/attention_weights.parquet",

@@ -3,6 +3,55 @@
 METRICS = "results/metrics/{model}"
 
 
+rule train_probe:
+    input:
+        activations=f"{ACTIVATIONS}/hidden_states/{{dataset}}.safetensors",
+        samples=qa_samples,
+        library=library("train_probe"),
+    output:
+        probe=f"{METRICS}/probe/{{dataset}}.safetensors",
+        auroc=f"{METRICS}/probe_auroc/{{dataset}}.parquet",
+    log:
+        "results/logs/train_probe/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/train_probe/{model}/{dataset}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        options=lambda wildcards: options("saliency", "probe", "confidence", "seed"),
+    script:
+        "../scripts/train_probe.py"
+
+
+rule compute_saliency:
+    input:
+        activations=f"{ACTIVATIONS}/saliency/{{dataset}}.safetensors",
+        samples=qa_samples,
+        probe=f"{METRICS}/probe/{{dataset}}.safetensors",
+        library=library("compute_saliency"),
+    output:
+        saliency=f"{METRICS}/saliency/{{dataset}}.parquet",
+        layers=f"{METRICS}/saliency_layers/{{dataset}}.parquet",
+        heads=f"{METRICS}/head_saliency/{{dataset}}.parquet",
+        mixture=f"{METRICS}/saliency_mixture/{{dataset}}.parquet",
+    log:
+        "results/logs/compute_saliency/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/compute_saliency/{model}/{dataset}.tsv"
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        options=lambda wildcards: options(
+            "saliency", "loss", "reduction", "heads", "layers", "confidence", "bootstrap", "seed"
+        ),
+    script:
+        "../scripts/compute_saliency.py"
+
+
 rule compute_attention:
     input:
         activations=f"{ACTIVATIONS}/attention/{{dataset}}.safetensors",

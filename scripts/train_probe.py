@@ -19,4 +19,4 @@ with job(snakemake) as log:
     log.info("%s", note)
     document.update(metric_options=options, probe=note)
     write_arrays(snakemake.output.probe, arrays(hidden["number"], probes), document)
-    write_table(snakemake.output.table, table, "probe_auroc", document)
+    write_table(snakemake.output.auroc, table, "probe_auroc", document)

@@ -139,10 +139,31 @@ _SHORT_ANSWERS = Stage(
     flops=lambda job: _forward(job, job.rows * (ROW_TOKENS + DECODE * job.options["max_new_tokens"])),
 )
 
+# Tokens of question and answer behind the prefix that all texts of saliency share.
+_SALIENCY_TOKENS = 64
+
+
+def _graph(job):
+    """MB of a batch's states in all layers at once, its keys and values with the prefix, and the answers' logits."""
+    tokens = job.options["batch_tokens"]
+    return job.size.layers * _activations(job, tokens) + _cache(job, 16 * tokens) + _logits(job, tokens / 4)
+
+
 # The stages that run a model. One that is not named here counts as one pass over its data set.
 STAGES = {
     "generate_qa_answers": _SHORT_ANSWERS,
     "extract_exact_answers": _SHORT_ANSWERS,
+    "extract_hidden_states": Stage(
+        analyses=("saliency",),
+        memory=lambda job: _batched(job) + _cache(job, 16 * job.options["batch_tokens"]),
+        flops=lambda job: _forward(job, job.options["samples"] * _SALIENCY_TOKENS),
+    ),
+    "extract_saliency": Stage(
+        analyses=("saliency",),
+        memory=_graph,
+        # A forward pass and up to two backward passes of about twice its work.
+        flops=lambda job: _forward(job, 5 * job.options["samples"] * _SALIENCY_TOKENS),
+    ),
     "extract_attention": Stage(
         analyses=("meaningless_tokens",),
         flops=lambda job: _forward(job, 2 * job.rows * min(job.options["max_tokens"], ROW_TOKENS)),

@@ -10,6 +10,8 @@ def gather(extraction, parts):
     """One {name: array} from those of all shards; the same bytes for any number of shards."""
     if extraction == "attention":
         return meaningless_layout.merge(parts)
+    if extraction in ("hidden_states", "saliency"):
+        return merge_samples(parts, "number")
     if extraction == "token_logprobs":
         return logprob_layout.merge(parts)
     if extraction == "head_mappings":

@@ -19,11 +19,13 @@ _COLUMNS = ("share", "low_mean", "high_mean", "low_sd", "high_sd", "separation")
 
 
 def mixture_table(saliency, *, confidence, draws, seed):
-    """The saliency_mixture frame of one model and data set from its `saliency` frame: a row per flow, loss and group.
+    """The saliency_mixture frame of one model and data set from its `saliency` frame.
 
-    Groups are correct and wrong answers; within each the sampling weights are the same, so none is needed.
+    A row per flow from the exact question tokens, loss and group. Groups are right and wrong answers; within each the
+    sampling weights are the same, so none is needed.
     """
     rows = []
+    saliency = saliency[saliency["flow"].str.startswith("question_")]
     for (flow, loss, correct), part in saliency.groupby(["flow", "loss", "correct"], sort=False):
         found = summary(part["saliency"].to_numpy(float), confidence=confidence, draws=draws, seed=seed)
         group = "correct" if correct else "wrong"

@@ -33,7 +33,10 @@ def of_samples(stored, numbers):
 
 
 def table(probes, correct, options, keys):
-    """The probe_auroc frame: one row per hidden-state index. options: of analyses.saliency.probe; keys: model, dataset."""
+    """The probe_auroc frame: one row per hidden-state index.
+
+    options: the block analyses.saliency.probe; keys: model and dataset.
+    """
     nested, low, high = probes.nested
     layers = np.arange(len(probes.auroc))
     return pd.DataFrame({**keys, "layer": layers}).assign(
@@ -46,14 +49,13 @@ def table(probes, correct, options, keys):
         nested_high=high,
         correct=int(np.sum(correct)),
         wrong=int(np.sum(~correct)),
-        **{name: options[name] for name in ("folds", "regularisation", "weights", "samples", "position")},
+        **{name: options[name] for name in ("folds", "regularisation", "weights")},
     )
 
 
 def untrained_table(correct, options, keys):
     """The probe_auroc frame of a data set with too few answers of a kind: one row, without a layer that is chosen."""
-    return pd.DataFrame(
-        {**keys, "layer": [0], "auroc": np.nan, "auroc_low": np.nan, "auroc_high": np.nan, "chosen": False,
-         "nested_auroc": np.nan, "nested_low": np.nan, "nested_high": np.nan, "correct": int(np.sum(correct)),
-         "wrong": int(np.sum(~correct))}
-    ).assign(**{name: options[name] for name in ("folds", "regularisation", "weights", "samples", "position")})  # fmt: skip
+    nothing = dict.fromkeys(("auroc", "auroc_low", "auroc_high", "nested_auroc", "nested_low", "nested_high"), np.nan)
+    counts = {"correct": int(np.sum(correct)), "wrong": int(np.sum(~correct))}
+    about = {name: options[name] for name in ("folds", "regularisation", "weights")}
+    return pd.DataFrame([{**keys, "layer": 0, "chosen": False, **nothing, **counts, **about}])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from atlas.analyses.next_token import check_head
+from atlas.analyses.probe_layout import of_samples
 from atlas.analyses.saliency_layout import FLOWS, backward_losses, empty, merge
 from atlas.analyses.shards import batches, shard_of
 from atlas.analyses.shared_prefix import continued, padded, prefix_cache
@@ -65,6 +66,16 @@ def extract(model, samples, prefix, *, losses, sample_probe=None, batch_tokens, 
                 own = SampleProbe(sample_probe.layer, sample_probe.weight[group], sample_probe.bias[group])
             parts.append(_batch(model, shared, chosen, len(prefix), backward, own, block))
     return merge(parts)
+
+
+def usable(stored, samples, losses):
+    """(losses, SampleProbe or None) of a stored probe; the loss is answer_nll alone where none could be trained."""
+    if int(stored["layer"]) == 0:
+        return ["answer_nll"], None
+    if "probe_logit" not in backward_losses(losses):
+        return list(losses), None
+    weight, bias = of_samples(stored, [sample.number for sample in samples])
+    return list(losses), SampleProbe(int(stored["layer"]), weight, bias)
 
 
 def _batch(model, shared, samples, start, losses, sample_probe, block):

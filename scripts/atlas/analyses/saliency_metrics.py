@@ -16,9 +16,14 @@ def probe_error(arrays, correct):
     return 1 / (1 + np.exp(-arrays["logit"].astype(float))) - correct
 
 
+def computed(arrays, losses, stored):
+    """The losses to report: those asked for, or answer_nll where no probe could be trained (probe.too_few)."""
+    return ["answer_nll"] if stored["layer"] == 0 else [loss for loss in losses if f"{BACKWARD[loss]}.pairs" in arrays]
+
+
 def check_probe(arrays, stored):
     """Raise AtlasError where the probe sees another state in the saliency run than the one it was scored on."""
-    if stored["layer"] == 0:
+    if np.isnan(arrays["logit"]).all():
         return
     place = {number: row for row, number in enumerate(stored["number"].tolist())}
     expected = stored["logit"][[place[number] for number in arrays["number"].tolist()]]

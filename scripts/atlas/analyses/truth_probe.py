@@ -126,7 +126,9 @@ def fit(x, correct, weights, regularisation):
         try:
             model.fit(z, correct, sample_weight=weights)
         except ConvergenceWarning as warning:
-            raise AtlasError(f"The probe did not converge; lower analyses.saliency.probe.regularisation ({warning}).")
+            raise AtlasError(
+                f"The probe did not converge; lower analyses.saliency.probe.regularisation ({warning})."
+            ) from None
     w = model.coef_[0] if basis is None else basis @ model.coef_[0]
     w = w / scaler.scale_
     return w, float(model.intercept_[0] - w @ scaler.mean_)
@@ -161,8 +163,7 @@ def probe_of(hidden, frame, options, keys):
     problem = too_few(correct, block["folds"])
     if problem and block["too_few"] == "answer_nll":
         return None, untrained_table(correct, block, keys), f"no probe: {problem}; probe.too_few: answer_nll instead"
-    drawn = block["weights"] == "sampling" and block["samples"] == "chosen"
-    weights = rows["weight"].to_numpy(float) if drawn else np.ones(len(rows))
+    weights = rows["weight"].to_numpy(float) if block["weights"] == "sampling" else np.ones(len(rows))
     try:
         probes = train(
             hidden["states"],

@@ -5,6 +5,9 @@ from atlas.config.problems import nearest
 # plot -> (the analysis it draws, the kind of data set that analysis reads; None: it has none of its own); costs draws
 # the run itself
 PLOTS = {
+    "saliency_density": ("saliency", "qa"),
+    "saliency_by_layer": ("saliency", "qa"),
+    "probe_auroc": ("saliency", "qa"),
     "attention_sinks": ("meaningless_tokens", "prompts"),
     "sink_rates": ("sinks", "text"),
     "head_categories": ("head_categories", "relations"),
@@ -45,6 +48,8 @@ def figure_problems(key, figure, config):
     if analysis is None:
         if "dataset" in figure:
             yield f"{where}.dataset: {figure['plot']} has none; remove the line."
+    elif analysis == "saliency":
+        yield from _saliency(where, figure, block)
     elif PLOTS[figure["plot"]][1] is None:
         yield from _heads(where, figure, block)
     else:
@@ -83,6 +88,18 @@ def _mink_depth(where, figure, block):
     figure.setdefault("measure", "mink")
     figure.setdefault("letters", True)
     figure["average"] = block["average"]
+
+
+def _saliency(where, figure, block):
+    """Figures of several data sets."""
+    for dataset in figure.setdefault("datasets", list(block["datasets"])):
+        if dataset not in block["datasets"]:
+            near = nearest(dataset, block["datasets"])
+            yield f"{where}.datasets: {dataset!r} is not among the analysis's data sets; {near}"
+    if figure["plot"] != "probe_auroc" and figure.setdefault("loss", block["loss"][0]) not in block["loss"]:
+        known = ", ".join(block["loss"])
+        yield f"{where}.loss: {figure['loss']!r} is not among analyses.saliency.loss ({known}); add it there."
+    figure["confidence"] = block["confidence"]
 
 
 def _heads(where, figure, block):

@@ -1,0 +1,72 @@
+"""What the figures of saliency share: symbols, colours, rows of one loss, and sentences of the captions."""
+
+from atlas.errors import AtlasError
+from atlas.plots import style
+
+FLOWS = {"question_to_answer": r"E_A", "question_to_all": r"*"}
+# E_A and * of the first data set, then of the second, as in the source (Okabe-Ito).
+COLOURS = [style.CYAN, style.ORANGE, style.GREEN, style.PINK, style.PURPLE, style.YELLOW, style.BLUE, style.VERMILION]
+_LOSSES = {
+    "probe_bce": "the loss of a truthfulness probe on the hidden state",
+    "probe_logit": "the logit of a truthfulness probe on the hidden state",
+    "answer_nll": "minus the mean log-probability of the exact answer tokens",
+}
+_HEADS = {"sum_then_abs": "absolute value of the sum over heads", "abs_then_sum": "sum over heads of absolute values"}
+
+
+def colour(options, dataset, flow):
+    """The colour of a flow in a data set."""
+    place = 2 * options["datasets"].index(dataset) + list(FLOWS).index(flow)
+    return COLOURS[place % len(COLOURS)]
+
+
+def symbol(flow, label):
+    return rf"$S_{{E_Q \rightarrow {FLOWS[flow]}}}$ ({label})"
+
+
+def rows(frame, options, table):
+    """Rows of the figure's models, data sets and loss."""
+    part = frame[frame["model"].isin(options["models"]) & frame["dataset"].isin(options["datasets"])]
+    part = part[part["loss"] == options["loss"]]
+    for model in options["models"]:
+        if not (part["model"] == model).any():
+            raise AtlasError(
+                f"figures: the table {table} has no rows of {model} under the loss {options['loss']}, because no probe "
+                "could be trained; set the figure's loss to answer_nll."
+            )
+    return part
+
+
+def measure(part, document):
+    """What is shown, in a sentence."""
+    first = part.iloc[0]
+    metric = document["metric_options"]
+    return (
+        "Saliency A x dLoss/dA of the attention from the exact answer tokens (E_A) or from all later tokens (*) to "
+        "the exact question tokens (E_Q), Luo et al. 2026. "
+        f"Loss: {_LOSSES[first['loss']]} ({first['loss']}). Per layer: {first['reduction']} over token pairs of the "
+        f"{_HEADS[first['heads']]}; {metric['layers']} over the layers that the loss reaches."
+    )
+
+
+def samples(part, options):
+    """For each model and data set: how many answers, and by which rule their tokens were found."""
+    for model in options["models"]:
+        for dataset in options["datasets"]:
+            one = part[(part["model"] == model) & (part["dataset"] == dataset)]
+            label = f"{options['model_labels'][model]}, {options['dataset_labels'][dataset]}"
+            if one.empty:
+                yield f"{label}: not shown, no probe could be trained."
+                continue
+            one = one.drop_duplicates("sample")
+            right = int(one["correct"].sum())
+            population = one.groupby("correct")["weight"].sum()
+            strategies = ", ".join(
+                f"{kind} {'/'.join(f'{name} {n}' for name, n in one[f'{kind}_strategy'].value_counts().items())}"
+                for kind in ("question", "answer")
+            )
+            yield (
+                f"{label}: n = {right} right and {len(one) - right} wrong answers, which stand for "
+                f"{population.get(True, 0):.0f} and {population.get(False, 0):.0f} (sampling weights are used); exact "
+                f"tokens: {strategies}."
+            )
