@@ -8,13 +8,15 @@ STAMP := $(VENV)/.installed
 
 CLUSTER_STAMP := $(VENV)/.installed-cluster
 
-.PHONY: help figures report test environment environment-cluster lint format lock clean
+.PHONY: help figures report test benchmarks environment environment-cluster lint format lock clean
 
 help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
 	@echo "make report       the same, then all figures and tables with their captions in one file, report.html"
 	@echo "make test         set up the environment and run all tests"
+	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment  only set up the environment in $(VENV)"
+	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
 	@echo "make lint         ruff, snakefmt and snakemake --lint"
 	@echo "make format       let ruff and snakefmt rewrite the code"
@@ -52,6 +54,9 @@ report: figures
 # The fast tests first; two processes of one thread each use two cores better than one of two.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadscope
+
+benchmarks: $(STAMP)
+	$(BIN)/python benchmarks/run_all.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

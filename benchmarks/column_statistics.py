@@ -12,38 +12,15 @@ or if its statistics differ from eager's by more than 2e-5 of the largest.
 """
 
 import argparse
-import csv
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from side_by_side import RESULTS, ROOT, child, finish, peak_mib, reset_peak, row
+
 BAR_MIB = 96
 VARIANTS = ("plain", "atlas", "eager")
-
-
-def peak_mib():
-    """Highest resident memory since `reset_peak`, in MiB."""
-    import resource
-
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def reset_peak():
-    """Forget the peak of imports and model building where the kernel allows it (Linux)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        print("cannot reset the peak: it includes imports and model building", file=sys.stderr)
 
 
 def build(layers, tokens):
@@ -94,7 +71,7 @@ def run(variant, model, ids):
         return torch.stack([torch.cat(list(part.values())) for part in parts])
 
 
-def child(arguments):
+def variant(arguments):
     import torch
 
     torch.set_num_threads(arguments.threads)
@@ -122,68 +99,43 @@ def main():
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=ROOT / "results/benchmarks/column_statistics.csv")
+    parser.add_argument("--output", type=Path, default=RESULTS / "column_statistics.csv")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--save", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.variant:
-        child(arguments)
+        variant(arguments)
         return 0
 
     import tempfile
 
     import torch
 
-    environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads), "OMP_WAIT_POLICY": "PASSIVE"}
     measured, found = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for variant in VARIANTS:
-            save = Path(folder) / f"{variant}.pt"
-            command = [sys.executable, __file__, "--variant", variant, "--save", str(save)]
+        for name in VARIANTS:
+            save = Path(folder) / f"{name}.pt"
+            options = ["--variant", name, "--save", save]
             for option in ("tokens", "layers", "threads", "repeats"):
-                command += [f"--{option}", str(getattr(arguments, option))]
-            done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-            if done.returncode:
-                print(done.stderr, file=sys.stderr)
-                return 1
-            measured[variant] = json.loads(done.stdout.splitlines()[-1])
+                options += [f"--{option}", getattr(arguments, option)]
+            measured[name] = child(__file__, options, arguments.threads)
             if save.exists():
-                found[variant] = torch.load(save, weights_only=True)
+                found[name] = torch.load(save, weights_only=True)
 
-    plain = measured["plain"]
-    print(f"{arguments.layers} layers x 9 heads (3 key/value), T = {arguments.tokens}, {arguments.threads} thread(s)")
-    print(f"{'variant':8} {'seconds':>9} {'x plain':>8} {'x eager':>8} {'peak MiB':>9} {'added MiB':>10}")
-    rows = []
-    for variant, m in measured.items():
-        row = {
-            "variant": variant,
-            "tokens": arguments.tokens,
-            "layers": arguments.layers,
-            "threads": arguments.threads,
-            "seconds": round(m["seconds"], 3),
-            "over_plain": round(m["seconds"] / plain["seconds"], 3),
-            "over_eager": round(m["seconds"] / measured["eager"]["seconds"], 3),
-            "peak_mib": round(m["peak_mib"], 1),
-            "added_mib": round(m["peak_mib"] - plain["peak_mib"], 1),
-        }
-        rows.append(row)
-        print(
-            f"{variant:8} {row['seconds']:9.2f} {row['over_plain']:8.2f} {row['over_eager']:8.2f} "
-            f"{row['peak_mib']:9.0f} {row['added_mib']:10.1f}"
-        )
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = arguments.output.with_suffix(".tmp")
-    with temporary.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, arguments.output)
-
-    added = rows[1]["added_mib"]
+    added = {name: m["peak_mib"] - measured["plain"]["peak_mib"] for name, m in measured.items()}
+    seconds = {name: m["seconds"] for name, m in measured.items()}
     worst = float((found["atlas"] - found["eager"]).abs().max() / found["eager"].abs().max())
-    ratio = rows[1]["over_eager"]
-    print(f"atlas adds {added:.1f} MiB (bar {BAR_MIB}), takes {ratio:.2f} x eager, differs from it by {worst:.1e}")
-    return 0 if added <= BAR_MIB and worst <= 2e-5 else 1
+    note = f"T = {arguments.tokens}, {arguments.layers} layers, 9 heads, {arguments.threads} thread(s)"
+    both = {"ours_seconds": seconds["atlas"], "published_seconds": seconds["eager"]}
+    rows = [
+        row("column statistics time against eager", seconds["atlas"] / seconds["eager"], 1.3, most=True, **both,
+            floor_seconds=seconds["plain"], agreement=worst, note=f"{note}; floor: the plain forward"),
+        row("column statistics memory of eager over ours", added["eager"] / max(added["atlas"], 1.0), 50.0, note=note,
+            ours_mib=added["atlas"], published_mib=added["eager"]),
+        row("column statistics memory above the plain forward, MiB", added["atlas"], float(BAR_MIB), most=True),
+        row("column statistics difference from eager", worst, 2e-5, most=True),
+    ]  # fmt: skip
+    return finish(rows, arguments.output)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ d x d matrix W_VO = W_V W_O, project E' W_VO onto the whole vocabulary, take the
 negated rows for suppression. It is given E' for free. Ours is the whole call of `map_heads`, files and E' included, and
 keeps every rank instead of top-k hits.
 
-    python benchmarks/head_mappings.py --model FOLDER --data data/relations --layers 3 --heads 4
+    python benchmarks/head_mappings.py [--model FOLDER] [--data data/relations] [--layers 3] [--heads 4]
 
-Both run alternately; printed are the times, the median of their ratios, whether all scores are equal, and the peak of
-anonymous memory that each adds. --all times ours on every head.
+Both run alternately; written to results/benchmarks/head_mappings.csv are the times, the median of their ratios,
+whether all scores are equal, and the peak of anonymous memory that each adds. --all times ours on every head.
 """
 
 import argparse
@@ -18,11 +18,9 @@ import threading
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-
 import numpy as np
-import pandas as pd
 import torch
+from side_by_side import RESULTS, ROOT, finish, gemm_rate, operations, row
 
 from atlas.analyses.head_mappings import map_heads
 from atlas.data.kinds import prepare
@@ -92,18 +90,18 @@ def timed(function):
     return result, time.perf_counter() - wall, time.process_time() - cpu, peak.mib
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder in Hugging Face layout")
-    parser.add_argument("--data", required=True, help="relations: a folder with relations.csv, or one file")
+    parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
+    parser.add_argument("--data", default=ROOT / "data/relations", help="a folder with relations.csv, or one file")
     parser.add_argument("--layers", type=int, default=3, help="layers, spread evenly, that both run on")
     parser.add_argument("--heads", type=int, default=4, help="heads of each of them")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--k", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory-mb", type=int, default=1024)
     parser.add_argument("--all", action="store_true", help="then time ours on every layer and head")
-    parser.add_argument("--output", help="CSV file for the summary")
+    parser.add_argument("--output", type=Path, default=RESULTS / "head_mappings.csv")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -136,15 +134,20 @@ def main() -> None:
         )
     names = ("ratio", "cpu_ratio", "ours_s", "published_s", "ours_peak_mib", "published_peak_mib", "scores_differing")
     summary = dict(zip(names, map(statistics.median, zip(*rows, strict=True)), strict=True))
-    summary = {"measure": "head_mappings", "heads": n, "pairs": len(pairs), **summary}
+    note = f"{len(pairs)} pairs, {n} heads, {options.threads} thread(s); CPU time ratio {summary['cpu_ratio']:.2f}"
     if options.all:
         _, wall, cpu, peak = timed(lambda: map_heads(options.model, pairs, **run))
-        print(f"every head ({shape.layers} x {shape.heads}): {wall:.1f} s (cpu {cpu:.1f}), peak added {peak:.0f} MiB")
-        summary |= {"all_heads_s": wall, "all_heads_cpu_s": cpu, "all_heads_peak_mib": peak}
-    print(f"median ratio {summary['ratio']:.2f}, of CPU time {summary['cpu_ratio']:.2f}")
-    if options.output:
-        pd.DataFrame([summary]).to_csv(options.output, index=False)
+        note += f"; all {shape.layers * shape.heads} heads {wall:.1f} s (CPU {cpu:.1f}), {peak:.0f} MiB"
+    work = operations(lambda: map_heads(options.model, pairs, layers, heads=heads, **run | {"threads": 1}))
+    rows = [
+        row("head mappings over published", summary["ratio"], 8.0, ours_seconds=summary["ours_s"], note=note,
+            published_seconds=summary["published_s"], ours_mib=summary["ours_peak_mib"],
+            published_mib=summary["published_peak_mib"],
+            floor_seconds=work / gemm_rate(torch.float32, 1024, shape.value_width, 1024)),
+        row("head mappings scores that differ", summary["scores_differing"], 0, most=True),
+    ]  # fmt: skip
+    return finish(rows, options.output)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

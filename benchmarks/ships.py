@@ -1,6 +1,6 @@
 """Time and memory of a Ships pass over all heads, against the published algorithm and against simple batching.
 
-    python benchmarks/ships.py [--model results/models/smollm2-135m-instruct] [--prompts 16] [--threads 1] [--rounds 3]
+    python benchmarks/ships.py [--model results/models/smollm2-135m-instruct] [--prompts 16] [--layers 2] [--rounds 3]
 
 One ablation (scaling by 1e-5), all heads, the first prompts of results/datasets/harmbench.parquet:
     published    one full forward with LM head per (head, prompt) at batch 1, as the published code does
@@ -8,25 +8,37 @@ One ablation (scaling by 1e-5), all heads, the first prompts of results/datasets
                  head for the last token only, nothing shared
     atlas        ours: one clean pass, each head continued from its layer
     atlas_bf16   ours with the weights in bfloat16
-Published and batched take the same time for every head, so they run a sample of heads and layers; ours runs every third
-layer, whose mean depth is that of all layers. The variants take turns in every round, so that a busy machine slows all
-of them. Then ours runs all heads in both types, which gives the accuracy of bfloat16, and small jobs of their own give
-the peak memory by `max_rows`. Writes results/benchmarks/ships.csv; exits non-zero if a bar is missed.
+Published and batched take the same time for every head, so they run a sample and one layer; ours runs all heads of
+`--layers` layers, symmetric in depth, so that their mean depth is that of all layers. The variants take
+turns, ratios are medians over rounds, seconds are scaled to all heads. The clean pass counts in full. The floor is ours
+counted in operations at the rate of a product measured in the same run. `--accuracy` measures what bfloat16 costs.
+Writes results/benchmarks/ships.csv; exits non-zero if a bar is missed.
 """
 
 import argparse
-import csv
 import json
 import os
-import subprocess
+import statistics
 import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+from side_by_side import (
+    RESULTS,
+    ROOT,
+    alternate,
+    child,
+    finish,
+    gemm_rate,
+    operations,
+    peak_mib,
+    ratio,
+    reset_peak,
+    row,
+)
+
 TEMPLATE = "## Query:{q}\n## Answer:"
-BARS = {"atlas over published": 4.0, "atlas over batched": 1.6, "atlas_bf16 over published": 10.0}
+BARS = {("atlas", "published"): 4.0, ("atlas", "batched"): 1.6, ("atlas_bf16", "published"): 10.0}
 
 
 def load(arguments, dtype):
@@ -70,10 +82,9 @@ def published(model, prompts, pairs):
     return len(pairs)
 
 
-def batched(model, prompts, layer, rows):
+def batched(model, prompts, layer, heads, rows):
     import torch
 
-    heads = range(model.config.num_attention_heads)
     lengths = {}
     for prompt in prompts:
         lengths.setdefault(len(prompt), []).append(prompt)
@@ -88,50 +99,62 @@ def batched(model, prompts, layer, rows):
     return len(heads)
 
 
+def depths(layers, number):
+    """`number` layers (rounded up to an even one) whose mean depth is that of all layers; all of them if so many."""
+    if number >= layers:
+        return list(range(layers))
+    half = -(-number // 2)
+    lower = [round((layers / 2) * (2 * i + 1) / (2 * half) - 0.5) for i in range(half)]
+    return sorted({*lower, *(layers - 1 - layer for layer in lower)})
+
+
 def compare(arguments):
-    """Seconds per head of each variant, wall and CPU, one list entry per round."""
+    """Rows of the comparison; seconds are of all heads."""
     import torch
 
     from atlas.analyses.head_ablation import HeadAblation
 
     model, prompts = load(arguments, "float32")
     half, _ = load(arguments, "bfloat16")
-    layers = model.config.num_hidden_layers
-    heads = model.config.num_attention_heads
-    depth = list(range(1, layers, 3))
-    clean = {}
-    seconds = {name: [] for name in ("published", "batched", "atlas", "atlas_bf16")}
+    layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
+    depth, total = depths(layers, arguments.layers), layers * heads
+    sample = [(i * 7 % layers, i % heads) for i in range(arguments.sample)]
+    prepared, now = {}, time.process_time if arguments.clock == "cpu" else time.perf_counter
 
-    def ours(name, net):
-        if name not in clean:
-            start = time.perf_counter(), time.process_time()
-            clean[name] = HeadAblation(net, prompts, depth, epsilon=1e-5, max_rows=arguments.max_rows)
-            used = time.perf_counter() - start[0], time.process_time() - start[1]
-            clean[name, "seconds"] = tuple(x / (layers * heads) for x in used)
+    def ours(net):
         for layer in depth:
-            clean[name].effects("scaling", [[(layer, head)] for head in range(heads)])
-        return heads * len(depth)
+            prepared[net].effects("scaling", [[(layer, head)] for head in range(heads)])
 
     variants = {
-        "published": lambda: published(model, prompts, [(i * 7 % layers, i % heads) for i in range(arguments.sample)]),
-        "batched": lambda: batched(model, prompts, layers // 2, arguments.rows),
-        "atlas": lambda: ours("atlas", model),
-        "atlas_bf16": lambda: ours("atlas_bf16", half),
+        "published": lambda: published(model, prompts, sample),
+        "batched": lambda: batched(model, prompts, layers // 2, range(heads), arguments.rows),
+        "atlas": lambda: ours(model),
+        "atlas_bf16": lambda: ours(half),
     }
+    run = {"published": len(sample), "batched": heads}
+    scale = {name: total / run.get(name, len(depth) * heads) for name in variants}
+    clean, floor = {}, {}
     with torch.no_grad():
         published(model, prompts[:2], [(0, 0)])
-        ours("atlas", model), ours("atlas_bf16", half)
-        for number in range(arguments.rounds):
-            for name, run in variants.items():
-                wall, cpu = time.perf_counter(), time.process_time()
-                done = run()
-                extra = clean.get((name, "seconds"), (0.0, 0.0))
-                seconds[name].append(
-                    ((time.perf_counter() - wall) / done + extra[0], (time.process_time() - cpu) / done + extra[1])
-                )
-                total = layers * heads
-                print(f"round {number} {name:11} {total * seconds[name][-1][0]:8.1f} s wall for all heads", flush=True)
-    return seconds, layers * heads
+        for name, net in (("atlas", model), ("atlas_bf16", half)):
+            HeadAblation(net, prompts[:2], [0], epsilon=1e-5)  # weights are mapped, buffers are made
+            start = now()
+            prepared[net] = HeadAblation(net, prompts, depth, epsilon=1e-5, max_rows=arguments.max_rows)
+            clean[name] = now() - start
+        work = scale["atlas"] * operations(lambda: ours(model))
+        seconds = alternate(variants, arguments.rounds, arguments.clock)
+        for name, net in (("atlas", model), ("atlas_bf16", half)):
+            floor[name] = work / gemm_rate(net.dtype, clock=arguments.clock)
+    seconds = {name: [x * scale[name] + clean.get(name, 0) for x in found] for name, found in seconds.items()}
+    middle = {name: statistics.median(found) for name, found in seconds.items()}
+    note = f"{len(prompts)} prompts, {total} heads, from {len(depth)} of {layers} layers, {arguments.threads} thread(s)"
+    rows = []
+    for (name, other), bar in BARS.items():
+        times = {"ours_seconds": middle[name], "floor_seconds": floor[name], "note": note}
+        times |= {"published_seconds": middle["published"], "simple_seconds": middle["batched"]}
+        measure = f"ships{'' if name == 'atlas' else ' in bfloat16'} over {other}"
+        rows.append(row(measure, ratio(seconds[other], seconds[name]), bar, **times))
+    return rows
 
 
 def accuracy(arguments):
@@ -156,13 +179,12 @@ def accuracy(arguments):
             a, b = (ships(f["clean.gram"], f[f"{ablation}.gram"], rank).ravel() for f in found.values())
             top = [set(np.argsort(-x)[:10].tolist()) for x in (a, b)]
             difference = np.abs(a - b)
-            yield {
-                "measure": f"bfloat16 accuracy, {ablation}, R = {rank}",
-                "median_degrees": round(float(np.median(difference)), 4),
-                "worst_degrees": round(float(difference.max()), 4),
-                "largest_score": round(float(a.max()), 4),
-                "top10_shared": len(top[0] & top[1]),
-            }
+            yield row(
+                f"bfloat16 of ships, {ablation}, R = {rank}",
+                agreement=float(np.median(difference)),
+                note=f"degrees in the median, {difference.max():.4f} at most where the largest score is "
+                f"{a.max():.3f}; {len(top[0] & top[1])} of the ten strongest shared",
+            )
 
 
 def peak(arguments):
@@ -173,23 +195,11 @@ def peak(arguments):
 
     model, prompts = load(arguments, "float32")
     model(input_ids=torch.tensor(prompts[:1]), use_cache=False, logits_to_keep=1)  # the weights are mapped: touch them
-    before = high_water(reset=True)
+    reset_peak()
+    before = peak_mib()
     ablation = HeadAblation(model, prompts, [0], epsilon=1e-5, max_rows=arguments.max_rows)
     ablation.effects("scaling", [[(0, head)] for head in range(model.config.num_attention_heads)])
-    print(json.dumps({"rows": ablation.max_rows, "before": before, "peak": high_water()}))
-
-
-def high_water(reset=False):
-    """Highest resident memory in MiB since the last reset (Linux; elsewhere since the start)."""
-    import resource
-
-    try:
-        if reset:
-            Path("/proc/self/clear_refs").write_text("5")
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"rows": ablation.max_rows, "added": peak_mib() - before}))
 
 
 def main():
@@ -199,13 +209,17 @@ def main():
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=2, help="layers that ours runs on")
     parser.add_argument("--sample", type=int, default=3, help="heads that the published way runs per round")
     parser.add_argument("--rows", type=int, default=32, help="(head, prompt) pairs of one simple batch")
+    parser.add_argument(
+        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too"
+    )
     parser.add_argument("--max-rows", type=int, default=None)
     parser.add_argument("--every", type=int, default=1, help="layers that the accuracy of bfloat16 is measured on")
-    parser.add_argument("--skip-accuracy", action="store_true")
-    parser.add_argument("--only-accuracy", action="store_true")
-    parser.add_argument("--output", type=Path, default=ROOT / "results/benchmarks/ships.csv")
+    parser.add_argument("--accuracy", action="store_true", help="measure what bfloat16 costs (minutes)")
+    parser.add_argument("--skip-memory", action="store_true")
+    parser.add_argument("--output", type=Path, default=RESULTS / "ships.csv")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -215,46 +229,13 @@ def main():
     if arguments.peak:
         peak(arguments)
         return 0
-
-    if arguments.only_accuracy:
-        for row in accuracy(arguments):
-            print(row)
-        return 0
-
-    seconds, heads = compare(arguments)
-    median = {name: [sorted(x[i] for x in runs)[len(runs) // 2] for i in (0, 1)] for name, runs in seconds.items()}
-    rows, failed = [], []
-    for name, (wall, cpu) in median.items():
-        rows.append({"measure": name, "seconds": round(wall * heads, 1), "cpu_seconds": round(cpu * heads, 1)})
-        print(f"{name:11} {wall * heads:8.1f} s wall, {cpu * heads:8.1f} s CPU for {heads} heads")
-    for measure, bar in BARS.items():
-        ours, other = measure.split(" over ")
-        ratio = median[other][0] / median[ours][0]
-        rows.append({"measure": measure, "ratio": round(ratio, 2), "bar": bar})
-        print(f"{measure}: {ratio:.2f} times faster (bar {bar}), by CPU time {median[other][1] / median[ours][1]:.2f}")
-        if ratio < bar:
-            failed.append(measure)
-    for setting in (16, 64, None):
-        command = [sys.executable, __file__, "--peak", "--model", arguments.model, "--dataset", arguments.dataset]
-        command += [] if setting is None else ["--max-rows", setting]
-        done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        added = found["peak"] - found["before"]
-        rows.append({"measure": f"memory above the model, max_rows {setting or 'auto'}", "added_mib": round(added, 1)})
-        print(f"max_rows {found['rows']}: {added:.0f} MiB above the loaded model")
-    for row in () if arguments.skip_accuracy else accuracy(arguments):
-        rows.append(row)
-        print(row)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = arguments.output.with_suffix(".tmp")
-    with temporary.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, arguments.output)
-    if failed:
-        print(f"bars missed: {', '.join(failed)}")
-    return int(bool(failed))
+    rows = compare(arguments)
+    for setting in () if arguments.skip_memory else (16, None):
+        command = ["--peak", "--model", arguments.model, "--dataset", arguments.dataset]
+        found = child(__file__, command + ([] if setting is None else ["--max-rows", setting]), arguments.threads)
+        rows.append(row(f"ships memory, max_rows {setting or 'auto'}", ours_mib=found["added"], note="above the model"))
+    rows += accuracy(arguments) if arguments.accuracy else []
+    return finish(rows, arguments.output)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ rule train_probe:
         auroc=f"{METRICS}/probe_auroc/{{dataset}}.parquet",
     log:
         "results/logs/train_probe/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/train_probe/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
     resources:
@@ -36,6 +38,8 @@ rule compute_saliency:
         mixture=f"{METRICS}/saliency_mixture/{{dataset}}.parquet",
     log:
         "results/logs/compute_saliency/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/compute_saliency/{model}/{dataset}.tsv"
     conda:
         "../envs/atlas.yaml"
     resources:

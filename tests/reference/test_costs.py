@@ -1,11 +1,16 @@
 """What the analyses compute, in forwards and floating-point operations, which no busy machine can blur."""
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import families
 from atlas.analyses.head_ablation import HeadAblation
+from atlas.analyses.head_mappings import map_heads
+from atlas.analyses.logprob_extraction import extract
+from atlas.data.scored_texts import ScoredText
 from atlas.models.architectures import unembedding
 
 PROMPTS = [(3, 4, 5, 6 + i, *range(20, 26 + i % 2)) for i in range(8)]
@@ -64,3 +69,35 @@ def test_clean_pass_runs_few_prompts_alone():
     """One packed forward, and four prompts alone against which it is checked."""
     model = families.build("llama").requires_grad_(False)
     assert forwards(model, lambda: HeadAblation(model, PROMPTS, range(4), epsilon=1e-5)) == (5, len(PROMPTS) + 4)
+
+
+def test_scored_tokens_cost_one_forward_and_their_own_logits():
+    """Every token behind the shared beginning enters one forward, and the unembedding sees scored tokens only."""
+    model, begin = families.build("llama"), tuple(range(20, 30))
+    texts = [ScoredText(n, (*begin, 40 + n, *range(50, 60 + n)), (False,) * 13 + (True,) * (8 + n)) for n in range(6)]
+    entered = []
+    handle = model.get_input_embeddings().register_forward_pre_hook(lambda _, args: entered.append(args[0].numel()))
+    check = 8  # tokens on which the head is compared with the model's own, twice each
+    seen = forwards(model, lambda: extract(model, {"answer": texts}, batch_tokens=1000))[1]
+    handle.remove()
+    assert seen == 2 * check + sum(sum(text.scored) for text in texts)
+    longest = max(len(text.ids) for text in texts) - len(begin)
+    assert sum(entered) == 2 * check + len(begin) + longest * len(texts)
+
+
+def test_head_mappings_cost_the_width_of_a_head_not_of_the_model(tmp_path):
+    """Published: d x d matrices and d-wide rows against the vocabulary, per relation; ours: head-wide, per source."""
+    model = families.build("llama", vocab_size=600)
+    model.save_pretrained(tmp_path)
+    width, vocabulary, narrow = 48, 600, 8
+    rng = np.random.default_rng(0)
+    relations = [
+        pd.DataFrame({"relation": name, "source_id": np.arange(3, 103), "target_id": rng.integers(3, 600, 100)})
+        for name in "abc"
+    ]
+    pairs = pd.concat(relations, ignore_index=True)
+    cost = operations(lambda: map_heads(tmp_path, pairs, [1, 2], k_max=2, threads=1)) / 12
+    published = 3 * 2 * (width * narrow * width + 100 * width * width + 100 * width * vocabulary)
+    sources = 2 * vocabulary * narrow * (width + 100) + 2 * 100 * width * narrow
+    assert cost < published / 6
+    assert sources <= cost < 2 * sources

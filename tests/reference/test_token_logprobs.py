@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from atlas.analyses import logprob_layout
-from atlas.analyses.logprob_extraction import batch_logprobs, extract
+from atlas.analyses.logprob_extraction import batch_logprobs, extract, shared_context
 from atlas.analyses.min_k import min_k
 from atlas.analyses.next_token import check_head, distribution_statistics, token_statistics
 from atlas.data.scored_texts import ScoredText
@@ -55,6 +55,34 @@ def test_equals_a_loop_over_tokens_and_the_loss_of_transformers(family):
         for k_percent in (7, 20, 50):
             worst = sorted(expected[0])[: max(1, int(len(expected[0]) * k_percent / 100))]
             assert min_k(found["lp"], k_percent) == pytest.approx(-np.mean(worst), abs=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_shared_beginning_is_run_once(family):
+    """Texts that begin alike give what they give alone, and the beginning enters one forward only."""
+    model, begin = build(family), tuple(range(20, 31))
+    texts = [
+        ScoredText(text.number, begin + text.ids, (False,) * len(begin) + text.scored)
+        for text in sequences([9, 17, 5, 12])
+    ]
+    assert shared_context(texts) == len(begin)
+    widths = []
+    handle = model.get_input_embeddings().register_forward_pre_hook(lambda _, args: widths.append(args[0].shape[1]))
+    arrays = extract(model, {"answer": texts}, batch_tokens=40)
+    handle.remove()
+    assert widths[2:].count(len(begin)) == 1  # two forwards compare the head
+    assert max(widths[2:]) == 17
+    for (_, found), sequence in zip(logprob_layout.split(arrays, "answer"), texts, strict=True):
+        for name, values in zip(("lp", "mu", "sigma", "rank"), loop(model, sequence), strict=True):
+            np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_shared_context_leaves_what_predicts_a_scored_token():
+    ids = tuple(range(20))
+    texts = [ScoredText(n, (*ids, 30 + n, 31), (False,) * (12 + n) + (True,) * (10 - n)) for n in range(3)]
+    assert shared_context(texts) == 11
+    assert shared_context([ScoredText(0, ids, (True,) * 20)]) == 0
+    assert shared_context([*texts, ScoredText(3, (1, *ids), (False,) * 15 + (True,) * 6)]) == 0
 
 
 def test_batch_composition_and_chunks_change_nothing_beyond_rounding():

@@ -12,7 +12,10 @@ TEXT = (ROOT / "docs" / "gallery.md").read_text()
 def test_every_default_figure_has_its_section_and_picture():
     figures = set(yaml.safe_load((ROOT / "config.yaml").read_text())["figures"])
     sections = dict(re.findall(r"^## `(\w+)`\n\n!\[[^]]+\]\(pictures/(\w+)\.png\)$", TEXT, re.M))
-    assert set(sections) == figures
+    missing = re.search(r"<!-- Not described yet: ([\w, ]+) -->", TEXT)
+    missing = set(missing[1].split(", ")) if missing else set()
+    assert set(sections) | missing == figures
+    assert not set(sections) & missing
     assert all(section == picture for section, picture in sections.items())
 
 

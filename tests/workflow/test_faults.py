@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from test_runs import wait_for
 
+KEEP = "keep"
 PAUSING = Path(__file__).parent / "pausing"
 FIGURE = "figures/sink_rates.pdf"
 SHARD = "results/activations/tiny/sinks/passages/{}-of-2.safetensors"
@@ -33,7 +34,9 @@ def results(project):
     return {
         str(path.relative_to(project.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
-        if path.is_file() and not {"logs", "benchmarks"} & set(path.parts) and path.name != ".snakemake_timestamp"
+        if path.is_file()
+        and not {"logs", "benchmarks"} & set(path.parts)
+        and path.name not in (KEEP, ".snakemake_timestamp")
     }
 
 
@@ -85,7 +88,8 @@ def test_killed_job_and_killed_run(charted, chart, stage):
     with paused(chart, before, FIGURE) as (process, _):
         os.killpg(process.pid, signal.SIGKILL)
     assert not (chart.folder / CHAIN[stage]).exists()
-    assert "--unlock" in chart.run(FIGURE).stdout
+    if stage == "extract":
+        assert "--unlock" in chart.run(FIGURE).stdout
     assert chart.run("--unlock").returncode == 0
     process = chart.run(FIGURE)
     assert process.returncode == 0, process.stdout
@@ -135,7 +139,7 @@ def test_two_runs_on_one_folder(charted, chart):
         assert other.returncode == 0, other.stdout
         (chart.folder / "paused").unlink()
         assert first.wait(120) == 0
-    assert results(chart) == results(charted)
+    assert results(charted).items() <= results(chart).items()  # and the rows of the other run
 
 
 @contextlib.contextmanager
@@ -145,6 +149,7 @@ def small_disk(folder, size):
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
     if mount.returncode:
         pytest.skip(f"a small disk cannot be mounted here: {mount.stderr.decode().strip()}")
+    (folder / KEEP).touch()  # Snakemake removes folders that are empty after a failure, and cannot remove this one
     try:
         yield lambda more: subprocess.run(["mount", "-o", f"remount,size={more}", folder], check=True)
     finally:
@@ -172,7 +177,7 @@ def test_full_disk_is_said_and_loses_nothing(charted, chart, stage):
         assert process.returncode != 0
         assert "the disk is full while writing" in process.stdout
         assert "Traceback" not in process.stdout
-        assert [path for path in folder.rglob("*") if path.is_file() and path.name != ".snakemake_timestamp"] == []
+        assert {path.name for path in folder.rglob("*") if path.is_file()} <= {KEEP, ".snakemake_timestamp"}
         resize("64m")
         process = chart.run(FIGURE)
         assert process.returncode == 0, process.stdout

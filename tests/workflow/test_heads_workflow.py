@@ -1,5 +1,7 @@
 """Real runs of the joined table: it equals its parts, and a change re-runs only what reads it."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -58,6 +60,15 @@ def test_captions_name_data_and_measures(finished):
     text = (finished.folder / "results" / "captions" / "head_overlap.txt").read_text()
     for fact in ("Tiny Llama: 24 heads", "sinks: tiny passages", "top 4", "200 draws"):
         assert fact in text
+
+
+def test_explorer_holds_every_model_and_stays_small(finished):
+    page = (finished.folder / "figures" / "explorer.html").read_text()
+    text = page.split('<script id="atlas-data" type="application/json">')[1].split("</script>")[0]
+    data = json.loads(text)
+    assert [model["label"] for model in data["models"]] == ["Tiny Llama", "Tiny Llama shuffled"]
+    assert all(model["curves"] and model["top"] for model in data["models"])
+    assert len(page) < 5_000_000
 
 
 def test_option_of_one_analysis_joins_again_without_the_others(project):

@@ -56,7 +56,7 @@ def test_options_for_a_model_that_is_not_there(fresh_shared):
 
 def test_other_sizes_of_one_family_draw_every_figure(fresh_shared):
     jobs = fresh_shared.planned("figures/all", "--configfile", "configs/qwen.yaml")
-    default = yaml.safe_load((ROOT / "config.yaml").read_text())["figures"]
+    default = set(yaml.safe_load((ROOT / "config.yaml").read_text())["figures"]) - {"costs"}  # `planned` leaves it out
     assert sum(count for rule, count in jobs.items() if rule.startswith("plot_")) == len(default)
     assert jobs["download_model"] == 2
 
@@ -90,7 +90,7 @@ def miniatures(tmp_path_factory):
 def test_every_architecture_runs_through_everything(miniatures):
     figures = yaml.safe_load((miniatures.folder / "config.yaml").read_text())["figures"]
     for figure in figures:
-        for extension in ("pdf", "svg", "png"):
+        for extension in ("html",) if figure == "explorer" else ("pdf", "svg", "png"):
             assert (miniatures.folder / "figures" / f"{figure}.{extension}").stat().st_size > 1000
     for path in (miniatures.folder / "results" / "tables").glob("*.parquet"):
         frame = pd.read_parquet(path)

@@ -16,7 +16,7 @@ from atlas.tables import read_table
 
 FIGURES = [
     "attention_sinks", "sink_rates", "head_categories", "head_categories_null", "category_share", "mink_depth",
-    "safety_heads", "safety_effect", "head_overlap", "costs",
+    "safety_heads", "safety_effect", "head_overlap", "costs", "saliency_density", "saliency_by_layer", "probe_auroc",
 ]  # fmt: skip
 # What a change of the sinks' metrics runs again.
 AFTER_SINKS = {

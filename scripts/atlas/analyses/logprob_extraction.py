@@ -6,7 +6,11 @@ import torch
 from atlas.analyses import logprob_layout
 from atlas.analyses.next_token import check_head, token_statistics
 from atlas.analyses.shards import batches, shard_of
+from atlas.analyses.shared_prefix import continued, padded, prefix_cache
 from atlas.models.finite import require_finite
+
+# Texts that share fewer leading tokens are run whole: with a cache the attention needs a mask, which costs as much.
+_SHARED = 8
 
 
 def extract(model, texts, *, batch_tokens, shard=1, shards=1, progress=iter):
@@ -17,34 +21,46 @@ def extract(model, texts, *, batch_tokens, shard=1, shards=1, progress=iter):
     check_head(model)
     parts = []
     for text, sequences in texts.items():
-        groups = shard_of(batches([len(sequence.ids) for sequence in sequences], batch_tokens), shard, shards)
+        start = shared_context(sequences)
+        groups = batches([len(sequence.ids) - start for sequence in sequences], batch_tokens)
         parts.append(logprob_layout.empty(text))
-        for group in progress(groups):
-            found = batch_logprobs(model, [sequences[i] for i in group])
+        shared = prefix_cache(model, sequences[0].ids[:start])
+        for group in progress(shard_of(groups, shard, shards)):
+            found = batch_logprobs(model, [sequences[i] for i in group], shared)
             parts.append({f"{text}.{name}": array for name, array in found.items()})
     return logprob_layout.merge(parts)
 
 
-def batch_logprobs(model, sequences):
+def shared_context(sequences):
+    """Leading tokens that all texts share and whose next token is scored in none (a chat template's, say); 0 if few."""
+    first = sequences[0].ids
+    start = min(max(1, sequence.scored.index(True)) for sequence in sequences) - 1
+    for sequence in sequences:
+        start = next((i for i in range(start) if sequence.ids[i] != first[i]), start)
+    return start if start >= _SHARED else 0
+
+
+def batch_logprobs(model, sequences, shared=()):
     """{number, tokens, lp, mu, sigma, rank} of one batch of ScoredText, as in logprob_layout.
 
-    The rows are padded on the right and no mask is given: under causal attention nothing reads what comes later, and
-    without a mask the attention takes its fast path.
+    shared: what the texts begin with, of which nothing is scored, as from shared_prefix.prefix_cache. The rows are
+    padded on the right without a mask: under causal attention nothing reads what comes later, and without a mask (and
+    a cache) the attention takes its fast path.
     """
-    device = next(model.parameters()).device
-    width = max(len(sequence.ids) for sequence in sequences)
-    ids = torch.zeros(len(sequences), width, dtype=torch.long)
-    scored = torch.zeros(len(sequences), width, dtype=torch.bool)
+    start = shared[0][0].shape[2] if shared else 0
+    ids = padded(model, [sequence.ids for sequence in sequences], start)
+    scored = torch.zeros(ids.shape, dtype=torch.bool)
     for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
-        scored[row, : len(sequence.ids)] = torch.tensor(sequence.scored)
-    scored[:, 0] = False  # nothing predicts the first token
+        scored[row, : len(sequence.ids) - start] = torch.tensor(sequence.scored[start:])
+    scored[:, 0] = False  # nothing that is run here predicts the first token
+    marked = scored.to(ids.device)
     with torch.no_grad():
-        states = model.base_model(input_ids=ids.to(device), use_cache=False).last_hidden_state
+        cache = {"past_key_values": continued(shared, len(sequences))} if shared else {}
+        states = model.base_model(input_ids=ids, use_cache=bool(shared), **cache).last_hidden_state
         # The state at i predicts token i + 1. Indexing copies, so the head reads contiguous rows.
-        states = states[:, :-1][scored[:, 1:].to(device)]
+        states = states[:, :-1][marked[:, 1:]]
         require_finite(states, model, [sequence.ids for sequence in sequences], "the last hidden state")
-        values = token_statistics(model, states, ids[scored].to(device))
+        values = token_statistics(model, states, ids[marked])
     arrays = {name: value.numpy() for name, value in zip(logprob_layout.PER_TOKEN, values, strict=True)}
     return {
         "number": np.array([sequence.number for sequence in sequences], np.int32),

@@ -37,7 +37,8 @@ def draw(costs, options):
     left.set_ylim(len(rules) - 0.4, -0.6)
     left.set(xscale="log", xlabel="Time of all jobs (s)")
     right.set(xlabel="Peak memory of the largest job (MiB)", xlim=(0, 1.06 * costs["memory_mib"].max() if rules else 1))
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, handletextpad=0.2)
+    if rules:
+        figure.legend(loc="outside upper center", ncols=3, frameon=False, handletextpad=0.2)
     return figure, _caption(costs, options)
 
 

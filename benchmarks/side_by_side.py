@@ -1,0 +1,152 @@
+"""What all benchmarks share: variants that take turns, ratios, peak memory, the machine's rates, one form of result."""
+
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results/benchmarks"
+if str(ROOT / "scripts") not in sys.path:
+    sys.path.insert(0, str(ROOT / "scripts"))
+# One row per measure; seconds and MiB are of the same work, `simple` the best simple batching, `floor` what the
+# processor's rates allow for ours, `agreement` the largest difference of results (relative or as the measure says).
+COLUMNS = [
+    "measure", "ratio", "bar", "met", "ours_seconds", "published_seconds", "simple_seconds", "floor_seconds",
+    "ours_mib", "published_mib", "agreement", "note",
+]  # fmt: skip
+
+
+def alternate(variants, rounds, clock="wall"):
+    """{name: seconds of each round}; in every round each variant runs once, and another one begins."""
+    now = time.process_time if clock == "cpu" else time.perf_counter
+    seconds, names = {name: [] for name in variants}, list(variants)
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            start = now()
+            variants[name]()
+            synchronise()
+            seconds[name].append(now() - start)
+            print(f"round {turn + 1}/{rounds} {name}: {seconds[name][-1]:.2f} s", file=sys.stderr, flush=True)
+    return seconds
+
+
+def synchronise():
+    """Wait for the GPU, where one is used."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def ratio(slower, faster):
+    """Median over rounds of slower / faster: a busy minute falls on both."""
+    return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
+
+
+def peak_mib():
+    """Highest resident memory since `reset_peak`, in MiB."""
+    import resource
+
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def reset_peak():
+    """Forget the peak of imports and model building where the kernel allows it (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        print("cannot reset the peak: it includes imports and model building", file=sys.stderr)
+
+
+def child(file, options, threads=1):
+    """The last line that `file` prints, read as JSON: a variant in a process of its own, for its peak memory."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, str(file), *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def gemm_rate(dtype, rows=1024, inner=576, columns=1536, device="cpu", clock="wall"):
+    """Floating-point operations per second of a product of the size that a small model's layers have."""
+    import torch
+
+    x = torch.randn(rows, inner, device=device).to(dtype)
+    w = torch.randn(columns, inner, device=device).to(dtype)
+    return 2 * rows * inner * columns / _best(lambda: torch.nn.functional.linear(x, w), clock=clock)
+
+
+def copy_rate(device="cpu", mebibytes=256):
+    """Bytes per second read and written by a copy that no cache holds."""
+    import torch
+
+    source = torch.zeros(mebibytes << 20, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / _best(lambda: target.copy_(source), 5)
+
+
+def _best(call, repeats=12, clock="wall"):
+    now = time.process_time if clock == "cpu" else time.perf_counter
+    call()
+    found = []
+    for _ in range(repeats):
+        synchronise()
+        start = now()
+        call()
+        synchronise()
+        found.append(now() - start)
+    return min(found)
+
+
+def operations(call):
+    """Floating-point operations of the matrix products and attention inside `call`."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def row(measure, value=None, bar=None, most=False, **more):
+    """One row of COLUMNS; met: value is at least (with `most`: at most) the bar."""
+    met = None if bar is None else bool(value <= bar if most else value >= bar)
+    if set(more) - set(COLUMNS):
+        raise ValueError(f"unknown columns {sorted(set(more) - set(COLUMNS))}")
+    values = {"measure": measure, "ratio": value, "bar": bar, "met": met, **more}
+    return {name: _short(values.get(name)) for name in COLUMNS}
+
+
+def _short(value):
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def finish(rows, output):
+    """Write the rows, say them, and return the exit status: 1 where a bar is missed."""
+    for found in rows:
+        bar = "" if found["bar"] == "" else f" (bar {found['bar']}: {'met' if found['met'] else 'MISSED'})"
+        print(", ".join(f"{k} {v}" for k, v in found.items() if v != "" and k not in ("bar", "met")) + bar)
+    write(rows, output)
+    return int(any(found["met"] is False for found in rows))
+
+
+def write(rows, output):
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_suffix(".tmp")
+    with temporary.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, output)
