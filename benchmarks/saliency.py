@@ -12,31 +12,20 @@ the logit of a probe on the state after the last layer, so nothing is saved by s
     whole     one text of 1,024 tokens, all in the graph: the first exact question token is the first token
     batch     texts of 128 tokens in batches of 8, all in the graph
 
-Speed: the variants alternate, seconds are the sum over the texts. Memory: peak over the loaded model of one text (a
-batch), each in a process of its own. Writes results/benchmarks/saliency.csv (measure, value, bar, met) and exits
-non-zero where a bar is missed.
+Speed: the variants take turns, seconds are over all texts. Memory: peak above the loaded model of one text (a batch),
+each in a process of its own. Writes results/benchmarks/saliency.csv and exits non-zero where a bar is missed.
 """
 
 import argparse
-import csv
 import json
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-# measure -> (bar, at least or at most)
-BARS = {
-    "shared_speedup": (4.0, "least"),
-    "shared_memory": (0.1, "most"),
-    "whole_speedup": (2.0, "least"),
-    "whole_memory": (1 / 3, "most"),
-    "batch_speedup": (1.3, "least"),
-    "difference": (1e-4, "most"),
-}
+from side_by_side import RESULTS, ROOT, alternate, child, finish, peak_mib, ratio, reset_peak, row
+
+# case -> how many times as fast, and how many times less memory
+BARS = {"shared": (4.0, 10.0), "alone": (None, None), "whole": (2.0, 3.0), "batch": (1.3, None)}
 # case -> (tokens, shared tokens, texts, texts at once)
 CASES = {"shared": (1024, 960, 4, 1), "alone": (1024, 960, 1, 1), "whole": (1024, 0, 1, 1), "batch": (128, 0, 8, 8)}
 
@@ -50,7 +39,7 @@ def texts(case, vocabulary):
     length, shared, number, _ = CASES[case]
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(5, vocabulary, (number, length), generator=draw)
-    ids[:, :shared] = ids[0, :shared]
+    ids[:, :shared] = ids[0, :shared].clone()
     sets = (shared, shared + 3, shared + 4), (length - 2, length - 1), (shared, shared + 2, shared + 6)
     return [AnsweredSample(n, tuple(row), *sets) for n, row in enumerate(ids.tolist())], tuple(ids[0, :shared].tolist())
 
@@ -141,32 +130,29 @@ def load(arguments):
 
 
 def speed(arguments):
+    """{case: ({variant: seconds of each round}, largest difference)}."""
     import numpy as np
 
     model, layers, width = load(arguments)
-    clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
-    measured, worst = {}, 0.0
-    for case, (_, _, _, at_once) in CASES.items():
+    measured = {}
+    for case in arguments.cases:
+        at_once = CASES[case][3]
         samples, shared = texts(case, model.config.vocab_size)
-        probe = probe_of(samples, width, layers)
-        seconds = dict.fromkeys(VARIANTS, 0.0)
-        for turn in range(arguments.repeats):
-            found = {}
-            for name in list(VARIANTS)[:: 1 if turn % 2 else -1]:
-                begin = clock()
-                found[name] = VARIANTS[name](model, samples, shared, probe, at_once)
-                seconds[name] += clock() - begin
-        worst = max(worst, float(np.abs(found["atlas"] - found["eager"]).max() / np.abs(found["eager"]).max()))
-        measured.update({f"{case}_seconds_{name}": value for name, value in seconds.items()})
-        measured[f"{case}_speedup"] = seconds["eager"] / seconds["atlas"]
-        print(f"{case}: {measured[f'{case}_speedup']:.2f} times as fast", flush=True)
-    return {**measured, "difference": worst}
+        probe, found = probe_of(samples, width, layers), {}
+
+        def run(name, samples=samples, shared=shared, probe=probe, at_once=at_once, found=found):
+            found[name] = VARIANTS[name](model, samples, shared, probe, at_once)
+
+        print(case, file=sys.stderr)
+        calls = {name: lambda name=name, run=run: run(name) for name in VARIANTS}
+        seconds = alternate(calls, arguments.repeats, arguments.clock)
+        worst = float(np.abs(found["atlas"] - found["eager"]).max() / np.abs(found["eager"]).max())
+        measured[case] = seconds, worst
+    return measured
 
 
 def memory_child(arguments):
     """Peak resident memory above the loaded model, in MiB, of one text or batch."""
-    from column_statistics import peak_mib, reset_peak
-
     model, layers, width = load(arguments)
     run = VARIANTS[arguments.variant]
     samples, _ = texts("batch", model.config.vocab_size)
@@ -182,29 +168,28 @@ def memory_child(arguments):
 
 
 def memory(arguments):
-    found = {}
-    environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    for case in ("shared", "whole", "batch"):
-        for variant in VARIANTS:
-            command = [sys.executable, __file__, "--variant", variant, "--case", case, "--model", str(arguments.model)]
-            done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-            if done.returncode:
-                raise SystemExit(done.stderr)
-            found[f"{case}_mib_{variant}"] = json.loads(done.stdout.splitlines()[-1])["added"]
-        found[f"{case}_memory"] = found[f"{case}_mib_atlas"] / found[f"{case}_mib_eager"]
-        print(f"{case}: {found[f'{case}_memory']:.3f} of the memory", flush=True)
-    return found
+    """{case: {variant: MiB}}."""
+    options = ["--model", arguments.model, "--threads", arguments.threads]
+    return {
+        case: {
+            variant: child(__file__, ["--variant", variant, "--case", case, *options], arguments.threads)["added"]
+            for variant in VARIANTS
+        }
+        for case in arguments.cases
+        if case != "alone"
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too"
     )
-    parser.add_argument("--output", type=Path, default=ROOT / "results/benchmarks/saliency.csv")
+    parser.add_argument("--output", type=Path, default=RESULTS / "saliency.csv")
     parser.add_argument("--variant", choices=list(VARIANTS), help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=list(CASES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -212,21 +197,19 @@ def main():
         memory_child(arguments)
         return 0
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    measured = {**memory(arguments), **speed(arguments)}
-    rows = []
-    for measure, value in measured.items():
-        bar, sense = BARS.get(measure, ("", ""))
-        met = "" if bar == "" else (value >= bar if sense == "least" else value <= bar)
-        rows.append({"measure": measure, "value": f"{value:.6g}", "bar": bar and f"{bar:.4g}", "met": met})
-        print(f"{measure:24} {value:12.5g}  {'' if bar == '' else f'bar {bar:.3g}: ' + ('met' if met else 'MISSED')}")
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = arguments.output.with_suffix(".tmp")
-    with temporary.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, arguments.output)
-    return 0 if all(row["met"] in ("", True) for row in rows) else 1
+    mib, rows = memory(arguments), []
+    for case, (seconds, worst) in speed(arguments).items():
+        tokens, shared, number, _ = CASES[case]
+        own = {f"{name}_seconds": sum(seconds[key]) for name, key in (("ours", "atlas"), ("published", "eager"))}
+        note = f"{number} text(s) of {tokens} tokens, {shared} shared, {arguments.threads} thread(s)"
+        times = ratio(seconds["eager"], seconds["atlas"])
+        rows.append(row(f"saliency {case}: speed", times, BARS[case][0], **own, agreement=worst, note=note))
+        if case in mib:
+            held = {"ours_mib": mib[case]["atlas"], "published_mib": mib[case]["eager"]}
+            less = held["published_mib"] / held["ours_mib"]
+            rows.append(row(f"saliency {case}: memory of eager over ours", less, BARS[case][1], **held, note=note))
+        rows.append(row(f"saliency {case}: difference", worst, 1e-4, most=True))
+    return finish(rows, arguments.output)
 
 
 if __name__ == "__main__":
