@@ -2,15 +2,18 @@
 
     python benchmarks/saliency.py [--model results/models/smollm2-135m-instruct] [--clock cpu]
 
-`eager` is the published way: eager attention in every layer, multiplied by a mask of ones whose gradient is dL/dA, one
-forward and backward pass over whole texts without a cache, parameters frozen; S = A * dL/dA is summed over the tokens
-of the flows. `atlas` is the workflow's extraction. Both give the same numbers: four flows, every layer and head, for
-the logit of a probe on the state after the last layer, so nothing is saved by stopping early. Random ids.
+`eager` is the published way: eager attention in every layer, multiplied by a mask of ones whose gradient is
+A * dL/dA, one forward and backward pass over whole texts without a cache, parameters frozen, all layers whichever the
+probe reads; summed over the tokens of the flows. `atlas` is the workflow's extraction. Both give the same numbers: four
+flows, every head and every layer below the probe, for the probe's logit. Random ids.
 
     shared    four texts of 1,024 tokens that share all but their last 64; atlas runs the shared part once for all
     alone     the same with one text, the shared part counted in full
     whole     one text of 1,024 tokens, all in the graph: the first exact question token is the first token
     batch     texts of 128 tokens in batches of 8, all in the graph
+
+There the probe reads the last layer, so nothing is saved by stopping at it; `whole_middle` and `batch_middle` are the
+same with a probe on the middle layer.
 
 Speed: the variants take turns, seconds are over all texts. Memory: peak above the loaded model of one text (a batch),
 each in a process of its own. Writes results/benchmarks/saliency.csv and exits non-zero where a bar is missed.
@@ -25,9 +28,23 @@ from pathlib import Path
 from side_by_side import RESULTS, ROOT, alternate, child, finish, peak_mib, ratio, reset_peak, row
 
 # case -> how many times as fast, and how many times less memory
-BARS = {"shared": (4.0, 10.0), "alone": (None, None), "whole": (2.0, 3.0), "batch": (1.3, None)}
+BARS = {
+    "shared": (4.0, 10.0),
+    "alone": (None, None),
+    "whole": (None, 3.0),
+    "whole_middle": (2.0, 3.0),
+    "batch": (None, None),
+    "batch_middle": (1.3, None),
+}
 # case -> (tokens, shared tokens, texts, texts at once)
-CASES = {"shared": (1024, 960, 4, 1), "alone": (1024, 960, 1, 1), "whole": (1024, 0, 1, 1), "batch": (128, 0, 8, 8)}
+CASES = {
+    "shared": (1024, 960, 4, 1),
+    "alone": (1024, 960, 1, 1),
+    "whole": (1024, 0, 1, 1),
+    "whole_middle": (1024, 0, 1, 1),
+    "batch": (128, 0, 8, 8),
+    "batch_middle": (128, 0, 8, 8),
+}
 
 
 def texts(case, vocabulary):
@@ -80,7 +97,7 @@ def eager(model, samples, shared, probe, at_once):
         scores = torch.matmul(query, key.transpose(2, 3)) * scaling + mask
         weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
         ones = torch.ones_like(weights, requires_grad=True)
-        kept.append((weights, ones))
+        kept.append(ones)
         return torch.matmul(weights * ones, value).transpose(1, 2).contiguous(), None
 
     own, found = modeling_llama.eager_attention_forward, []
@@ -95,7 +112,7 @@ def eager(model, samples, shared, probe, at_once):
             kept.clear()
             model.base_model(input_ids=torch.tensor([sample.ids for sample in part]), use_cache=False)
             (state["h"][:, -1] * torch.from_numpy(probe.weight[start : start + at_once])).sum().backward()
-            found.append(np.stack([_flows(weights, ones, part) for weights, ones in kept], 1))
+            found.append(np.stack([_flows(ones, part) for ones in kept[: probe.layer]], 1))
     finally:
         handle.remove()
         modeling_llama.eager_attention_forward = own
@@ -103,11 +120,11 @@ def eager(model, samples, shared, probe, at_once):
     return np.concatenate(found)
 
 
-def _flows(weights, ones, samples):
+def _flows(ones, samples):
     """(texts, flows, heads) of one layer."""
     import torch
 
-    s, sample = weights.detach() * ones.grad, samples[0]
+    s, sample = ones.grad, samples[0]  # d loss / d ones = A * d loss / d A
     flows = []
     for columns in (sample.question, sample.random):
         picked = torch.stack([s[..., column].masked_fill(torch.arange(s.shape[2]) <= column, 0) for column in columns])
@@ -117,6 +134,11 @@ def _flows(weights, ones, samples):
 
 
 VARIANTS = {"atlas": atlas, "eager": eager}
+
+
+def read_layer(case, layers):
+    """The hidden state that the probe reads."""
+    return layers // 2 if case.endswith("_middle") else layers
 
 
 def load(arguments):
@@ -138,7 +160,7 @@ def speed(arguments):
     for case in arguments.cases:
         at_once = CASES[case][3]
         samples, shared = texts(case, model.config.vocab_size)
-        probe, found = probe_of(samples, width, layers), {}
+        probe, found = probe_of(samples, width, read_layer(case, layers)), {}
 
         def run(name, samples=samples, shared=shared, probe=probe, at_once=at_once, found=found):
             found[name] = VARIANTS[name](model, samples, shared, probe, at_once)
@@ -146,6 +168,7 @@ def speed(arguments):
         print(case, file=sys.stderr)
         calls = {name: lambda name=name, run=run: run(name) for name in VARIANTS}
         seconds = alternate(calls, arguments.repeats, arguments.clock)
+        found["atlas"] = found["atlas"][:, : found["eager"].shape[1]]
         worst = float(np.abs(found["atlas"] - found["eager"]).max() / np.abs(found["eager"]).max())
         measured[case] = seconds, worst
     return measured
@@ -160,7 +183,7 @@ def memory_child(arguments):
     samples, shared = texts(arguments.case, model.config.vocab_size)
     at_once = CASES[arguments.case][3]
     samples = samples[:at_once]
-    probe = probe_of(samples, width, layers)
+    probe = probe_of(samples, width, read_layer(arguments.case, layers))
     reset_peak()
     before = peak_mib()
     run(model, samples, shared, probe, at_once)
