@@ -140,13 +140,13 @@ def test_unknown_family_lists_the_supported_ones():
 
 @pytest.mark.parametrize("name", ALL)
 def test_families_with_the_attention_interface_pass(name):
-    architectures.require_attention_interface(families.configuration(name))
+    architectures.attention_implementation(families.configuration(name))
 
 
 @pytest.mark.parametrize("model_type", ["falcon", "gptj", "bloom", "mpt", "t5"])
 def test_families_without_it_are_refused(model_type):
     with pytest.raises(AtlasError, match=model_type):
-        architectures.require_attention_interface(AutoConfig.for_model(model_type))
+        architectures.attention_implementation(AutoConfig.for_model(model_type))
 
 
 @pytest.mark.parametrize("name", ALL)

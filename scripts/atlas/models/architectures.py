@@ -290,11 +290,11 @@ def is_parallel(config) -> bool:
     return bool(getattr(config, family.parallel)) if isinstance(family.parallel, str) else family.parallel
 
 
-def require_attention_interface(config) -> None:
-    """Refuse, from the configuration alone, families whose attention cannot be observed or edited.
+def attention_implementation(config) -> str:
+    """ "sdpa", or "eager" for families whose attention PyTorch's fused operator does not give (Gemma 2, gpt-oss).
 
-    Raises AtlasError for families without transformers' AttentionInterface (GPT-J, Bloom, Falcon, MPT, ...) and for
-    configurations that are no decoder language model.
+    Raises AtlasError for families whose attention cannot be observed or edited: those without transformers'
+    AttentionInterface (GPT-J, Bloom, Falcon, MPT, ...), and configurations that are no decoder language model.
     """
     from transformers import AutoModelForCausalLM
 
@@ -307,6 +307,7 @@ def require_attention_interface(config) -> None:
             f"Family {config.model_type!r} is not supported by the attention analyses, because its code does not use "
             f"transformers' attention interface; supported are for example {', '.join(sorted(FAMILIES))}."
         )
+    return "sdpa" if model_class._supports_sdpa else "eager"
 
 
 def _named(module, names: tuple[str, ...], what: str):

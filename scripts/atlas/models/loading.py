@@ -4,16 +4,17 @@ from pathlib import Path
 
 from atlas.errors import AtlasError
 from atlas.memory import keep_freed_memory
-from atlas.models.architectures import auto_config, require_attention_interface
+from atlas.models.architectures import attention_implementation, auto_config
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_implementation="sdpa"):
+def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_implementation="auto"):
     """The decoder language model in `folder` (Hugging Face layout), in evaluation mode, parameters frozen.
 
     dtype "auto" is float32 on the CPU and bfloat16 on a GPU; device "auto" is the GPU where there is one; device_map
-    "auto" spreads a large model over the visible devices (then `device` only says which dtype "auto" means).
+    "auto" spreads a large model over the visible devices (then `device` only says which dtype "auto" means);
+    attn_implementation "auto" is the fused attention where the family has it, else its own eager function.
     Raises AtlasError for anything a user can act on: an unsuitable folder, dtype, device or family, tensors that are
     missing, have another shape or hold NaN or infinite values.
     """
@@ -26,7 +27,7 @@ def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_imp
     device = choose_device(device)
     torch_dtype = _dtype(dtype, device)
     config = auto_config(folder)
-    require_attention_interface(config)
+    attention = attention_implementation(config)
     if device_map is None and device != "cpu":
         device_map = {"": device}  # straight to the GPU, without a copy in main memory
     try:
@@ -35,7 +36,7 @@ def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_imp
             config=config,
             dtype=torch_dtype,
             device_map=device_map,
-            attn_implementation=attn_implementation,
+            attn_implementation=attention if attn_implementation == "auto" else attn_implementation,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
@@ -85,7 +86,7 @@ def set_threads(n: int) -> None:
 
 
 def describe_runtime(model=None) -> dict:
-    """Versions, device and dtype for provenance (plain strings)."""
+    """Versions, device, dtype and attention implementation for provenance (plain strings)."""
     import torch
     import transformers
 
@@ -96,7 +97,8 @@ def describe_runtime(model=None) -> dict:
     device = parameter.device.type
     if device == "cuda":
         device = f"cuda ({torch.cuda.get_device_name(parameter.device)})"
-    return {**runtime, "device": device, "dtype": str(parameter.dtype).removeprefix("torch.")}
+    dtype = str(parameter.dtype).removeprefix("torch.")
+    return {**runtime, "device": device, "dtype": dtype, "attention": model.config._attn_implementation}
 
 
 def _check_folder(folder: Path) -> None:
