@@ -16,7 +16,6 @@ help:
 	@echo "make test         set up the environment and run all tests"
 	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment  only set up the environment in $(VENV)"
-	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
 	@echo "make lint         ruff, snakefmt and snakemake --lint"
 	@echo "make format       let ruff and snakefmt rewrite the code"

@@ -4,8 +4,9 @@
 
 Speed, on the first 128 answers of the data: `published` runs one text per forward, takes a full log-softmax and loops
 over the tokens in Python (as the code of Shi et al. 2024); `bare` is the model's own forward on the batches of this
-workflow, nothing else; `atlas` is the workflow's extraction. The texts are worked off in slices, each variant on every
-slice in turn, so that a machine that is busy for a while slows all of them down alike; seconds are sums over slices.
+workflow, whole texts and nothing else; `atlas` is the workflow's extraction, what all texts begin with run once. The
+texts are worked off in slices, each variant on every slice in turn, so that a machine that is busy for a while slows
+all of them down alike; seconds are sums over slices.
 
 Memory, at vocabulary 49,152, T = 1,024 and batch 4: peak over the loaded model of `atlas` and of `full_logits` (the
 batch's logits, their log-softmax and a gather), each in a process of its own.
@@ -69,15 +70,15 @@ def bare(model, sequences, groups):
             model(ids, use_cache=False)
 
 
-def atlas(model, sequences, groups):
-    """{number: Min-K%} by the workflow's extraction."""
+def atlas(model, sequences, groups, shared=()):
+    """{number: Min-K%} by the workflow's extraction; shared: the cache of what all texts begin with."""
     from atlas.analyses import logprob_layout
     from atlas.analyses.logprob_extraction import batch_logprobs
     from atlas.analyses.min_k import min_k
 
     parts = []
     for group in groups:
-        found = batch_logprobs(model, [sequences[i] for i in group])
+        found = batch_logprobs(model, [sequences[i] for i in group], shared)
         parts.append({f"answer.{name}": array for name, array in found.items()})
     arrays = logprob_layout.merge(parts)
     return {number: min_k(tokens["lp"], K) for number, tokens in logprob_layout.split(arrays, "answer")}
@@ -86,28 +87,33 @@ def atlas(model, sequences, groups):
 def speed(arguments):
     import torch
 
-    from atlas.analyses.logprob_extraction import batch_logprobs
+    from atlas.analyses.logprob_extraction import batch_logprobs, shared_context
     from atlas.analyses.shards import batches
+    from atlas.analyses.shared_prefix import prefix_cache
     from atlas.models.loading import load_model
 
     torch.set_num_threads(arguments.threads)
     model = load_model(arguments.model, device="cpu", dtype="float32")
     sequences = texts(arguments.model, arguments.data, arguments.texts)
-    groups = batches([len(sequence.ids) for sequence in sequences], arguments.batch_tokens)
+    now = time.process_time if arguments.clock == "cpu" else time.perf_counter
+    start = shared_context(sequences)
+    groups = batches([len(sequence.ids) - start for sequence in sequences], arguments.batch_tokens)
     bare(model, sequences, groups[:1])  # warm up
     seconds, values = dict.fromkeys(("published", "bare", "atlas"), 0.0), {"published": {}, "atlas": {}}
+    before = now()
+    shared = prefix_cache(model, sequences[0].ids[:start])  # once for all texts, so it counts in full
+    seconds["atlas"] += now() - before
     for turn, group in enumerate(groups):
         calls = {
             "published": lambda group=group: published(model, [sequences[i] for i in group]),
             "bare": lambda group=group: bare(model, sequences, [group]),
-            "atlas": lambda group=group: atlas(model, sequences, [group]),
+            "atlas": lambda group=group: atlas(model, sequences, [group], shared),
         }
         order = list(calls)[turn % 3 :] + list(calls)[: turn % 3]
         for name in order:
-            start = time.process_time() if arguments.clock == "cpu" else time.perf_counter()
+            before = now()
             found = calls[name]()
-            stop = time.process_time() if arguments.clock == "cpu" else time.perf_counter()
-            seconds[name] += stop - start
+            seconds[name] += now() - before
             if found is not None:
                 values[name].update(found)
         so_far = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
@@ -115,7 +121,8 @@ def speed(arguments):
     difference = max(abs(values["published"][number] - value) for number, value in values["atlas"].items())
     tokens = sum(len(sequence.ids) for sequence in sequences)
     part = [sequences[i] for i in groups[len(groups) // 2]]
-    work = operations(lambda: batch_logprobs(model, part)) * tokens / sum(len(sequence.ids) for sequence in part)
+    share = sum(len(sequence.ids) - start for sequence in part) / (tokens - start * len(sequences))
+    work = operations(lambda: batch_logprobs(model, part, shared)) / share
     floor = work / gemm_rate(model.dtype, clock=arguments.clock)
     return {
         "texts": len(sequences),

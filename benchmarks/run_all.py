@@ -1,10 +1,11 @@
 """Every benchmark of this folder, one after the other: summary.csv, summary.md and one figure.
 
-    python benchmarks/run_all.py [--only ships min_k] [--large] [--model FOLDER] [--threads 1]
+    python benchmarks/run_all.py [--only ships min_k] [--growth] [--large] [--model FOLDER] [--threads 1]
 
-By default sizes for two cores, within ten minutes; --large takes more layers, texts and rounds. Each checks its
-results against the published algorithm and its ratios against bars; this exits non-zero if one is missed. Results
-are in results/benchmarks/: one csv per benchmark and the summary of all, with the machine they were measured on.
+By default sizes for two cores, within ten minutes; --large takes more layers, texts and rounds; --growth adds how cost
+grows (growth.py, two minutes). Each checks its results against the published algorithm and its ratios against bars;
+this exits non-zero if one is missed. Results are in results/benchmarks/: one csv per benchmark and the summary of all,
+with the machine they were measured on.
 """
 
 import argparse
@@ -25,8 +26,11 @@ SIZES = {
     "min_k": (["--texts", "64"], ["--texts", "256"]),
     "column_statistics": (["--layers", "2"], ["--layers", "8"]),
     "saliency": ([], ["--repeats", "3"]),
+    "growth": ([], ["--large"]),
 }
+ON_REQUEST = ("growth",)
 READS_NO_MODEL = ("column_statistics",)
+READS_HARMBENCH = ("ships", "growth")
 
 
 def run(name, options, threads):
@@ -40,15 +44,8 @@ def run(name, options, threads):
     rows = []
     if path.exists():
         with path.open() as handle:
-            rows = [_row(name, found) for found in csv.DictReader(handle)]
+            rows = list(csv.DictReader(handle))
     return rows, status, time.perf_counter() - start
-
-
-def _row(name, found):
-    """A row of COLUMNS; benchmarks whose rows are (measure, value, bar, met) are named in the measure."""
-    if "value" in found:
-        found = {**found, "measure": f"{name} {found['measure']}", "ratio": found["value"]}
-    return {key: found.get(key) or "" for key in COLUMNS}
 
 
 def machine(threads):
@@ -119,18 +116,21 @@ def draw(rows, path):
 
 
 def main():
-    present = [name for name in SIZES if Path(__file__).with_name(f"{name}.py").exists()]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=present, default=present)
+    usual = [name for name in SIZES if name not in ON_REQUEST]
+    parser.add_argument("--only", nargs="+", choices=list(SIZES), default=usual)
+    parser.add_argument("--growth", action="store_true", help="also how cost grows with tokens, prompts, heads, shards")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    needed = [arguments.model, ROOT / "results/datasets/harmbench.parquet"]
+    names = list(dict.fromkeys([*arguments.only, *(ON_REQUEST if arguments.growth else ())]))
+    needed = [] if set(names) <= set(READS_NO_MODEL) else [arguments.model]
+    needed += [ROOT / "results/datasets/harmbench.parquet"] if set(names) & set(READS_HARMBENCH) else []
     if missing := [path for path in needed if not path.exists()]:
         sys.exit(f"{missing[0]} does not exist; make it with `snakemake --cores 2 figures/safety_heads` first.")
     rows, missed = [], []
-    for name in arguments.only:
+    for name in names:
         options = list(SIZES[name][arguments.large])
         options += [] if name in READS_NO_MODEL else ["--model", str(arguments.model)]
         print(f"== {name} {' '.join(options)}", flush=True)
