@@ -9,7 +9,7 @@ and what each further shard costs.
     ships_heads         four prompts; heads of as many layers as are needed, symmetric in depth
     maps_heads          every 4th pair of data/relations, files and E' included; heads of as many layers as are needed
     min_k_tokens        the first texts of data/depth, whose tokens are counted
-    shards              Min-K% of 24 texts in n processes, each with imports and loading: their processor seconds added
+    shards              Min-K% of 12 texts in n processes, each with imports and loading: their processor seconds added
 
 Each series runs in a process of its own, sizes in turn (small to large, so that the highest memory so far is that of
 the size); seconds are the least of the rounds, memory is above the loaded model. Exponents are fitted by least squares
@@ -33,14 +33,14 @@ from side_by_side import RESULTS, ROOT, child, finish, peak_mib, reset_peak, syn
 SIZES = {
     "column_statistics": ((256, 512, 1024, 2048, 4096), (256, 512, 1024, 2048, 4096, 8192)),
     "output_attentions": ((256, 512, 1024, 2048, 4096), (256, 512, 1024, 2048, 4096, 8192)),
-    "ships_prompts": ((1, 2, 4, 8, 16), (1, 2, 4, 8, 16)),
+    "ships_prompts": ((1, 2, 4, 8), (1, 2, 4, 8, 16)),
     "ships_heads": ((2, 6, 18, 36), (2, 6, 18, 36, 90, 270)),
     "maps_heads": ((1, 3, 9, 18), (1, 3, 9, 18, 54, 135)),
-    "min_k_tokens": ((2, 4, 8, 16, 32), (2, 4, 8, 16, 32, 64, 128)),
-    "shards": ((1, 2, 4), (1, 2, 4, 8)),
+    "min_k_tokens": ((2, 4, 8, 16), (2, 4, 8, 16, 32, 64, 128)),
+    "shards": ((1, 2, 3), (1, 2, 4, 8)),
 }
 LAYERS = 2  # of the column statistics and of Ships
-SHARD_TEXTS = 24
+SHARD_TEXTS = 12
 
 
 def maps_mib(tokens, layers=LAYERS, heads=9):
@@ -188,7 +188,7 @@ def one_shard(arguments):
     model = load_model(arguments.model, device="cpu", dtype="float32")
     loaded = time.process_time()
     # Small batches, so that eight shards have several each.
-    extract(model, {"answer": sequences}, batch_tokens=256, shard=arguments.shard, shards=arguments.shards)
+    extract(model, {"answer": sequences}, batch_tokens=128, shard=arguments.shard, shards=arguments.shards)
     return {"seconds": time.process_time(), "loaded": loaded}
 
 
