@@ -35,7 +35,7 @@ SIZES = {
     "output_attentions": ((256, 512, 1024, 2048, 4096), (256, 512, 1024, 2048, 4096, 8192)),
     "ships_prompts": ((1, 2, 4, 8), (1, 2, 4, 8, 16)),
     "ships_heads": ((2, 6, 18, 36), (2, 6, 18, 36, 90, 270)),
-    "maps_heads": ((1, 3, 9, 18), (1, 3, 9, 18, 54, 135)),
+    "maps_heads": ((1, 2, 6, 18), (1, 2, 6, 18, 54, 144)),
     "min_k_tokens": ((2, 4, 8, 16), (2, 4, 8, 16, 32, 64, 128)),
     "shards": ((1, 2, 3), (1, 2, 4, 8)),
 }
@@ -192,6 +192,10 @@ def one_shard(arguments):
     return {"seconds": time.process_time(), "loaded": loaded}
 
 
+def points_file(arguments):
+    return arguments.output.with_name(f"{arguments.output.stem}_points.csv")
+
+
 def measure(arguments):
     """({series: points}, {series: note})."""
     common = ["--model", arguments.model, "--threads", arguments.threads, "--clock", arguments.clock]
@@ -217,6 +221,7 @@ def measure(arguments):
             options = ["--series", name, "--rounds", arguments.rounds, *common, "--sizes", *sizes]
             measured[name] = child(__file__, options, arguments.threads)
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        write(table(measured), points_file(arguments))  # a run that is stopped keeps what it has
     return measured, notes
 
 
@@ -253,7 +258,6 @@ def main():
         f"least of {arguments.rounds} round(s); dashed: least squares on logarithms"
     )
     path = arguments.output
-    write(points, path.with_name(f"{path.stem}_points.csv"))
     path.with_suffix(".md").write_text(markdown(points, rows, where))
     draw(points, where, path.with_suffix(""))
     return finish(rows, path)
