@@ -7,9 +7,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import families
+from atlas.analyses.answered_samples import AnsweredSample
 from atlas.analyses.head_ablation import HeadAblation
 from atlas.analyses.head_mappings import map_heads
 from atlas.analyses.logprob_extraction import extract
+from atlas.analyses.saliency_extraction import SampleProbe
+from atlas.analyses.saliency_extraction import extract as extract_saliency
+from atlas.attention import decoder_layers
 from atlas.data.scored_texts import ScoredText
 from atlas.models.architectures import unembedding
 
@@ -20,6 +24,14 @@ def operations(call):
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops()
+
+
+def linear_operations(call):
+    """The same of linear layers alone: PyTorch counts no fused attention on a CPU."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    counts = counter.get_flop_counts()["Global"]
+    return sum(counts.get(operator, 0) for operator in (torch.ops.aten.mm, torch.ops.aten.addmm))
 
 
 def forwards(model, call):
@@ -101,3 +113,43 @@ def test_head_mappings_cost_the_width_of_a_head_not_of_the_model(tmp_path):
     sources = 2 * vocabulary * narrow * (width + 100) + 2 * 100 * width * narrow
     assert cost < published / 6
     assert sources <= cost < 2 * sources
+
+
+@pytest.mark.parametrize("layer", [2, 4])
+def test_saliency_costs_the_layers_below_the_probe_and_no_graph_before_the_question(layer):
+    """Forward: shared tokens once; backward: from the first destination on, none for what makes the first attention."""
+    model = families.build("llama").requires_grad_(False)
+    texts, length, shared = 4, 40, 30
+    ids = [(*range(20, 20 + shared), *range(60 + n, 60 + n + length - shared)) for n in range(texts)]
+    sets = (shared, shared + 2), (length - 2, length - 1), (shared + 1, shared + 3)
+    samples = [AnsweredSample(n, row, *sets) for n, row in enumerate(ids)]
+    weights = np.ones((texts, model.config.hidden_size), np.float32)
+    probe = SampleProbe(layer, weights, np.zeros(texts, np.float32))
+    options = {"losses": ["probe_logit"], "sample_probe": probe, "batch_tokens": 1000}
+    cost = linear_operations(lambda: extract_saliency(model, samples, ids[0][:shared], **options))
+
+    linear = {n: m.weight.numel() for n, m in decoder_layers(model)[0].named_modules() if hasattr(m, "in_features")}
+    whole = 2 * sum(linear.values())
+    first = 2 * sum(size for name, size in linear.items() if name.endswith(("q_proj", "k_proj", "v_proj")))
+    behind = texts * (length - shared)
+    assert cost == layer * whole * (shared + behind) + (layer * whole - first) * (behind - texts)
+
+    def published():
+        """All layers and all logits of every text, and the gradient of every token below the probe."""
+        kept = []
+        handle = decoder_layers(model)[layer - 1].register_forward_hook(
+            lambda module, args, output: kept.append(output)
+        )
+        model.enable_input_require_grads()
+        try:
+            for row in ids:
+                model(torch.tensor([row]), use_cache=False)
+                kept.pop()[0, -1].sum().backward()
+        finally:
+            handle.remove()
+            model.disable_input_require_grads()
+
+    head = 2 * model.config.hidden_size * model.config.vocab_size
+    full = linear_operations(published)
+    assert full == texts * length * (4 * whole + head + layer * whole)
+    assert cost < full / (3 if layer == 4 else 4)

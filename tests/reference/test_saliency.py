@@ -143,23 +143,30 @@ def test_prefixes_layers_and_losses(name, prefix, extra, layer, losses):
     assert_saliency(arrays, reference(name, prefix, extra, max(layer, 1)), samples, layer)
 
 
-def test_float64(monkeypatch):
-    """With softmax and norms of the stock model in float64 the closed form agrees to 1e-12."""
-    from transformers.models.llama.modeling_llama import LlamaRMSNorm
-
+def in_float64(monkeypatch, model):
+    """Let softmax and norms of the model's family stay in float64, where stock code goes to float32."""
     softmax = torch.nn.functional.softmax
     monkeypatch.setattr(
         torch.nn.functional, "softmax", lambda x, dim=None, _stacklevel=3, dtype=None: softmax(x, dim=dim)
     )
-    monkeypatch.setattr(
-        LlamaRMSNorm,
-        "forward",
-        lambda self, x: self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon),
-    )
-    expected = reference.__wrapped__("llama", dtype=torch.float64)
+    for norm in {type(module) for module in model.modules() if type(module).__name__.endswith("RMSNorm")}:
+        offset = float(norm.__name__ == "GemmaRMSNorm")
+
+        def forward(self, x, offset=offset):
+            epsilon = self.eps if offset else self.variance_epsilon
+            return (offset + self.weight) * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
+
+        monkeypatch.setattr(norm, "forward", forward)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gpt_neox", "phi", "qwen2", "gemma"])
+def test_float64(monkeypatch, name):
+    """With softmax and norms of the stock model in float64 the closed form agrees to 1e-12."""
+    model = build(name, dtype=torch.float64).requires_grad_(False)
+    in_float64(monkeypatch, model)
+    expected = reference.__wrapped__(name, dtype=torch.float64)
     samples, prefix, sample_probe = samples_of()
     sample_probe = SampleProbe(LAYER, sample_probe.weight.astype(np.float64), sample_probe.bias.astype(np.float64))
-    model = build("llama", dtype=torch.float64).requires_grad_(False)
     arrays = extract(model, samples, prefix, losses=LOSSES, sample_probe=sample_probe, batch_tokens=64)
     assert arrays["probe_logit.signed"].dtype == np.float64
     assert_saliency(arrays, expected, samples, tolerance=1e-12)

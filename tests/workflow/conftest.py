@@ -23,7 +23,7 @@ def project(finished, tmp_path):
 @pytest.fixture
 def fresh(tmp_path):
     """A project in which nothing has run yet."""
-    return copy_project(tmp_path / "project")
+    return copy_project(tmp_path / "fresh")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """One look for all figures, and byte-identical files."""
 
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -42,8 +43,10 @@ def begin():
 def save(figure, caption, output):
     """Write `figure` to output.pdf, .svg, .png and its `caption` (plain text) to output.caption."""
     for extension, metadata in _METADATA.items():
+        drawn = BytesIO()  # not to the file: on a full disk the pdf writer hides the cause behind an error of its own
+        figure.savefig(drawn, format=extension, metadata=metadata, bbox_inches="tight", pad_inches=0.03)
         with replacing(output[extension] if isinstance(output, dict) else getattr(output, extension)) as temporary:
-            figure.savefig(temporary, format=extension, metadata=metadata, bbox_inches="tight", pad_inches=0.03)
+            temporary.write_bytes(drawn.getvalue())
     with replacing(Path(output.caption)) as temporary:
         temporary.write_text(caption + "\n")
     plt.close(figure)
