@@ -94,7 +94,8 @@ def test_every_architecture_runs_through_everything(miniatures):
             assert (miniatures.folder / "figures" / f"{figure}.{extension}").stat().st_size > 1000
     for path in (miniatures.folder / "results" / "tables").glob("*.parquet"):
         frame = pd.read_parquet(path)
-        assert set(frame["model"]) == set(MINIATURES), path.name
+        # jobs without a model have costs too
+        assert set(frame["model"]) - {""} == set(MINIATURES), path.name
     assert miniatures.planned() == {}
 
 
