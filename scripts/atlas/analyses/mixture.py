@@ -35,13 +35,19 @@ def mixture_table(saliency, *, confidence, draws, seed):
 
 
 def summary(values, *, confidence, draws, seed):
-    """One row of the table for `values` (n,) >= 0; NaN where fewer than MINIMUM differ or are above 0."""
+    """One row of the table for `values` (n,) >= 0.
+
+    NaN where fewer than MINIMUM differ or are above 0, and where the fit of two does not converge; draws that do not
+    are left out of the interval.
+    """
     logs = np.log10(values[values > 0])
     found = {"samples": len(values), "zeros": int((values <= 0).sum())}
     names = [*_COLUMNS, "separation_low", "separation_high", "bic_gain", "dip", "dip_p"]
     if len(np.unique(logs)) < MINIMUM:
         return {**found, **dict.fromkeys(names, np.nan)}
     two = _fit(logs, 2)
+    if not two.converged_:
+        return {**found, **dict.fromkeys(names, np.nan)}
     one = _fit(logs, 1)
     numbers = _numbers(two)
     rng = np.random.default_rng(seed)
@@ -49,8 +55,10 @@ def summary(values, *, confidence, draws, seed):
     for _ in range(draws):
         drawn = rng.choice(logs, len(logs))
         if len(np.unique(drawn)) >= 3:
-            replicates.append(_numbers(_fit(drawn, 2, start=two))[-1])
-    low, high = percentile_interval(np.array(replicates), confidence)
+            again = _fit(drawn, 2, start=two)
+            if again.converged_:
+                replicates.append(_numbers(again)[-1])
+    low, high = percentile_interval(np.array(replicates), confidence) if replicates else (np.nan, np.nan)
     dip, p = diptest(logs)
     column = logs[:, None]
     gain = one.bic(column) - two.bic(column)
@@ -64,7 +72,7 @@ def _fit(logs, components, start=None):
         begun = {"weights_init": start.weights_, "means_init": start.means_, "precisions_init": start.precisions_}
     model = GaussianMixture(components, reg_covar=1e-4, max_iter=200, **begun)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # callers look at converged_
         return model.fit(logs[:, None])
 
 
