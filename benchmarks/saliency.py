@@ -18,8 +18,9 @@ probe's logit. Random ids.
 In `whole` and `batch` the probe reads the layer that the default run chose, in all others the last one, where nothing
 is saved by stopping at it. The bars are what was aimed at; a missed one stays and is said to be missed.
 
-Speed: each variant runs once before the clock starts, because the first run pays for fresh memory, eager far more than
-ours; then they take turns; seconds are over all texts.
+Speed: each variant lives in a process of its own, eager in one that transformers alone has set up (ours keeps freed
+memory, which a published script would not; --shared-memory gives that to eager too). It runs once before the clock
+starts, because the first run pays for fresh memory; then they take turns; seconds are over all texts.
 Memory: peak above the loaded model of one text (a batch), each in a process of its own. Floor: the linear layers of
 ours at the rate of a product measured in the same run, nothing for attention and all else. Writes
 results/benchmarks/saliency.csv and exits non-zero where a bar is missed.
@@ -29,10 +30,11 @@ import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from statistics import mean
 
-from side_by_side import RESULTS, ROOT, alternate, child, finish, gemm_rate, peak_mib, ratio, reset_peak, row
+from side_by_side import RESULTS, ROOT, Worker, alternate, child, finish, gemm_rate, peak_mib, ratio, reset_peak, row
 
 # The larger of the layers that the default run chose for SmolLM2-135M-Instruct (tables/probe_auroc, `chosen`: 24 for
 # TriviaQA, 17 for Natural Questions), which is the harder one.
@@ -152,12 +154,20 @@ def read_layer(case, layers):
 
 
 def load(arguments):
+    """(model, layers, width) of a variant: ours as the workflow's jobs load it, eager by transformers alone."""
     import torch
 
-    from atlas.models.loading import load_model
-
     torch.set_num_threads(arguments.threads)
-    model = load_model(arguments.model, device="cpu", dtype="float32")
+    dtype = arguments.dtype if arguments.variant == "atlas" else "float32"
+    if arguments.variant == "atlas" or arguments.shared_memory:
+        from atlas.models.loading import load_model
+
+        model = load_model(arguments.model, device="cpu", dtype=dtype)
+    else:
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=getattr(torch, dtype)).eval()
+        model.requires_grad_(False)
     return model, model.config.num_hidden_layers, model.config.hidden_size
 
 
@@ -172,30 +182,54 @@ def linear_layers(call):
     return sum(counts.get(operator, 0) for operator in (torch.ops.aten.mm, torch.ops.aten.addmm))
 
 
+def serve(arguments):
+    """The function that runs a case in a worker and returns (seconds, sums, operations of its linear layers)."""
+    model, layers, width = load(arguments)
+    now = time.process_time if arguments.clock == "cpu" else time.perf_counter
+
+    def answer(case, count):
+        samples, shared = texts(case, model.config.vocab_size)
+        probe, at_once = probe_of(samples, width, read_layer(case, layers)), CASES[case][3]
+        found = {}
+
+        def run():
+            found["sums"] = VARIANTS[arguments.variant](model, samples, shared, probe, at_once)
+
+        if count:
+            return None, None, linear_layers(run)
+        start = now()
+        run()
+        return now() - start, found["sums"], None
+
+    return answer
+
+
 def speed(arguments):
     """{case: ({variant: seconds of each round}, largest difference, floor in seconds)}."""
     import numpy as np
     import torch
 
-    model, layers, width = load(arguments)
+    torch.set_num_threads(arguments.threads)
+    workers = {name: Worker(serve, argparse.Namespace(**vars(arguments) | {"variant": name})) for name in VARIANTS}
     measured = {}
     for case in arguments.cases:
-        at_once = CASES[case][3]
-        samples, shared = texts(case, model.config.vocab_size)
-        probe, found = probe_of(samples, width, read_layer(case, layers)), {}
+        found = {}
 
-        def run(name, samples=samples, shared=shared, probe=probe, at_once=at_once, found=found):
-            found[name] = VARIANTS[name](model, samples, shared, probe, at_once)
+        def run(name, case=case, found=found):
+            seconds, found[name], _ = workers[name](case, False)
+            return seconds
 
         print(case, file=sys.stderr)
-        eager(model, samples[:at_once], shared, probe, at_once)
-        work = linear_layers(lambda run=run: run("atlas"))
-        floor = work / gemm_rate(torch.float32, clock=arguments.clock)
-        calls = {name: lambda name=name, run=run: run(name) for name in VARIANTS}
-        seconds = alternate(calls, arguments.repeats, arguments.clock)
+        work = workers["atlas"](case, True)[2]
+        for name in VARIANTS:
+            run(name)
+        floor = work / gemm_rate(getattr(torch, arguments.dtype), clock=arguments.clock)
+        seconds = alternate({name: lambda name=name, run=run: run(name) for name in VARIANTS}, arguments.repeats)
         found["atlas"] = found["atlas"][:, : found["eager"].shape[1]]
         worst = float(np.abs(found["atlas"] - found["eager"]).max() / np.abs(found["eager"]).max())
         measured[case] = seconds, worst, floor
+    for worker in workers.values():
+        worker.end()
     return measured
 
 
@@ -217,7 +251,7 @@ def memory_child(arguments):
 
 def memory(arguments):
     """{case: {variant: MiB}}."""
-    options = ["--model", arguments.model, "--threads", arguments.threads]
+    options = ["--model", arguments.model, "--threads", arguments.threads, "--dtype", arguments.dtype]
     return {
         case: {
             variant: child(__file__, ["--variant", variant, "--case", case, *options], arguments.threads)["added"]
@@ -237,6 +271,8 @@ def main():
     parser.add_argument(
         "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too"
     )
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of ours; eager's: float32")
+    parser.add_argument("--shared-memory", action="store_true", help="eager keeps freed memory too")
     parser.add_argument("--output", type=Path, default=RESULTS / "saliency.csv")
     parser.add_argument("--variant", choices=list(VARIANTS), help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=list(CASES), help=argparse.SUPPRESS)

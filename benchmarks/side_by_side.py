@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -22,17 +23,55 @@ COLUMNS = [
 
 
 def alternate(variants, rounds, clock="wall"):
-    """{name: seconds of each round}; in every round each variant runs once, and another one begins."""
+    """{name: seconds of each round}; in every round each variant runs once, and another one begins.
+
+    A variant that runs in another process (Worker) returns its own seconds.
+    """
     now = time.process_time if clock == "cpu" else time.perf_counter
     seconds, names = {name: [] for name in variants}, list(variants)
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             start = now()
-            variants[name]()
+            own = variants[name]()
             synchronise()
-            seconds[name].append(now() - start)
+            seconds[name].append(now() - start if own is None else own)
             print(f"round {turn + 1}/{rounds} {name}: {seconds[name][-1]:.2f} s", file=sys.stderr, flush=True)
     return seconds
+
+
+class Worker:
+    """A variant in a process of its own for the whole run: what the other one keeps in memory neither helps nor hurts.
+
+    target(*arguments) is called there and returns the function that answers each call of the worker.
+    """
+
+    def __init__(self, target, *arguments):
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, target, arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __call__(self, *message):
+        self._connection.send(message)
+        try:
+            return self._connection.recv()
+        except EOFError:
+            raise SystemExit("A benchmark's process ended before it answered; see above.") from None
+
+    def end(self):
+        self._connection.close()
+        self._process.join()
+
+
+def _serve(connection, target, arguments):
+    answer = target(*arguments)
+    while True:
+        try:
+            message = connection.recv()
+        except EOFError:
+            return
+        connection.send(answer(*message))
 
 
 def synchronise():

@@ -408,7 +408,7 @@ rule extract_token_logprobs:
     resources:
         **asks("extract_token_logprobs"),
     params:
-        runtime=runtime_options,
+        runtime=lambda wildcards: {**runtime_options(wildcards), "dtype": logprob_dtype(wildcards)},
         options=lambda wildcards: options(
             "mink", "texts", "template", "system", "max_tokens", "batch_tokens"
         ),

@@ -113,6 +113,12 @@ def runtime_options(wildcards):
     return {key: MODELS[wildcards.model][key] for key in ("dtype", "device", "device_map")}
 
 
+def logprob_dtype(wildcards):
+    """What log-probabilities are computed in: analyses.mink.dtype, or the model's own."""
+    own = ANALYSES["mink"]["dtype"]
+    return MODELS[wildcards.model]["dtype"] if own == "model" else own
+
+
 def model_threads(wildcards):
     return MODELS[wildcards.model]["threads"]
 

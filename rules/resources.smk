@@ -71,7 +71,8 @@ def asks(stage):
             options=stage_options(stage, ANALYSES),
             rows=(dataset["sample"] or {}).get("n") or dataset["limit"] or ROWS,
             gpu=wanted,
-            **{key: entry[key] for key in ("dtype", "device_map", "gpu_memory_gb", "threads")},
+            dtype=logprob_dtype(wildcards) if stage == "extract_token_logprobs" else entry["dtype"],
+            **{key: entry[key] for key in ("device_map", "gpu_memory_gb", "threads")},
         )
 
     def minutes(wildcards, input, attempt):

@@ -22,6 +22,7 @@ with job(snakemake):
         k_percent=options["k_percent"],
         min_tokens=options["min_tokens"],
         template=document["options"]["template"],
+        dtype=document["runtime"]["dtype"],
     )
     by_graph = graph_table(mink, table)
     trend = trend_table(

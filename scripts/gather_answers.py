@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from atlas.analyses.answers import gather_answers
+from atlas.analyses.gathering import require_one_dtype
 from atlas.files import read_frame, read_provenance, write_frame
 from job import job
 
@@ -11,4 +12,6 @@ if TYPE_CHECKING:
 
 with job(snakemake):
     frame = gather_answers(map(read_frame, snakemake.input.shards))
-    write_frame(snakemake.output[0], frame, read_provenance(snakemake.input.shards[0]))
+    documents = list(map(read_provenance, snakemake.input.shards))
+    require_one_dtype(documents, snakemake.input.shards)
+    write_frame(snakemake.output[0], frame, documents[0])

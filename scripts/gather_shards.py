@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.gathering import gather
+from atlas.analyses.gathering import gather, require_one_dtype
 from atlas.files import read_arrays, write_arrays
 from job import job
 
@@ -11,4 +11,5 @@ if TYPE_CHECKING:
 
 with job(snakemake):
     arrays, documents = zip(*map(read_arrays, snakemake.input.shards), strict=True)
+    require_one_dtype(documents, snakemake.input.shards)
     write_arrays(snakemake.output[0], gather(snakemake.wildcards.extraction, arrays), documents[0])

@@ -1,8 +1,22 @@
-"""Makes the library and the shared test helpers importable."""
+"""Makes the library and the shared test helpers importable, and the finished project that many tests look at."""
 
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 sys.path.append(str(ROOT / "benchmarks"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A project in which `figures/all` has run once. Do not change it; use `project` for that."""
+    from projects import made_once  # found by way of the paths above
+
+    def run(project):
+        process = project.run("figures/all")
+        assert process.returncode == 0, process.stdout
+
+    return made_once(tmp_path_factory, "finished", run)

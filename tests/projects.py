@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 
 from make_tiny import make
 
@@ -111,4 +112,18 @@ def copy_project(folder):
         elif (ROOT / part).exists():
             shutil.copy2(ROOT / part, folder / part)
     make(folder / "tiny")
+    return Project(folder)
+
+
+def made_once(tmp_path_factory, name, make):
+    """The project `name` after make(project), made by whichever of pytest's processes asks first."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, done = shared / name, shared / f"{name}.done"
+    with FileLock(shared / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # left by a process that failed
+            make(copy_project(folder))
+            done.touch()
     return Project(folder)

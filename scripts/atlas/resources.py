@@ -74,7 +74,7 @@ class Job:
 
     @property
     def bytes(self):
-        """Of one loaded parameter: `auto` is bfloat16 on a GPU and float32 on a CPU."""
+        """Of one loaded parameter: `auto` is bfloat16 on a GPU and float32 on a CPU (bfloat16_if_native at most)."""
         return DTYPE_BYTES.get(self.dtype, 2 if self.gpu else 4)
 
 

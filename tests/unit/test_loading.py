@@ -1,5 +1,7 @@
 """Loading: what comes back, and one clear sentence for each way it can fail."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -57,6 +59,16 @@ def test_auto_dtype_is_full_precision_for_a_half_checkpoint(tmp_path):
     families.build("llama", dtype=torch.float16).save_pretrained(tmp_path)
     model = loading.load_model(tmp_path, device="cpu")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_bfloat16_if_native_is_what_the_processor_multiplies(folder):
+    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
+    if not {"avx512f", "asimd"} & set(flags):
+        pytest.skip("this processor's flags are not known")
+    native = bool({"avx512_bf16", "amx_bf16", "bf16", "avx10_2"} & set(flags))
+    model = loading.load_model(folder, dtype="bfloat16_if_native", device="cpu")
+    assert next(model.parameters()).dtype == (torch.bfloat16 if native else torch.float32)
+    assert loading.describe_runtime(model)["dtype"] == ("bfloat16" if native else "float32")
 
 
 @pytest.mark.parametrize(

@@ -87,21 +87,24 @@ def test_z_is_standardised_and_zero_where_sigma_is_zero():
 def test_table_has_every_question_and_k_and_counts_short_texts():
     table = graph()
     stored = arrays({0: 10, 3: 4, 6: 20})
-    mink, short = mink_table(stored, table, KEYS, k_percent=[20, 100], min_tokens=5, template="chat")
+    mink, short = mink_table(stored, table, KEYS, k_percent=[20, 100], min_tokens=5, template="chat", dtype="float32")
     assert short == {"answer": 1}
     assert mink.loc[mink["k_percent"] == 20, "question"].tolist() == ["x", "p"]
+    assert set(mink["dtype"]) == {"float32"}
     row = mink[(mink["question"] == "p") & (mink["k_percent"] == 20)].iloc[0]
     lp = np.sort(stored["answer.lp"][14:].astype(float))
     assert row["mink"] == pytest.approx(-lp[:4].mean())
     assert row["minkpp"] == pytest.approx(-((lp[:4] + 2) / 2).mean())
     assert (row["tokens"], row["tokens_averaged"], row["depth"]) == (20, 4, 3)
     with pytest.raises(AtlasError, match="min_tokens"):
-        mink_table(stored, table, KEYS, k_percent=[20], min_tokens=50, template="chat")
+        mink_table(stored, table, KEYS, k_percent=[20], min_tokens=50, template="chat", dtype="float32")
 
 
 def test_averages_by_graph_are_means_over_its_questions():
     table = graph()
-    mink, _ = mink_table(arrays(dict.fromkeys(range(8), 30)), table, KEYS, k_percent=[20], min_tokens=5, template="raw")
+    mink, _ = mink_table(
+        arrays(dict.fromkeys(range(8), 30)), table, KEYS, k_percent=[20], min_tokens=5, template="raw", dtype="float32"
+    )
     value = mink.set_index("question")["mink"]
     found = graph_table(mink, table).set_index(["root", "depth"])
     assert found.loc[("p", 1), "mink"] == pytest.approx(value[["x", "y"]].mean())
@@ -115,7 +118,7 @@ def test_averages_by_graph_are_means_over_its_questions():
 def test_trend_table_says_what_it_is_over(average):
     table = graph()
     stored = arrays(dict.fromkeys(range(8), 30))
-    mink, short = mink_table(stored, table, KEYS, k_percent=[20, 50], min_tokens=5, template="raw")
+    mink, short = mink_table(stored, table, KEYS, k_percent=[20, 50], min_tokens=5, template="raw", dtype="float32")
     by_graph = graph_table(mink, table)
     trend = trend_table(mink, by_graph, short, average=average, confidence=0.95, draws=200, seed=0)
     assert trend["average"].unique().tolist() == [average]

@@ -249,6 +249,15 @@ def test_two_groups_and_one():
     assert single["separation_low"] < 2
 
 
+def test_a_mixture_that_does_not_converge_gives_no_numbers():
+    values = 10 ** np.random.default_rng(0).normal(size=60)
+    found = mixture.summary(values, confidence=0.95, draws=5, seed=0, iterations=1)
+    assert (found.pop("samples"), found.pop("zeros")) == (60, 0)
+    assert np.isnan(list(found.values())).all()
+    converged = mixture.summary(values, confidence=0.95, draws=5, seed=0)
+    assert np.isfinite(list(converged.values())).all()
+
+
 def test_too_few_values_for_a_mixture():
     found = mixture.summary(np.array([0, 1.0, 2.0]), confidence=0.95, draws=60, seed=0)
     assert np.isnan(found["separation"])

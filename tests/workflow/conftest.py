@@ -2,16 +2,7 @@
 
 import pytest
 
-from projects import ROOT, Project, copy_project  # noqa: F401  ROOT is asked of whichever conftest was loaded last
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A project in which `figures/all` has run once. Do not change it; use `project` for that."""
-    project = copy_project(tmp_path_factory.mktemp("finished"))
-    process = project.run("figures/all")
-    assert process.returncode == 0, process.stdout
-    return project
+from projects import ROOT, Project, copy_project, made_once  # noqa: F401  ROOT is asked of whichever conftest was loaded last
 
 
 @pytest.fixture
@@ -35,11 +26,13 @@ def fresh_shared(tmp_path_factory):
 @pytest.fixture(scope="session")
 def charted(tmp_path_factory):
     """A project in which one figure has been drawn, by way of two shards of the sinks. Do not change it."""
-    project = copy_project(tmp_path_factory.mktemp("charted"))
-    project.configure(lambda config: config["analyses"]["sinks"].update(shards=2))
-    process = project.run("figures/sink_rates.pdf")
-    assert process.returncode == 0, process.stdout
-    return project
+
+    def draw(project):
+        project.configure(lambda config: config["analyses"]["sinks"].update(shards=2))
+        process = project.run("figures/sink_rates.pdf")
+        assert process.returncode == 0, process.stdout
+
+    return made_once(tmp_path_factory, "charted", draw)
 
 
 @pytest.fixture

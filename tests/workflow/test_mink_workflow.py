@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from atlas.files import read_arrays, write_arrays
+
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_RULES = {"extract_token_logprobs", "generate_answers"}
 
@@ -46,6 +48,18 @@ def test_tables(finished):
     assert not list((finished.folder / "results" / "activations").rglob("*.jsonl"))  # the journals are gone
 
 
+def test_shards_of_two_dtypes_are_not_joined(project):
+    first = project.folder / "results/activations/tiny/token_logprobs/graph/1-of-2.safetensors"
+    arrays, document = read_arrays(first)
+    assert document["runtime"]["dtype"] == "float32"
+    document["runtime"]["dtype"] = "bfloat16"
+    first.unlink()
+    write_arrays(first, arrays, document)
+    said = project.run("results/metrics/tiny/mink/graph.parquet", "--rerun-triggers", "mtime").stdout
+    assert "token_logprobs/graph/2-of-2.safetensors was computed in float32" in said, said
+    assert "1-of-2.safetensors in bfloat16" in said
+
+
 def test_figure_and_caption(finished):
     svg = (finished.folder / "figures" / "mink_depth.svg").read_text()
     for text in ("(a) Tiny Llama", "(b) Tiny Llama shuffled", "(c) Tiny Llama", "(d) Tiny Llama shuffled", "Depth 1",
@@ -54,7 +68,8 @@ def test_figure_and_caption(finished):
     caption = (finished.folder / "results" / "captions" / "mink_depth.txt").read_text()
     for fact in ("tiny graph", "K = 20", "chat format", "48 at depth 1, 24 at depth 2, 12 at depth 3",
                  "(1 texts dropped as too short)", "9 D3 questions (3 not predicted)", "ROUGE-L", "seed 0",
-                 "A control's answers and scores are its base's", "4/5/6 tokens"):  # fmt: skip
+                 "A control's answers and scores are its base's", "4/5/6 tokens",
+                 "Log-probabilities in float32."):  # fmt: skip
         assert fact in caption, fact
 
 

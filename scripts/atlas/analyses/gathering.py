@@ -4,6 +4,7 @@ import numpy as np
 
 from atlas.analyses import head_ablation_layout, logprob_layout, meaningless_layout
 from atlas.analyses.shards import merge_samples
+from atlas.errors import AtlasError
 
 
 def gather(extraction, parts):
@@ -23,6 +24,17 @@ def gather(extraction, parts):
         named = [{name: part[name] for name in part if name.startswith(f"{kind}.")} for part in parts]
         joined.update(merge_samples(named, f"{kind}.sequence"))
     return joined
+
+
+def require_one_dtype(documents, files):
+    """AtlasError unless the models of all shards ran in one dtype (of their provenance documents)."""
+    dtypes = [document.get("runtime", {}).get("dtype") for document in documents]
+    if len(set(dtypes)) > 1:
+        other = next(index for index, dtype in enumerate(dtypes) if dtype != dtypes[0])
+        raise AtlasError(
+            f"{files[other]} was computed in {dtypes[other]} and {files[0]} in {dtypes[0]}, on another machine; "
+            "name one dtype in the configuration (models.KEY.dtype, analyses.mink.dtype) and run again."
+        )
 
 
 def merge_layers(parts):

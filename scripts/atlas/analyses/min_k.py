@@ -16,6 +16,7 @@ from atlas.analyses.intervals import percentile_interval
 from atlas.errors import AtlasError
 
 MEASURES = ("mink", "minkpp")
+_GRAPH_KEYS = ["model", "dataset", "text", "template", "dtype", "k_percent", "depth"]
 
 
 def tokens_counted(tokens, k_percent):
@@ -45,10 +46,11 @@ def z_scores(lp, mu, sigma):
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
-def mink_table(arrays, table, keys, *, k_percent, min_tokens, template):
+def mink_table(arrays, table, keys, *, k_percent, min_tokens, template, dtype):
     """(the table mink, {text: texts with fewer than min_tokens scored tokens}) of one model and data set.
 
-    arrays: as in logprob_layout; table: the data set; k_percent: list of K; a row for every question, text and K.
+    arrays: as in logprob_layout; table: the data set; k_percent: list of K; a row for every question, text and K;
+    dtype: of the model that gave the log-probabilities.
     Raises AtlasError where every text is shorter than min_tokens.
     """
     rows, short = [], {}
@@ -71,7 +73,7 @@ def mink_table(arrays, table, keys, *, k_percent, min_tokens, template):
             )
     names = ["number", "question", "depth", "text", "k_percent", *MEASURES, "tokens", "tokens_averaged"]
     frame = pd.DataFrame(rows, columns=names).sort_values(["text", "k_percent", "number"], kind="stable")
-    return frame.drop(columns="number").assign(**keys, template=template), short
+    return frame.drop(columns="number").assign(**keys, template=template, dtype=dtype), short
 
 
 def graph_table(mink, table):
@@ -82,15 +84,14 @@ def graph_table(mink, table):
     frames = []
     for root, rows in graphs(table).items():
         part = mink[mink["question"].isin(table["id"].iloc[rows])]
-        means = part.groupby(["model", "dataset", "text", "template", "k_percent", "depth"], sort=True)[list(MEASURES)]
+        means = part.groupby(_GRAPH_KEYS, sort=True)[list(MEASURES)]
         found = means.mean().assign(questions=means.size()).reset_index()
         frames.append(found.assign(root=table["id"].iloc[root]))
     return pd.concat(frames, ignore_index=True) if frames else _no_graphs(mink)
 
 
 def _no_graphs(mink):
-    columns = ["model", "dataset", "text", "template", "k_percent", "depth", *MEASURES]
-    return mink.head(0)[columns].assign(questions=0, root="")
+    return mink.head(0)[[*_GRAPH_KEYS, *MEASURES]].assign(questions=0, root="")
 
 
 def trend_table(mink, by_graph, short, *, average, confidence, draws, seed):
@@ -113,8 +114,8 @@ def trend_table(mink, by_graph, short, *, average, confidence, draws, seed):
             frame[f"low{suffix}"], frame[f"high{suffix}"] = zip(*bounds, strict=True)
             frame[f"trend_tau{suffix}"], p = depth_trend(part["depth"], part[measure])
             frame[f"trend_p{suffix}"] = p if average == "question" else page_trend(part, measure)
-        frames.append(frame.assign(dropped=short.get(text, 0), average=average, template=part["template"].iloc[0]))
-    keys = {name: mink[name].iloc[0] for name in ("model", "dataset")}
+        frames.append(frame.assign(dropped=short.get(text, 0), average=average))
+    keys = {name: mink[name].iloc[0] for name in ("model", "dataset", "template", "dtype")}
     return pd.concat(frames, ignore_index=True).assign(**keys)
 
 

@@ -34,28 +34,28 @@ def mixture_table(saliency, *, confidence, draws, seed):
     return pd.DataFrame(rows)
 
 
-def summary(values, *, confidence, draws, seed):
+def summary(values, *, confidence, draws, seed, iterations=200):
     """One row of the table for `values` (n,) >= 0.
 
-    NaN where fewer than MINIMUM differ or are above 0, and where the fit of two does not converge; draws that do not
-    are left out of the interval.
+    NaN where fewer than MINIMUM differ or are above 0, and where the fit of two does not converge in so many
+    iterations; draws that do not are left out of the interval.
     """
     logs = np.log10(values[values > 0])
     found = {"samples": len(values), "zeros": int((values <= 0).sum())}
     names = [*_COLUMNS, "separation_low", "separation_high", "bic_gain", "dip", "dip_p"]
     if len(np.unique(logs)) < MINIMUM:
         return {**found, **dict.fromkeys(names, np.nan)}
-    two = _fit(logs, 2)
+    two = _fit(logs, 2, iterations)
     if not two.converged_:
         return {**found, **dict.fromkeys(names, np.nan)}
-    one = _fit(logs, 1)
+    one = _fit(logs, 1, iterations)
     numbers = _numbers(two)
     rng = np.random.default_rng(seed)
     replicates = []
     for _ in range(draws):
         drawn = rng.choice(logs, len(logs))
         if len(np.unique(drawn)) >= 3:
-            again = _fit(drawn, 2, start=two)
+            again = _fit(drawn, 2, iterations, start=two)
             if again.converged_:
                 replicates.append(_numbers(again)[-1])
     low, high = percentile_interval(np.array(replicates), confidence) if replicates else (np.nan, np.nan)
@@ -65,12 +65,12 @@ def summary(values, *, confidence, draws, seed):
     return {**found, **dict(zip(names, [*numbers, low, high, gain, dip, p], strict=True))}
 
 
-def _fit(logs, components, start=None):
+def _fit(logs, components, iterations, start=None):
     """A mixture, from several beginnings, or from a fit `start` of like data."""
     begun = {"n_init": 5, "random_state": 0}
     if start is not None:
         begun = {"weights_init": start.weights_, "means_init": start.means_, "precisions_init": start.precisions_}
-    model = GaussianMixture(components, reg_covar=1e-4, max_iter=200, **begun)
+    model = GaussianMixture(components, reg_covar=1e-4, max_iter=iterations, **begun)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # callers look at converged_
         return model.fit(logs[:, None])

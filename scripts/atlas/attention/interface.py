@@ -15,7 +15,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_
 
 from ..errors import AtlasError
 from .edits import apply_edits
-from .kernels import AttentionInputs, Collector, Scratch, blocked_attention
+from .kernels import AttentionInputs, Collector, Scratch, blocked_attention, kept_normaliser
 from .masks import Visibility
 from .plan import Flow, Plan, Record
 from .saliency import attention_gradients, attention_rows, flow_sums
@@ -114,7 +114,7 @@ def _attention(exact, module, query, key, value, attention_mask, scaling=None, d
     if recorded:
         _record_rows(x, out, plan, record, layer)
         if plan.capture:
-            record.captures[layer] = replace(x, output=out)
+            record.captures[layer] = replace(x, output=out, log_normaliser=kept_normaliser(x, out))
     return apply_edits(out, x, plan, layer), weights
 
 

@@ -17,6 +17,8 @@ from .plan import Plan, over_batch
 
 # Scores held at once, in elements: small enough to stay near the caches, large enough for efficient products.
 TILE_ELEMENTS = 1 << 21
+# Steps of a graph that only move numbers, between the fused kernel and the output that transformers returns.
+SAME_NUMBERS = ("CloneBackward0", "ReshapeAliasBackward0", "TransposeBackward0", "ViewBackward0")
 
 
 @dataclass
@@ -26,6 +28,7 @@ class AttentionInputs:
     query (B, H, Q, D); key (B, KV, T, D); value (B, KV, T, Dv); scaling, softcap, sinks (H,) and position_bias
     (B or 1, H, Q, T) as in transformers; visible: the mask.  Query head h reads key/value head h // (H // KV).
     output (B, Q, H, Dv): the attention output before any edit, in the autograd graph if one is recorded.
+    log_normaliser (B, H, Q): log of the sum over the visible keys of exp(score), where the fused kernel kept it.
     """
 
     query: torch.Tensor
@@ -37,6 +40,7 @@ class AttentionInputs:
     sinks: torch.Tensor | None = None
     position_bias: torch.Tensor | None = None
     output: torch.Tensor | None = None
+    log_normaliser: torch.Tensor | None = None
 
     def __post_init__(self):
         self.batch, self.heads, self.q_len, self.width = self.query.shape
@@ -55,6 +59,23 @@ class AttentionInputs:
 
     def release(self):
         self._flat = None
+
+
+def kept_normaliser(x: AttentionInputs, out: torch.Tensor) -> torch.Tensor | None:
+    """log_normaliser of AttentionInputs from PyTorch's fused CPU kernel, which keeps it for the backward pass of `out`.
+
+    None if another kernel ran, or none in the graph; then what needs a row's softmax computes it.
+    """
+    if x.softcap is not None or x.sinks is not None or x.position_bias is not None:
+        return None
+    node = out.grad_fn
+    while node is not None:
+        if node.name() == "ScaledDotProductFlashAttentionForCpuBackward0":
+            return node._saved_logsumexp.detach()
+        if node.name() not in SAME_NUMBERS:
+            return None
+        node = node.next_functions[0][0]
+    return None
 
 
 class Scratch:

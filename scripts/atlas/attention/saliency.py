@@ -57,11 +57,26 @@ def attention_gradients(x: AttentionInputs, grad: torch.Tensor, rows: torch.Tens
     return out.view(x.batch, x.heads, len(rows), x.kv_len)
 
 
+def _weights_at(x: AttentionInputs, rows, columns, key):
+    """A[b, h, rows, columns[b]] (B, H, R, C) from the normaliser of each row, without the rest of the row.
+
+    rows (R,) local queries; columns (B, C) positions; key (B, KV, C, D) what stands there.
+    """
+    query = x.query.detach()[:, :, rows].to(x.dtype).reshape(x.batch, x.kv_heads, -1, x.width)
+    scores = torch.matmul(query, key.transpose(-1, -2)).view(x.batch, x.heads, len(rows), -1).mul_(x.scaling)
+    weights = scores.sub_(x.log_normaliser[:, :, rows, None]).exp_()
+    seen = x.visible.seen(slice(0, x.batch), slice(0, x.heads), rows, 0, x.kv_len)
+    seen = seen.expand(x.batch, -1, len(rows), -1)
+    seen = seen.gather(-1, columns[:, None, None].expand(-1, seen.shape[1], len(rows), -1))
+    return weights.masked_fill_(~seen, 0)
+
+
 @torch.no_grad()
 def flow_sums(x: AttentionInputs, grad: torch.Tensor, flows: dict[str, Flow], block: int = 128) -> dict[str, FlowSums]:
     """Saliency sums of every flow from grad = dL/dO (B, Q, H, Dv); memory O(block * T), rows in no flow are skipped.
 
-    Every row's softmax runs over all its keys, only the flows' columns are multiplied with gradients.
+    Every row's softmax runs over all its keys, only the flows' columns are multiplied with gradients. Where the fused
+    kernel kept the rows' normalisers, only those columns are computed.
     """
     device, scratch = grad.device, Scratch()
     rows = {n: over_batch(f.rows, x.kv_len, x.batch, device, f"rows of flow '{n}'").bool() for n, f in flows.items()}
@@ -74,6 +89,9 @@ def flow_sums(x: AttentionInputs, grad: torch.Tensor, flows: dict[str, Flow], bl
     picked = union.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :width]  # (B, C), tail is filler
     at = picked[:, None, :, None].expand(-1, x.kv_heads, -1, x.value.shape[-1])
     value = x.value.detach().gather(2, at).to(x.dtype)  # (B, KV, C, Dv)
+    if x.log_normaliser is not None:
+        at = picked[:, None, :, None].expand(-1, x.kv_heads, -1, x.width)
+        key = x.key.detach().gather(2, at).to(x.dtype)  # (B, KV, C, D)
     new = {"dtype": x.dtype, "device": device}
     sums = {
         n: FlowSums(
@@ -85,9 +103,12 @@ def flow_sums(x: AttentionInputs, grad: torch.Tensor, flows: dict[str, Flow], bl
         for n in flows
     }
     for local in wanted.split(block) if len(wanted) else ():
-        last = int(local[-1]) + x.offset + 1 if x.visible.mask is None and x.visible.causal else x.kv_len
-        a = _weights(x, local, last, scratch)
-        a = a.gather(-1, picked.clamp(max=last - 1)[:, None, None].expand(-1, x.heads, len(local), -1))
+        if x.log_normaliser is not None:
+            a = _weights_at(x, local, picked, key)
+        else:
+            last = int(local[-1]) + x.offset + 1 if x.visible.mask is None and x.visible.causal else x.kv_len
+            a = _weights(x, local, last, scratch)
+            a = a.gather(-1, picked.clamp(max=last - 1)[:, None, None].expand(-1, x.heads, len(local), -1))
         g = grad[:, local].transpose(1, 2).to(x.dtype).reshape(x.batch, x.kv_heads, -1, grad.shape[-1])
         s = torch.matmul(g, value.transpose(-1, -2)).view_as(a).mul_(a)  # (B, H, R, C)
         gap = (local + x.offset)[None, :, None] - picked[:, None]  # (B, R, C) distance i - j

@@ -117,7 +117,7 @@ def _caption(tables, options, documents):
         f"Depth is the question's: 1 conceptual, 2 procedural, 3 strategic. Upper row: {measure} with K = "
         f"{options['k_percent']:g} of {name} ({document['options']['template']} format), minus the {sense} of the "
         f"least likely K % of its tokens; larger means less memorised. Boxes are over {unit}: quartiles, whiskers to "
-        f"1.5 times their distance. Data: {options['dataset_label']}.",
+        f"1.5 times their distance. Log-probabilities in {_dtypes(trend, options)}. Data: {options['dataset_label']}.",
     ]
     test = "Kendall's tau-b" if options["average"] == "question" else "Page's test"
     for model in options["models"]:
@@ -130,6 +130,14 @@ def _caption(tables, options, documents):
         )
     parts += _gap_caption(tables["score_gap"], options, documents["score_gap"])
     return " ".join(parts)
+
+
+def _dtypes(trend, options):
+    """The dtype of the models, one by one where they differ."""
+    of = dict(zip(trend["model"], trend["dtype"], strict=True))
+    if len(set(of.values())) == 1:
+        return next(iter(of.values()))
+    return ", ".join(f"{of[model]} ({options['model_labels'][model]})" for model in options["models"])
 
 
 def _gap_caption(gaps, options, documents):
