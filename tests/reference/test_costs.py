@@ -132,7 +132,10 @@ def test_saliency_costs_the_layers_below_the_probe_and_no_graph_before_the_quest
     whole = 2 * sum(linear.values())
     first = 2 * sum(size for name, size in linear.items() if name.endswith(("q_proj", "k_proj", "v_proj")))
     behind = texts * (length - shared)
-    assert cost == layer * whole * (shared + behind) + (layer * whole - first) * (behind - texts)
+    behind_attention = 2 * sum(size for name, size in linear.items() if name.startswith("mlp") or "o_proj" in name)
+    # Behind the highest attention: for what the probe reads alone, and one token where it reads nothing.
+    top = behind_attention * (shared - 1 + behind - texts - texts + behind - texts - texts)
+    assert cost == layer * whole * (shared + behind) + (layer * whole - first) * (behind - texts) - top
 
     def published():
         """All layers and all logits of every text, and the gradient of every token below the probe."""

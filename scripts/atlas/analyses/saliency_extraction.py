@@ -9,6 +9,7 @@ destinations later than the first source count, and g at a destination depends o
 before them runs without a graph, what all texts share once.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from atlas.analyses.probe_layout import of_samples
 from atlas.analyses.saliency_layout import FLOWS, backward_losses, empty, merge
 from atlas.analyses.shards import batches, shard_of
 from atlas.analyses.shared_prefix import continued, padded, prefix_cache
-from atlas.attention import Flow, Plan, decoder_layers, flow_sums, lowest_layers, probe, residuals
+from atlas.attention import Flow, Plan, decoder_layers, flow_sums, lowest_layers, probe, read_in_layer, residuals
 from atlas.errors import AtlasError
 from atlas.models.architectures import logit_scaling, unembedding
 
@@ -57,7 +58,7 @@ def extract(model, samples, prefix, *, losses, sample_probe=None, batch_tokens, 
     parts = [empty(backward, len(decoder_layers(model)), heads)]
     height = sample_probe.layer if backward == ["probe_logit"] else len(decoder_layers(model))
     with lowest_layers(model, height):
-        with probe(model):
+        with probe(model), _top(model, backward, sample_probe, None):
             shared = prefix_cache(model, prefix)
         for group in progress(groups):
             chosen = [samples[i] for i in group]
@@ -85,7 +86,7 @@ def _batch(model, shared, samples, start, losses, sample_probe, block):
     if start == 0 and 4 * split < ids.shape[1]:
         split = 0  # little to save, and without a cache attention needs no mask of texts x tokens x tokens
     if split > 0:  # nothing before the first destination needs a graph
-        with torch.no_grad(), probe(model):
+        with torch.no_grad(), probe(model), _top(model, losses, sample_probe, None):
             model.base_model(input_ids=ids[:, :split], past_key_values=cache, use_cache=True)
     here = start + split
     plan = Plan(grads=True, capture=True, block=block)
@@ -93,7 +94,8 @@ def _batch(model, shared, samples, start, losses, sample_probe, block):
     last = torch.tensor([len(sample.ids) - 1 - here for sample in samples])
     depth = len(decoder_layers(model))
     keep = {sample_probe.layer} if sample_probe is not None else set()
-    with probe(model, plan) as record, residuals(model, keep) as hidden:
+    top = _top(model, losses, sample_probe, last)
+    with probe(model, plan) as record, residuals(model, keep) as hidden, top:
         final = model.base_model(input_ids=ids[:, split:], past_key_values=cache, use_cache=True).last_hidden_state
         del cache
         totals = {}
@@ -117,6 +119,12 @@ def _batch(model, shared, samples, start, losses, sample_probe, block):
                 sums[layer] = flow_sums(record.captures[layer], grad, flows, block)
             found.update(_arrays(loss, sums, depth))
     return found
+
+
+def _top(model, losses, sample_probe, rows):
+    """The highest layer's MLP for the states that the probe reads alone, where nothing else follows that layer."""
+    alone = losses == ["probe_logit"]
+    return read_in_layer(model, sample_probe.layer - 1, rows) if alone else contextlib.nullcontext()
 
 
 def _first_destination(samples):

@@ -12,7 +12,7 @@ from .interface import probe, supports_probe
 from .kernels import AttentionInputs
 from .packed import Pack, packed
 from .plan import ColumnSum, Flow, Plan, Record, RowMass
-from .residuals import lowest_layers, residuals
+from .residuals import lowest_layers, read_in_layer, residuals
 from .resume import decoder_layers, layer_inputs, resume_from, self_check
 from .saliency import FlowSums, attention_gradients, attention_rows, flow_sums
 
@@ -33,6 +33,7 @@ __all__ = [
     "lowest_layers",
     "packed",
     "probe",
+    "read_in_layer",
     "residuals",
     "resume_from",
     "self_check",

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import contextlib
 
+import torch
+
 from ..errors import AtlasError
+from ..models.architectures import after_attention
 from .resume import _Skip, decoder_layers
 
 
@@ -68,3 +71,33 @@ def lowest_layers(model, count: int):
     finally:
         handle.remove()
         layers._modules.update(kept)
+
+
+@contextlib.contextmanager
+def read_in_layer(model, index, rows):
+    """Inside the block what follows the attention of layer `index` runs for one token per text: rows (B,) positions.
+
+    For what is read behind that layer at these tokens alone: at all others its output is meaningless. rows None:
+    the first token, where nothing is read. Saves nothing where a family's MLP is not known to map each token by itself.
+    """
+    modules = after_attention(model, index)
+    before = [module.__dict__.get("forward") for module in modules]
+    try:
+        for module in modules:
+            module.forward = _narrowed(module.forward, rows)
+        yield
+    finally:
+        for module, own in zip(modules, before, strict=True):
+            module.__dict__.pop("forward", None)
+            if own is not None:  # accelerate keeps its hooks there
+                module.forward = own
+
+
+def _narrowed(forward, rows):
+    def narrowed(states):
+        texts = torch.arange(len(states), device=states.device)
+        at = torch.zeros_like(texts) if rows is None else rows.to(states.device)
+        read = forward(states[texts, at][:, None])
+        return read.new_zeros(*states.shape[:2], read.shape[-1]).index_put((texts, at), read[:, 0])
+
+    return narrowed

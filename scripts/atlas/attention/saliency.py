@@ -57,14 +57,15 @@ def attention_gradients(x: AttentionInputs, grad: torch.Tensor, rows: torch.Tens
     return out.view(x.batch, x.heads, len(rows), x.kv_len)
 
 
-def _weights_at(x: AttentionInputs, rows, columns, key):
+def _weights_at(x: AttentionInputs, rows, here, columns, key):
     """A[b, h, rows, columns[b]] (B, H, R, C) from the normaliser of each row, without the rest of the row.
 
-    rows (R,) local queries; columns (B, C) positions; key (B, KV, C, D) what stands there.
+    rows (R,) local queries, `here` the same as an index or a slice; columns (B, C) positions; key (B, KV, C, D) what
+    stands there.
     """
-    query = x.query.detach()[:, :, rows].to(x.dtype).reshape(x.batch, x.kv_heads, -1, x.width)
+    query = x.query.detach()[:, :, here].to(x.dtype).reshape(x.batch, x.kv_heads, -1, x.width)
     scores = torch.matmul(query, key.transpose(-1, -2)).view(x.batch, x.heads, len(rows), -1).mul_(x.scaling)
-    weights = scores.sub_(x.log_normaliser[:, :, rows, None]).exp_()
+    weights = scores.sub_(x.log_normaliser[:, :, here, None]).exp_()
     seen = x.visible.seen(slice(0, x.batch), slice(0, x.heads), rows, 0, x.kv_len)
     seen = seen.expand(x.batch, -1, len(rows), -1)
     seen = seen.gather(-1, columns[:, None, None].expand(-1, seen.shape[1], len(rows), -1))
@@ -103,13 +104,15 @@ def flow_sums(x: AttentionInputs, grad: torch.Tensor, flows: dict[str, Flow], bl
         for n in flows
     }
     for local in wanted.split(block) if len(wanted) else ():
+        run = slice(int(local[0]), int(local[-1]) + 1)
+        here = run if run.stop - run.start == len(local) else local  # a slice is read without a copy
         if x.log_normaliser is not None:
-            a = _weights_at(x, local, picked, key)
+            a = _weights_at(x, local, here, picked, key)
         else:
             last = int(local[-1]) + x.offset + 1 if x.visible.mask is None and x.visible.causal else x.kv_len
             a = _weights(x, local, last, scratch)
             a = a.gather(-1, picked.clamp(max=last - 1)[:, None, None].expand(-1, x.heads, len(local), -1))
-        g = grad[:, local].transpose(1, 2).to(x.dtype).reshape(x.batch, x.kv_heads, -1, grad.shape[-1])
+        g = grad[:, here].transpose(1, 2).to(x.dtype).reshape(x.batch, x.kv_heads, -1, grad.shape[-1])
         s = torch.matmul(g, value.transpose(-1, -2)).view_as(a).mul_(a)  # (B, H, R, C)
         gap = (local + x.offset)[None, :, None] - picked[:, None]  # (B, R, C) distance i - j
         for n, flow in flows.items():

@@ -343,6 +343,19 @@ def output_projection(attention_module):
     return _named(attention_module, _OUTPUT, "output projection")
 
 
+def after_attention(model, index: int) -> list:
+    """The modules of layer `index` behind its attention that map each token by itself, (B, T, .) to (B, T, d).
+
+    The output projection and the MLP; none where the MLP is a mixture of experts or no module of its own, or where the
+    family is not in the table.
+    """
+    family = FAMILIES.get(model.config.get_text_config().model_type)
+    name = "" if family is None or family.mlp is None else family.mlp.up.rpartition(".")[0]
+    if not name:
+        return []
+    return [output_projection(attention_modules(model)[index]), decoder_layers(model)[index].get_submodule(name)]
+
+
 def final_norm(model):
     """The norm between the last layer and the unembedding."""
     return _named(_decoder(model), _FINAL_NORM, "final norm")
