@@ -1,4 +1,8 @@
-"""extract: the only stage that runs a model. One file per shard, gathered into one file per model and data set."""
+"""extract: the only stage that runs a model. One file per shard, gathered into one file per model and data set.
+
+Priorities: first what other long jobs wait for, last the long jobs that nothing but a figure waits for, so that no core is
+idle at the end.
+"""
 
 ACTIVATIONS = "results/activations/{model}"
 
@@ -92,6 +96,7 @@ rule extract_head_mappings:
         "results/logs/extract_head_mappings/{model}/{dataset}/{shard}-of-{shards}.log",
     benchmark:
         "results/benchmarks/jobs/extract_head_mappings/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    priority: 10
     conda:
         "../envs/atlas.yaml"
     threads: model_threads
@@ -118,6 +123,7 @@ rule extract_head_ablations:
         "results/logs/extract_head_ablations/{model}/{dataset}/{shard}-of-{shards}.log",
     benchmark:
         "results/benchmarks/jobs/extract_head_ablations/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    priority: 40
     conda:
         "../envs/atlas.yaml"
     threads: model_threads
@@ -144,6 +150,7 @@ rule search_head_groups:
         "results/logs/search_head_groups/{model}/{dataset}.log",
     benchmark:
         "results/benchmarks/jobs/search_head_groups/{model}/{dataset}.tsv"
+    priority: 40
     conda:
         "../envs/atlas.yaml"
     threads: model_threads
@@ -171,6 +178,7 @@ rule generate_ablated:
         "results/logs/generate_ablated/{model}/{dataset}.log",
     benchmark:
         "results/benchmarks/jobs/generate_ablated/{model}/{dataset}.tsv"
+    priority: 40
     conda:
         "../envs/atlas.yaml"
     threads: model_threads
@@ -206,6 +214,7 @@ rule extract_hidden_states:
         "results/logs/extract_hidden_states/{model}/{dataset}/{shard}-of-{shards}.log",
     benchmark:
         "results/benchmarks/jobs/extract_hidden_states/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    priority: 30
     conda:
         "../envs/atlas.yaml"
     threads: model_threads
@@ -230,6 +239,7 @@ rule extract_saliency:
         "results/logs/extract_saliency/{model}/{dataset}/{shard}-of-{shards}.log",
     benchmark:
         "results/benchmarks/jobs/extract_saliency/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    priority: 30
     conda:
         "../envs/atlas.yaml"
     threads: model_threads
@@ -288,6 +298,7 @@ rule generate_answers:
         "results/logs/generate_answers/{model}/{dataset}/{shard}-of-{shards}.log",
     benchmark:
         "results/benchmarks/jobs/generate_answers/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    priority: 20
     conda:
         "../envs/atlas.yaml"
     threads: model_threads
@@ -313,6 +324,7 @@ rule generate_qa_answers:
         "results/logs/generate_qa_answers/{model}/{dataset}/{shard}-of-{shards}.log",
     benchmark:
         "results/benchmarks/jobs/generate_qa_answers/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    priority: 30
     conda:
         "../envs/atlas.yaml"
     threads: model_threads
@@ -368,6 +380,7 @@ rule extract_exact_answers:
         "results/logs/extract_exact_answers/{model}/{dataset}.log",
     benchmark:
         "results/benchmarks/jobs/extract_exact_answers/{model}/{dataset}.tsv"
+    priority: 30
     conda:
         "../envs/atlas.yaml"
     threads: model_threads
@@ -402,6 +415,7 @@ rule extract_token_logprobs:
         "results/logs/extract_token_logprobs/{model}/{dataset}/{shard}-of-{shards}.log",
     benchmark:
         "results/benchmarks/jobs/extract_token_logprobs/{model}/{dataset}/{shard}-of-{shards}.tsv"
+    priority: 10
     conda:
         "../envs/atlas.yaml"
     threads: model_threads

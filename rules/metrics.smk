@@ -15,6 +15,7 @@ rule train_probe:
         "results/logs/train_probe/{model}/{dataset}.log",
     benchmark:
         "results/benchmarks/jobs/train_probe/{model}/{dataset}.tsv"
+    priority: 30
     conda:
         "../envs/atlas.yaml"
     resources:

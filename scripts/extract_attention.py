@@ -18,7 +18,7 @@ with job(snakemake) as log:
     tokenizer = load_tokenizer(snakemake.input.model)
     texts = read_frame(snakemake.input.dataset)["text"].tolist()
     prompts, report = build_prompts(tokenizer, texts, options)
-    log.info("%s", report)
+    log.info("%s", {name: value for name, value in report.items() if name != "tokens"})  # all their names are long
     model = load_model(snakemake.input.model, **snakemake.params.runtime)
     log.info("%s", describe_runtime(model))
     arrays = extract(

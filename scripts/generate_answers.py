@@ -7,7 +7,7 @@ from atlas.analyses.answers import answers_frame, question_prompts
 from atlas.files import read_frame, read_provenance, write_frame
 from atlas.journal import Journal
 from atlas.models.folder import check_model_folder
-from atlas.models.generation import Prompt, end_tokens, generate
+from atlas.models.generation import Prompt, end_tokens, generate, shared_beginning
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
 from job import job, progress, provenance
 
@@ -36,6 +36,7 @@ with job(snakemake) as log:
         prompts,
         end_tokens(model, tokenizer),
         batch_size=predictions["batch_size"],
+        prefix=shared_beginning(prompts),
         shard=int(snakemake.wildcards.shard),
         shards=int(snakemake.wildcards.shards),
         journal=journal,

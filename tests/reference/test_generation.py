@@ -130,6 +130,16 @@ def test_a_shared_beginning_that_runs_once_changes_no_answer(family, implementat
         assert [answer.prompt_tokens for answer in found] == [len(prompt.ids) for prompt in asked]
 
 
+def test_what_prompts_share_leaves_a_token_of_each():
+    def shared(*texts):
+        return generation.shared_beginning([Prompt(n, text, 5) for n, text in enumerate(texts)])
+
+    assert shared((5, 6, 7, 8), (5, 6, 9)) == 2
+    assert shared((5, 6, 7, 8), (5, 6, 7)) == 2
+    assert shared((5, 6, 7)) == 2
+    assert shared((5, 6), (6, 5)) == 0
+
+
 def test_the_beginning_is_run_once_and_not_under_a_shorter_window():
     asked = with_prefix(prompts(), 11)
     states = generation.shared_states(build("llama"), asked, 11)

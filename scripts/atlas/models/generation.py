@@ -79,6 +79,13 @@ def generate(model, prompts, ends, *, batch_size, prefix=0, shard=1, shards=1, j
     return sorted(found, key=lambda answer: answer.number)
 
 
+def shared_beginning(prompts):
+    """How many leading ids all prompts share, at least one of each left over: a chat template's, say."""
+    first, shortest = prompts[0].ids, min(len(prompt.ids) for prompt in prompts)
+    differ = (i for i in range(shortest - 1) if any(prompt.ids[i] != first[i] for prompt in prompts))
+    return next(differ, shortest - 1)
+
+
 def shared_states(model, prompts, prefix):
     """[(keys, values)] by layer, (1, heads, prefix, width) each, of what all prompts begin with; [] for nothing."""
     from transformers import DynamicCache
