@@ -21,11 +21,11 @@ from side_by_side import COLUMNS, RESULTS, ROOT, copy_rate, gemm_rate, write
 
 # benchmark -> options by default and with --large
 SIZES = {
-    "ships": (["--layers", "2", "--rounds", "3"], ["--layers", "30", "--rounds", "3", "--accuracy"]),
-    "head_mappings": (["--layers", "2", "--heads", "3"], ["--layers", "5", "--heads", "9", "--all"]),
+    "ships": (["--layers", "2", "--rounds", "2"], ["--layers", "30", "--rounds", "3", "--accuracy"]),
+    "head_mappings": (["--layers", "2", "--heads", "3", "--repeats", "2"], ["--layers", "5", "--heads", "9", "--all"]),
     "min_k": (["--texts", "64"], ["--texts", "256"]),
     "column_statistics": (["--layers", "2"], ["--layers", "8"]),
-    "saliency": ([], ["--repeats", "3"]),
+    "saliency": (["--cases", "shared", "whole", "batch"], ["--repeats", "3"]),
     "growth": ([], ["--large"]),
 }
 ON_REQUEST = ("growth",)

@@ -183,19 +183,24 @@ def linear_layers(call):
 
 
 def serve(arguments):
-    """The function that runs a case in a worker and returns (seconds, sums, operations of its linear layers)."""
+    """The function that runs a case in a worker and returns (seconds, sums, operations of its linear layers).
+
+    It is asked to `time` the case, to `count` its operations, or to `warm` up on the first text or batch.
+    """
     model, layers, width = load(arguments)
     now = time.process_time if arguments.clock == "cpu" else time.perf_counter
 
-    def answer(case, count):
+    def answer(case, what):
         samples, shared = texts(case, model.config.vocab_size)
-        probe, at_once = probe_of(samples, width, read_layer(case, layers)), CASES[case][3]
-        found = {}
+        at_once = CASES[case][3]
+        if what == "warm":
+            samples = samples[:at_once]
+        probe, found = probe_of(samples, width, read_layer(case, layers)), {}
 
         def run():
             found["sums"] = VARIANTS[arguments.variant](model, samples, shared, probe, at_once)
 
-        if count:
+        if what == "count":
             return None, None, linear_layers(run)
         start = now()
         run()
@@ -216,13 +221,12 @@ def speed(arguments):
         found = {}
 
         def run(name, case=case, found=found):
-            seconds, found[name], _ = workers[name](case, False)
+            seconds, found[name], _ = workers[name](case, "time")
             return seconds
 
         print(case, file=sys.stderr)
-        work = workers["atlas"](case, True)[2]
-        for name in VARIANTS:
-            run(name)
+        work = workers["atlas"](case, "count")[2]
+        workers["eager"](case, "warm")
         floor = work / gemm_rate(getattr(torch, arguments.dtype), clock=arguments.clock)
         seconds = alternate({name: lambda name=name, run=run: run(name) for name in VARIANTS}, arguments.repeats)
         found["atlas"] = found["atlas"][:, : found["eager"].shape[1]]
