@@ -34,7 +34,20 @@ import time
 from pathlib import Path
 from statistics import mean
 
-from side_by_side import RESULTS, ROOT, Worker, alternate, child, finish, gemm_rate, peak_mib, ratio, reset_peak, row
+from side_by_side import (
+    RESULTS,
+    ROOT,
+    Seconds,
+    Worker,
+    alternate,
+    child,
+    finish,
+    gemm_rate,
+    peak_mib,
+    ratio,
+    reset_peak,
+    row,
+)
 
 # The larger of the layers that the default run chose for SmolLM2-135M-Instruct (tables/probe_auroc, `chosen`: 24 for
 # TriviaQA, 17 for Natural Questions), which is the harder one.
@@ -222,7 +235,7 @@ def speed(arguments):
 
         def run(name, case=case, found=found):
             seconds, found[name], _ = workers[name](case, "time")
-            return seconds
+            return Seconds(seconds)
 
         print(case, file=sys.stderr)
         work = workers["atlas"](case, "count")[2]

@@ -25,7 +25,7 @@ COLUMNS = [
 def alternate(variants, rounds, clock="wall"):
     """{name: seconds of each round}; in every round each variant runs once, and another one begins.
 
-    A variant that runs in another process (Worker) returns its own seconds.
+    A variant that runs in another process (Worker) returns its own, as Seconds.
     """
     now = time.process_time if clock == "cpu" else time.perf_counter
     seconds, names = {name: [] for name in variants}, list(variants)
@@ -34,9 +34,13 @@ def alternate(variants, rounds, clock="wall"):
             start = now()
             own = variants[name]()
             synchronise()
-            seconds[name].append(now() - start if own is None else own)
+            seconds[name].append(float(own) if isinstance(own, Seconds) else now() - start)
             print(f"round {turn + 1}/{rounds} {name}: {seconds[name][-1]:.2f} s", file=sys.stderr, flush=True)
     return seconds
+
+
+class Seconds(float):
+    """What a variant of `alternate` took by a clock of its own."""
 
 
 class Worker:

@@ -22,7 +22,7 @@ mimetypes.add_type("application/vnd.apache.parquet", ".parquet")
 # Threads that wait must not spin: beside other jobs a forward pass would take ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # oneDNN, which multiplies bfloat16 on a CPU, keeps scratch space of several MB for each of the last 1,024 shapes that it
-# met: batches of a hundred lengths took a small model's job from 1.3 to 2.6 GB. It reads this when torch is imported.
+# met: batches of a hundred lengths took 2.6 GB where 1.7 do. It reads this when torch is imported.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 

@@ -19,6 +19,20 @@ def points(name, xs, seconds, mib=None):
     return {name: [dict(x=x, seconds=s, mib=m) for x, s, m in zip(xs, seconds, mib, strict=True)]}
 
 
+def test_variants_take_turns_and_only_seconds_are_taken_for_seconds():
+    ran = []
+
+    def variant(name, answer):
+        ran.append(name)
+        return answer
+
+    variants = {"own": lambda: variant("own", side_by_side.Seconds(7)), "result": lambda: variant("result", 9.0)}
+    seconds = side_by_side.alternate(variants, 2)
+    assert ran == ["own", "result", "result", "own"]
+    assert seconds["own"] == [7.0, 7.0]
+    assert max(seconds["result"]) < 1
+
+
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.7, 2.0])
 def test_exponent_of_a_power_law(exponent):
     found = fit(LENGTHS, [3e-4 * x**exponent for x in LENGTHS])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .kernels import AttentionInputs, Scratch, tile_weights
+from .kernels import TILE_ELEMENTS, AttentionInputs, Scratch, tile_weights
 from .plan import Flow, over_batch
 
 
@@ -66,6 +66,8 @@ def _weights_at(x: AttentionInputs, rows, here, columns, key):
     query = x.query.detach()[:, :, here].to(x.dtype).reshape(x.batch, x.kv_heads, -1, x.width)
     scores = torch.matmul(query, key.transpose(-1, -2)).view(x.batch, x.heads, len(rows), -1).mul_(x.scaling)
     weights = scores.sub_(x.log_normaliser[:, :, here, None]).exp_()
+    if x.visible.mask is None and x.visible.causal:
+        return weights.masked_fill_((columns[:, None] > (rows + x.offset)[:, None])[:, None], 0)
     seen = x.visible.seen(slice(0, x.batch), slice(0, x.heads), rows, 0, x.kv_len)
     seen = seen.expand(x.batch, -1, len(rows), -1)
     seen = seen.gather(-1, columns[:, None, None].expand(-1, seen.shape[1], len(rows), -1))
@@ -90,7 +92,8 @@ def flow_sums(x: AttentionInputs, grad: torch.Tensor, flows: dict[str, Flow], bl
     picked = union.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :width]  # (B, C), tail is filler
     at = picked[:, None, :, None].expand(-1, x.kv_heads, -1, x.value.shape[-1])
     value = x.value.detach().gather(2, at).to(x.dtype)  # (B, KV, C, Dv)
-    if x.log_normaliser is not None:
+    if x.log_normaliser is not None:  # rows of C numbers instead of T: more of them at once
+        block = max(block, TILE_ELEMENTS // (x.batch * x.heads * width))
         at = picked[:, None, :, None].expand(-1, x.kv_heads, -1, x.width)
         key = x.key.detach().gather(2, at).to(x.dtype)  # (B, KV, C, D)
     new = {"dtype": x.dtype, "device": device}
