@@ -23,7 +23,7 @@ from side_by_side import COLUMNS, RESULTS, ROOT, copy_rate, gemm_rate, write
 SIZES = {
     "ships": (["--layers", "2", "--rounds", "2"], ["--layers", "30", "--rounds", "3", "--accuracy"]),
     "head_mappings": (["--layers", "2", "--heads", "3", "--repeats", "2"], ["--layers", "5", "--heads", "9", "--all"]),
-    "min_k": (["--texts", "64"], ["--texts", "256"]),
+    "min_k": (["--texts", "48"], ["--texts", "256"]),
     "column_statistics": (["--layers", "2"], ["--layers", "8"]),
     "saliency": (["--cases", "shared", "whole", "batch"], ["--repeats", "3"]),
     "growth": ([], ["--large"]),
