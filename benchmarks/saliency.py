@@ -161,9 +161,9 @@ def _flows(ones, samples):
 VARIANTS = {"atlas": atlas, "eager": eager}
 
 
-def read_layer(case, layers):
+def read_layer(case, layers, chosen):
     """The hidden state that the probe reads."""
-    return min(CHOSEN, layers) if case in ("whole", "batch") else layers
+    return min(chosen, layers) if case in ("whole", "batch") else layers
 
 
 def load(arguments):
@@ -208,7 +208,7 @@ def serve(arguments):
         at_once = CASES[case][3]
         if what == "warm":
             samples = samples[:at_once]
-        probe, found = probe_of(samples, width, read_layer(case, layers)), {}
+        probe, found = probe_of(samples, width, read_layer(case, layers, arguments.layer)), {}
 
         def run():
             found["sums"] = VARIANTS[arguments.variant](model, samples, shared, probe, at_once)
@@ -259,7 +259,7 @@ def memory_child(arguments):
     samples, shared = texts(arguments.case, model.config.vocab_size)
     at_once = CASES[arguments.case][3]
     samples = samples[:at_once]
-    probe = probe_of(samples, width, read_layer(arguments.case, layers))
+    probe = probe_of(samples, width, read_layer(arguments.case, layers, arguments.layer))
     reset_peak()
     before = peak_mib()
     run(model, samples, shared, probe, at_once)
@@ -269,6 +269,7 @@ def memory_child(arguments):
 def memory(arguments):
     """{case: {variant: MiB}}."""
     options = ["--model", arguments.model, "--threads", arguments.threads, "--dtype", arguments.dtype]
+    options += ["--layer", arguments.layer]
     return {
         case: {
             variant: child(__file__, ["--variant", variant, "--case", case, *options], arguments.threads)["added"]
@@ -285,6 +286,8 @@ def main():
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--layer", type=int, default=CHOSEN, help="hidden state of the probe in whole and batch")
+    parser.add_argument("--skip-memory", action="store_true")
     parser.add_argument(
         "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too"
     )
@@ -298,7 +301,7 @@ def main():
         memory_child(arguments)
         return 0
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    mib, rows = memory(arguments), []
+    mib, rows = {} if arguments.skip_memory else memory(arguments), []
     for case, (seconds, worst, floor) in speed(arguments).items():
         tokens, shared, number, _ = CASES[case]
         own = {"ours_seconds": mean(seconds["atlas"]), "published_seconds": mean(seconds["eager"])}
