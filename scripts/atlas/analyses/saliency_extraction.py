@@ -122,7 +122,7 @@ def _batch(model, shared, samples, start, losses, sample_probe, block):
 
 
 def _top(model, losses, sample_probe, rows):
-    """What follows the highest attention runs for the tokens that the probe reads alone, where it is the only reader."""
+    """What follows the highest attention, for the tokens that the probe reads alone; where it is the only reader."""
     alone = losses == ["probe_logit"]
     return read_in_layer(model, sample_probe.layer - 1, rows) if alone else contextlib.nullcontext()
 
