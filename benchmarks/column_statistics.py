@@ -7,6 +7,7 @@ its own process:
     plain    SDPA forward, no statistics
     atlas    the same forward with alpha (diagonal included), avg (diagonal left out) and the diagonal, all layers
     eager    stock `output_attentions=True`, the same statistics from the T x T maps
+Memory is what tensors hold: freed memory goes back at once, in runs that are not timed.
 Writes results/benchmarks/column_statistics.csv and exits non-zero if atlas adds more than 96 MiB to the plain forward
 or if its statistics differ from eager's by more than 2e-5 of the largest.
 """
@@ -17,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from side_by_side import RESULTS, ROOT, child, finish, peak_mib, reset_peak, row
+from side_by_side import RESULTS, RETURN_FREED, ROOT, child, finish, peak_mib, reset_peak, row
 
 BAR_MIB = 96
 VARIANTS = ("plain", "atlas", "eager")
@@ -111,7 +112,7 @@ def main():
 
     import torch
 
-    measured, found = {}, {}
+    measured, peaks, found = {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name in VARIANTS:
             save = Path(folder) / f"{name}.pt"
@@ -119,10 +120,11 @@ def main():
             for option in ("tokens", "layers", "threads", "repeats"):
                 options += [f"--{option}", getattr(arguments, option)]
             measured[name] = child(__file__, options, arguments.threads)
+            peaks[name] = child(__file__, [*options, "--repeats", 1], arguments.threads, **RETURN_FREED)["peak_mib"]
             if save.exists():
                 found[name] = torch.load(save, weights_only=True)
 
-    added = {name: m["peak_mib"] - measured["plain"]["peak_mib"] for name, m in measured.items()}
+    added = {name: peak - peaks["plain"] for name, peak in peaks.items()}
     seconds = {name: m["seconds"] for name, m in measured.items()}
     worst = float((found["atlas"] - found["eager"]).abs().max() / found["eager"].abs().max())
     note = f"T = {arguments.tokens}, {arguments.layers} layers, 9 heads, {arguments.threads} thread(s)"

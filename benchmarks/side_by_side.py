@@ -111,9 +111,13 @@ def reset_peak():
         print("cannot reset the peak: it includes imports and model building", file=sys.stderr)
 
 
-def child(file, options, threads=1):
-    """The last line that `file` prints, read as JSON: a variant in a process of its own, for its peak memory."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+# Freed memory goes back at once (glibc), so that the peak is what tensors hold; else chance decides over tens of MiB.
+RETURN_FREED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
+def child(file, options, threads=1, **more):
+    """The last line that `file` prints, read as JSON: a variant in a process of its own, `more` in its environment."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **more}
     command = [sys.executable, str(file), *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
