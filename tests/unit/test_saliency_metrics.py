@@ -241,6 +241,7 @@ def test_two_groups_and_one():
     assert (apart["low_mean"], apart["high_mean"]) == (pytest.approx(-4, abs=0.15), pytest.approx(-1, abs=0.15))
     assert apart["share"] == pytest.approx(50 / 120, abs=0.02)
     assert (apart["zeros"], apart["samples"]) == (3, 123)
+    assert (apart["fit"], apart["draws"], apart["draws_used"]) == ("converged", 60, 60)
     assert apart["dip_p"] < 0.01
     assert apart["bic_gain"] > 20
     single = mixture.summary(one, confidence=0.95, draws=60, seed=0)
@@ -252,16 +253,28 @@ def test_two_groups_and_one():
 def test_a_mixture_that_does_not_converge_gives_no_numbers():
     values = 10 ** np.random.default_rng(0).normal(size=60)
     found = mixture.summary(values, confidence=0.95, draws=5, seed=0, iterations=1)
-    assert (found.pop("samples"), found.pop("zeros")) == (60, 0)
+    counts = [found.pop(name) for name in ("samples", "zeros", "draws", "draws_used", "fit")]
+    assert counts == [60, 0, 5, 0, "not_converged"]
     assert np.isnan(list(found.values())).all()
     converged = mixture.summary(values, confidence=0.95, draws=5, seed=0)
+    assert (converged.pop("fit"), converged["draws_used"]) == ("converged", 5)
     assert np.isfinite(list(converged.values())).all()
+
+
+def test_bootstrap_draws_without_a_fit_are_counted():
+    """With so few steps the fit of the data settles, from its own solution a draw's does or does not."""
+    values = 10 ** np.random.default_rng(5).normal(size=60)
+    needed = next(n for n in range(2, 200) if mixture.summary(values, confidence=0.95, draws=1, seed=0,
+                                                              iterations=n)["fit"] == "converged")  # fmt: skip
+    found = mixture.summary(values, confidence=0.95, draws=200, seed=0, iterations=needed)
+    assert 0 < found["draws_used"] < found["draws"] == 200
+    assert found["separation_low"] < found["separation_high"]
 
 
 def test_too_few_values_for_a_mixture():
     found = mixture.summary(np.array([0, 1.0, 2.0]), confidence=0.95, draws=60, seed=0)
     assert np.isnan(found["separation"])
-    assert (found["samples"], found["zeros"]) == (3, 1)
+    assert (found["samples"], found["zeros"], found["fit"], found["draws_used"]) == (3, 1, "too_few_values", 0)
 
 
 def test_groups_are_right_and_wrong_answers():

@@ -45,13 +45,19 @@ def auroc():
     )  # fmt: skip
 
 
-def density(frame=None, **options):
+def density(frame=None, draws_used=200, **options):
     mixture = pd.DataFrame([
         {"model": "m", "dataset": "a", "flow": "question_to_answer", "loss": "probe_bce", "group": "wrong",
-         "separation": 2.5, "separation_low": 2.0, "separation_high": 3.0, "dip_p": 0.4}
+         "separation": 2.5, "separation_low": 2.0, "separation_high": 3.0, "dip_p": 0.4,
+         "draws": 200, "draws_used": draws_used}
     ])  # fmt: skip
     tables = {"saliency": saliency() if frame is None else frame, "saliency_mixture": mixture, "probe_auroc": auroc()}
     return saliency_density.draw(tables, {**OPTIONS, **options}, DOCUMENTS)
+
+
+def test_caption_counts_bootstrap_draws_without_a_fit():
+    assert "bootstrap draws" not in density()[1]
+    assert "wrong, 7 of 200 bootstrap draws left out: no fit)" in density(draws_used=193)[1]
 
 
 def areas(axes):

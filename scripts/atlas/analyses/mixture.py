@@ -37,17 +37,17 @@ def mixture_table(saliency, *, confidence, draws, seed):
 def summary(values, *, confidence, draws, seed, iterations=200):
     """One row of the table for `values` (n,) >= 0.
 
-    NaN where fewer than MINIMUM differ or are above 0, and where the fit of two does not converge in so many
-    iterations; draws that do not are left out of the interval.
+    fit: `too_few_values` where fewer than MINIMUM differ or are above 0, `not_converged` where the fit of two does not
+    come to rest in so many iterations (both without numbers), else `converged`. Bootstrap draws with fewer than three
+    different values, or whose fit does not converge, are left out of the interval; draws_used counts the others.
     """
     logs = np.log10(values[values > 0])
-    found = {"samples": len(values), "zeros": int((values <= 0).sum())}
+    found = {"samples": len(values), "zeros": int((values <= 0).sum()), "draws": draws, "draws_used": 0}
     names = [*_COLUMNS, "separation_low", "separation_high", "bic_gain", "dip", "dip_p"]
-    if len(np.unique(logs)) < MINIMUM:
-        return {**found, **dict.fromkeys(names, np.nan)}
-    two = _fit(logs, 2, iterations)
-    if not two.converged_:
-        return {**found, **dict.fromkeys(names, np.nan)}
+    two = _fit(logs, 2, iterations) if len(np.unique(logs)) >= MINIMUM else None
+    if two is None or not two.converged_:
+        fit = "too_few_values" if two is None else "not_converged"
+        return {**found, "fit": fit, **dict.fromkeys(names, np.nan)}
     one = _fit(logs, 1, iterations)
     numbers = _numbers(two)
     rng = np.random.default_rng(seed)
@@ -58,11 +58,12 @@ def summary(values, *, confidence, draws, seed, iterations=200):
             again = _fit(drawn, 2, iterations, start=two)
             if again.converged_:
                 replicates.append(_numbers(again)[-1])
+    found["draws_used"] = len(replicates)
     low, high = percentile_interval(np.array(replicates), confidence) if replicates else (np.nan, np.nan)
     dip, p = diptest(logs)
     column = logs[:, None]
     gain = one.bic(column) - two.bic(column)
-    return {**found, **dict(zip(names, [*numbers, low, high, gain, dip, p], strict=True))}
+    return {**found, "fit": "converged", **dict(zip(names, [*numbers, low, high, gain, dip, p], strict=True))}
 
 
 def _fit(logs, components, iterations, start=None):

@@ -117,7 +117,7 @@ def _groups(mixture, options):
             one = chosen[(chosen["model"] == model) & (chosen["dataset"] == dataset) & chosen["separation"].notna()]
             texts += [
                 f"{row.separation:.1f} [{row.separation_low:.1f}, {row.separation_high:.1f}], dip p = {row.dip_p:.2f} "
-                f"({options['model_labels'][model]}, {label}, {row.group})"
+                f"({options['model_labels'][model]}, {label}, {row.group}{_left_out(row)})"
                 for row in one.itertuples()
             ]
     if texts:
@@ -125,3 +125,9 @@ def _groups(mixture, options):
             "Distance of two groups of log saliency to E_A (Ashman's D of a two-component mixture, above 2 they stand "
             f"apart; Hartigan's dip test of one mode): {'; '.join(texts)}."
         )
+
+
+def _left_out(row):
+    """What the caption says of bootstrap draws that are not in an interval; nothing if all are."""
+    lost = row.draws - row.draws_used
+    return f", {lost} of {row.draws} bootstrap draws left out: no fit" if lost else ""
