@@ -7,6 +7,7 @@ from atlas.analyses import logprob_layout
 from atlas.analyses.next_token import check_head, token_statistics
 from atlas.analyses.shards import batches, shard_of
 from atlas.analyses.shared_prefix import continued, padded, prefix_cache
+from atlas.data.tokens import common_prefix
 from atlas.models.finite import require_finite
 
 # Texts that share fewer leading tokens are run whole: with a cache the attention needs a mask, which costs as much.
@@ -33,10 +34,8 @@ def extract(model, texts, *, batch_tokens, shard=1, shards=1, progress=iter):
 
 def shared_context(sequences):
     """Leading tokens that all texts share and whose next token is scored in none (a chat template's, say); 0 if few."""
-    first = sequences[0].ids
     start = min(max(1, sequence.scored.index(True)) for sequence in sequences) - 1
-    for sequence in sequences:
-        start = next((i for i in range(start) if sequence.ids[i] != first[i]), start)
+    start = min(common_prefix(sequences[0].ids[:start], sequence.ids) for sequence in sequences)
     return start if start >= _SHARED else 0
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from atlas.analyses.shards import shard_of
+from atlas.data.tokens import common_prefix
 from atlas.errors import AtlasError
 from atlas.models.finite import require_finite
 
@@ -81,9 +82,7 @@ def generate(model, prompts, ends, *, batch_size, prefix=0, shard=1, shards=1, j
 
 def shared_beginning(prompts):
     """How many leading ids all prompts share, at least one of each left over: a chat template's, say."""
-    first, shortest = prompts[0].ids, min(len(prompt.ids) for prompt in prompts)
-    differ = (i for i in range(shortest - 1) if any(prompt.ids[i] != first[i] for prompt in prompts))
-    return next(differ, shortest - 1)
+    return min(common_prefix(prompts[0].ids, prompt.ids[:-1]) for prompt in prompts)
 
 
 def shared_states(model, prompts, prefix):
