@@ -21,6 +21,7 @@ import torch
 
 from atlas.analyses.logit_ranks import BLOCK, CPU_TILE, Comparisons, count, rank_in_blocks, ranks, target_logits
 from atlas.errors import AtlasError
+from atlas.memory import keep_freed_memory
 from atlas.models.weights import WeightReader
 
 HIT_DTYPES = {
@@ -90,6 +91,7 @@ def map_heads(
     tasks, sources = _plan(pairs, len(unembedding), device)
     if not 1 <= k_max <= len(unembedding):
         raise AtlasError(f"k_max must be between 1 and the vocabulary of {len(unembedding)}, not {k_max}.")
+    keep_freed_memory()
     workers = 1 if torch.device(device).type != "cpu" else (threads or torch.get_num_threads())
     batch = _heads_at_once(len(unembedding), shape, len(sources), len(pairs), compute, memory_mb, workers)
 

@@ -13,7 +13,6 @@ smaller or equal, depending on the order of summation. Where arithmetic is exact
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -21,8 +20,8 @@ import torch
 # Vocabulary entries per block, whose largest and smallest logit bound the k-th best logit of a row.
 BLOCK = 128
 # (vocabulary entries, rows) handled at once. Constants, so that no option changes the order of a summation. On the CPU
-# a tile of float32 is 1 MiB: second-level cache.
-CPU_TILE = (512, 512)
+# a tile of float32 and the copy that is compared are 1 MiB: second-level cache.
+CPU_TILE = (256, 512)
 GPU_TILE = (8192, 4096)
 _ITEMS = 1 << 16  # (row, block) items of `rank_in_blocks` handled at once
 _SLACK = 1e-3  # relative room for the rounding of logits summed in another order
@@ -115,7 +114,7 @@ def rank_in_blocks(rows, vocabulary, extremes: Extremes, where, targets, logits,
 def _rank_run(rows, vocabulary, needed, least, where, targets):
     """`rank_in_blocks` for few rows. needed: (blocks, n) the blocks to read; least: (n,) least logit of interest."""
     block, item_row = needed.nonzero(as_tuple=True)  # sorted by block
-    tile = rows.new_full((len(block), BLOCK), -torch.inf)
+    tile = rows.new_empty(len(block), BLOCK)
     states = rows[item_row]
     edges = torch.searchsorted(block, torch.arange(len(needed) + 1)).tolist()
     for b in np.flatnonzero(np.diff(edges)).tolist():
@@ -124,9 +123,11 @@ def _rank_run(rows, vocabulary, needed, least, where, targets):
             torch.mm(states[items], entries.T, out=tile[items])
         else:
             tile[items, : len(entries)] = states[items] @ entries.T
+            tile[items, len(entries) :] = -torch.inf
 
     # All logits of interest, ranked within their row at once. The candidates are among them.
-    at, column = (tile >= least[item_row, None]).nonzero(as_tuple=True)
+    near = tile >= least[item_row, None]
+    at, column = map(torch.from_numpy, np.divmod(np.flatnonzero(near.numpy()), BLOCK))  # faster than torch's nonzero
     ranked = _rank_within(tile[at, column], item_row[at])
     item = torch.zeros(needed.shape, dtype=torch.long)
     item[block, item_row] = torch.arange(len(block))
@@ -171,29 +172,31 @@ def _count_tiles(rows, vocabulary, comparisons: Comparisons, thresholds, k):
     """`count` for a tile's worth of rows. Tiles lie (vocabulary, rows): all reductions run along the fast axis."""
     size, step, n = len(vocabulary), _tile(rows)[0], len(rows)
     columns = rows.T.contiguous()
-    buffer, scratch = rows.new_empty(step * n), rows.new_empty(step * n)
-    totals = [torch.zeros_like(threshold) for threshold in thresholds]  # exact below 2**24 entries
+    buffer, scratch, ones = rows.new_empty(step * n), rows.new_empty(step * n), rows.new_ones(1, step)
+    totals = [torch.zeros_like(threshold)[None] for threshold in thresholds]  # exact below 2**24 entries
     starts = range(0, size, step)
-    own = [_by_tile(slot, starts, size) for slot in comparisons.slots]
+    edges, flat, order = _own_entries(comparisons.slots, starts, size, n)
+    own = []  # every target's own logit as the tiles have it
     largest = rows.new_empty(0 if k is None else -(-size // BLOCK), n)
     smallest = torch.empty_like(largest)
+    last = len(thresholds) - 1
     for i, start in enumerate(starts):
         height = min(step, size - start)
         tile = torch.mm(vocabulary[start : start + height], columns, out=buffer[: height * n].view(height, n))
         if k is not None:
             _block_extremes(tile, largest[start // BLOCK :], smallest[start // BLOCK :])
-        last = len(thresholds) - 1
+        if edges[i] < edges[i + 1]:
+            own.append(tile.view(-1)[flat[edges[i] : edges[i + 1]]])
         for j, threshold in enumerate(thresholds):
             width = len(threshold)
             # The last slot over all rows may destroy the tile.
             signs = tile if j == last and width == n else scratch[: height * width].view(height, width)
-            torch.sub(tile[:, :width], threshold, out=signs)
-            which, order = own[j][0][i], own[j][1]
-            if which.stop > which.start:  # a target ties with itself, whatever the rounding of two orders of summation
-                column = order[which]
-                signs[comparisons.slots[j][column] - start, column] = 0
-            totals[j] += signs.sign_().sum(0)
-    differences = [total.long() for total in totals]
+            torch.sub(tile[:, :width], threshold, out=signs).sign_()
+            totals[j].addmm_(ones[:, :height], signs)  # a sum down the columns
+    # A target ties with itself, whatever the rounding of two orders of summation.
+    counted = torch.cat(totals, 1)[0]
+    counted[order] -= (torch.cat(own) - torch.cat(thresholds)[order]).sign_()
+    differences = list(counted.long().split([len(threshold) for threshold in thresholds]))
     if k is None:
         return differences, None
     if len(largest) < k:  # too few blocks to bound anything: every logit qualifies
@@ -203,11 +206,16 @@ def _count_tiles(rows, vocabulary, comparisons: Comparisons, thresholds, k):
     return differences, Extremes(largest, smallest, _kth_largest(largest, k), -_kth_largest(-smallest, k))
 
 
-def _by_tile(slot, starts, size: int):
-    """([slice of `order` for each tile], order): the rows whose target lies in each tile of the vocabulary."""
-    ordered, order = torch.sort(slot)
-    edges = torch.searchsorted(ordered, torch.tensor([*starts, size], device=slot.device)).tolist()
-    return [slice(first, last) for first, last in pairwise(edges)], order
+def _own_entries(slots, starts, size: int, n: int):
+    """Where the targets' own logits lie: (edges, flat, order), the targets being those of all slots, one after another.
+
+    flat[edges[i]:edges[i + 1]]: places in tile i, of n columns; order: the target of each of these places.
+    """
+    targets = torch.cat(slots)
+    column = torch.cat([torch.arange(len(slot), device=slot.device) for slot in slots])
+    ordered, order = torch.sort(targets)
+    edges = torch.searchsorted(ordered, torch.tensor([*starts, size], device=ordered.device)).tolist()
+    return edges, (ordered % starts.step) * n + column[order], order
 
 
 def _kth_largest(values, k: int):
