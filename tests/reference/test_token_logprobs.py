@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.analyses import logprob_layout
+from atlas.analyses import logprob_layout, next_token
 from atlas.analyses.logprob_extraction import batch_logprobs, extract, shared_context
 from atlas.analyses.min_k import min_k
 from atlas.analyses.next_token import check_head, distribution_statistics, token_statistics
 from atlas.data.scored_texts import ScoredText
 from atlas.errors import AtlasError
+from atlas.models.architectures import unembedding
 from families import FAMILIES, build
 
 
@@ -99,6 +100,19 @@ def test_batch_composition_and_chunks_change_nothing_beyond_rounding():
         for chunk in (1, 8, 36):
             for a, b in zip(token_statistics(model, states, targets, chunk=chunk), whole, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_rows_that_go_through_the_statistics_together_change_no_bit(family, monkeypatch):
+    model = build(family)
+    vocabulary = unembedding(model).weight.shape[0]
+    states, targets = torch.randn(37, unembedding(model).weight.shape[1]), torch.randint(0, vocabulary, (37,))
+    with torch.no_grad():
+        whole = token_statistics(model, states, targets, chunk=10)
+        for rows in (1, 3, 10, 11):
+            monkeypatch.setattr(next_token, "_PIECE", {"cpu": rows * vocabulary})
+            for a, b in zip(token_statistics(model, states, targets, chunk=10), whole, strict=True):
+                assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3])

@@ -9,8 +9,11 @@ from atlas.errors import AtlasError
 from atlas.models.architectures import logit_scaling, unembedding
 from atlas.models.finite import require_finite
 
-# Elements of the chunk x vocabulary block of logits: small enough for a CPU's cache, large enough for a GPU's kernels.
-_BLOCK = {"cpu": 2**22, "cuda": 2**26}
+# Elements of the chunk x vocabulary block of logits: for each, the whole unembedding is read once.
+_BLOCK = {"cpu": 2**23, "cuda": 2**26}
+# Elements of the rows of a block that go through the statistics together, a dozen passes: second-level cache. Each row
+# is summed on its own, so no number depends on it.
+_PIECE = {"cpu": 2**17}
 _NEVER = -1e4  # exp of it is 0 in fp32: a token that is masked out by a logit of -inf weighs nothing
 
 
@@ -33,16 +36,19 @@ def token_statistics(model, states, targets, chunk=None):
     # Written into from the start: small results kept between large blocks would keep the allocator from reusing these.
     lp, mu, sigma = (torch.empty(len(states), device=states.device) for _ in range(3))
     rank = torch.empty(len(states), dtype=torch.int32, device=states.device)
+    rows = max(1, _PIECE[states.device.type] // head.weight.shape[0]) if states.device.type in _PIECE else chunk
     for begin in range(0, len(states), chunk):
-        part = slice(begin, begin + chunk)
-        logits = head(states[part]).float()
-        if factor != 1.0:
-            logits *= factor
-        if cap is not None:
-            logits = torch.tanh_(logits.div_(cap)).mul_(cap)
-        for kept, value in zip((lp, mu, sigma, rank), distribution_statistics(logits, targets[part]), strict=True):
-            kept[part] = value
-        del logits
+        block = head(states[begin : begin + chunk])
+        for first in range(0, len(block), rows):
+            logits = block[first : first + rows].float()
+            if factor != 1.0:
+                logits *= factor
+            if cap is not None:
+                logits = torch.tanh_(logits.div_(cap)).mul_(cap)
+            part = slice(begin + first, begin + first + len(logits))
+            for kept, value in zip((lp, mu, sigma, rank), distribution_statistics(logits, targets[part]), strict=True):
+                kept[part] = value
+        del block
     if not bool(torch.isfinite(lp).all() & torch.isfinite(mu).all() & torch.isfinite(sigma).all()):
         raise AtlasError("the model's logits contain NaN or infinite values; check its weights and dtype.")
     return lp.cpu(), mu.cpu(), sigma.cpu(), rank.cpu()
