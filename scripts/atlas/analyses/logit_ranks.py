@@ -172,27 +172,32 @@ def _count_tiles(rows, vocabulary, comparisons: Comparisons, thresholds, k):
     """`count` for a tile's worth of rows. Tiles lie (vocabulary, rows): all reductions run along the fast axis."""
     size, step, n = len(vocabulary), _tile(rows)[0], len(rows)
     columns = rows.T.contiguous()
-    buffer, scratch, ones = rows.new_empty(step * n), rows.new_empty(step * n), rows.new_ones(1, step)
+    buffer, scratch = rows.new_empty(step * n), rows.new_empty(step * n)
     totals = [torch.zeros_like(threshold)[None] for threshold in thresholds]  # exact below 2**24 entries
     starts = range(0, size, step)
     edges, flat, order = _own_entries(comparisons.slots, starts, size, n)
     own = []  # every target's own logit as the tiles have it
     largest = rows.new_empty(0 if k is None else -(-size // BLOCK), n)
     smallest = torch.empty_like(largest)
-    last = len(thresholds) - 1
     for i, start in enumerate(starts):
         height = min(step, size - start)
-        tile = torch.mm(vocabulary[start : start + height], columns, out=buffer[: height * n].view(height, n))
+        if i == 0 or height < step:  # views are made once, for a thousand tiles
+            tile, slots = buffer[: height * n].view(height, n), []
+            for total, threshold in zip(totals, thresholds, strict=True):
+                width = len(threshold)
+                # The last slot over all rows may destroy the tile.
+                whole = len(slots) == len(thresholds) - 1 and width == n
+                signs = tile if whole else scratch[: height * width].view(height, width)
+                slots.append((tile[:, :width], signs, threshold, total))
+            ones = rows.new_ones(1, height)
+        torch.mm(vocabulary[start : start + height], columns, out=tile)
         if k is not None:
             _block_extremes(tile, largest[start // BLOCK :], smallest[start // BLOCK :])
         if edges[i] < edges[i + 1]:
             own.append(tile.view(-1)[flat[edges[i] : edges[i + 1]]])
-        for j, threshold in enumerate(thresholds):
-            width = len(threshold)
-            # The last slot over all rows may destroy the tile.
-            signs = tile if j == last and width == n else scratch[: height * width].view(height, width)
-            torch.sub(tile[:, :width], threshold, out=signs).sign_()
-            totals[j].addmm_(ones[:, :height], signs)  # a sum down the columns
+        for part, signs, threshold, total in slots:
+            torch.sub(part, threshold, out=signs).sign_()
+            total.addmm_(ones, signs)  # a sum down the columns
     # A target ties with itself, whatever the rounding of two orders of summation.
     counted = torch.cat(totals, 1)[0]
     counted[order] -= (torch.cat(own) - torch.cat(thresholds)[order]).sign_()
