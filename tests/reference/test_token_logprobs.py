@@ -103,7 +103,7 @@ def test_batch_composition_and_chunks_change_nothing_beyond_rounding():
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
-def test_rows_that_go_through_the_statistics_together_change_no_bit(family, monkeypatch):
+def test_rows_that_go_through_the_statistics_together_change_nothing(family, monkeypatch):
     model = build(family)
     vocabulary = unembedding(model).weight.shape[0]
     states, targets = torch.randn(37, unembedding(model).weight.shape[1]), torch.randint(0, vocabulary, (37,))
@@ -111,8 +111,10 @@ def test_rows_that_go_through_the_statistics_together_change_no_bit(family, monk
         whole = token_statistics(model, states, targets, chunk=10)
         for rows in (1, 3, 10, 11):
             monkeypatch.setattr(next_token, "_PIECE", {"cpu": rows * vocabulary})
-            for a, b in zip(token_statistics(model, states, targets, chunk=10), whole, strict=True):
-                assert torch.equal(a, b)
+            *found, rank = token_statistics(model, states, targets, chunk=10)
+            assert torch.equal(rank, whole[-1])
+            for a, b in zip(found, whole[:-1], strict=True):  # equal here; a library may sum one row in another order
+                torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3])

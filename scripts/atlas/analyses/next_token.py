@@ -12,7 +12,7 @@ from atlas.models.finite import require_finite
 # Elements of the chunk x vocabulary block of logits: for each, the whole unembedding is read once.
 _BLOCK = {"cpu": 2**23, "cuda": 2**26}
 # Elements of the rows of a block that go through the statistics together, a dozen passes: second-level cache. Each row
-# is summed on its own, so no number depends on it.
+# is summed on its own.
 _PIECE = {"cpu": 2**17}
 _NEVER = -1e4  # exp of it is 0 in fp32: a token that is masked out by a logit of -inf weighs nothing
 
