@@ -383,3 +383,10 @@ def test_overflow_of_the_first_mlp_is_named(folder):
     model = edited(folder, lambda t: t["model.layers.0.mlp.down_proj.weight"].fill_(1e300))
     with pytest.raises(AtlasError, match="first MLP"):
         map_heads(model, some_pairs(), [1])
+
+
+@pytest.mark.parametrize("matrix", ["o_proj", "v_proj"])
+def test_overflow_of_a_layer_is_named(folder, matrix):
+    model = edited(folder, lambda t: t[f"model.layers.1.self_attn.{matrix}.weight"][0].fill_(1e300))
+    with pytest.raises(AtlasError, match="layer 1 overflow in float32"):
+        map_heads(model, some_pairs(), [0, 1])

@@ -23,16 +23,22 @@ def example(vocabulary, n, width=5, integers=False, seed=0):
     return rows, table, Comparisons(tuple(slots))
 
 
-@pytest.fixture(params=[((512, 512), 128), ((8, 3), 4), ((16, 7), 8)])
+@pytest.fixture(params=[((512, 512), 128), ((8, 3), 4), ((16, 7), 8), ((5, 20), 5)])
 def tiles(request, monkeypatch):
     monkeypatch.setattr(logit_ranks, "CPU_TILE", request.param[0])
     monkeypatch.setattr(logit_ranks, "BLOCK", request.param[1])
     monkeypatch.setattr(logit_ranks, "_ITEMS", 50)
 
 
+@pytest.fixture(params=["_CompiledPasses", "_TorchPasses"])
+def passes(request, monkeypatch):
+    """Both ways to read a tile, the CPU's and that of other devices."""
+    monkeypatch.setattr(logit_ranks, "_CompiledPasses", getattr(logit_ranks, request.param))
+
+
 @pytest.mark.parametrize("integers", [False, True])
 @pytest.mark.parametrize("vocabulary", [3, 64, 1031])
-def test_counts_equal_the_definition_for_both_signs(vocabulary, integers, tiles):
+def test_counts_equal_the_definition_for_both_signs(vocabulary, integers, tiles, passes):
     rows, table, comparisons = example(vocabulary, 20, integers=integers)
     thresholds = target_logits(rows, table, comparisons)
     differences, extremes = count(rows, table, comparisons, thresholds)
@@ -47,7 +53,7 @@ def test_counts_equal_the_definition_for_both_signs(vocabulary, integers, tiles)
 
 @pytest.mark.parametrize("integers", [False, True])
 @pytest.mark.parametrize("vocabulary", [3, 64, 1031])
-def test_extremes_bound_the_best_and_blocks_give_the_ranks(vocabulary, integers, tiles):
+def test_extremes_bound_the_best_and_blocks_give_the_ranks(vocabulary, integers, tiles, passes):
     k = 3
     rows, table, comparisons = example(vocabulary, 20, integers=integers)
     logits = rows @ table.T

@@ -29,7 +29,7 @@ HIT_DTYPES = {
     "hit_rank": np.int32,
 }  # fmt: skip
 _VOCABULARY_STEP = 4096  # rows of U handled at once
-_SOURCES = 1024  # distinct sources per task
+_SOURCES = 2048  # distinct sources per task
 _BLOCKWISE = ("cpu",)  # devices on which many small products beat whole rows
 
 
@@ -106,11 +106,17 @@ def map_heads(
         "rank_direct": np.zeros((len(layers), len(heads), len(pairs)), np.int32),
         "rank_suppression": np.zeros((len(layers), len(heads), len(pairs)), np.int32),
     }
-    hits = []
+    hits, scale = [], _largest(unembedding)
     with _Pool(workers) as pool:
         for at, layer in enumerate(layers):
             value, output = reader.value_weights(layer), reader.output_weights(layer)
             x = embedded if layer == 0 else lifted
+            # No logit is larger than this; comparisons with an overflow would be silent.
+            bound = scale * shape.width**2 * shape.value_width * _largest(output) * _largest(value) * _largest(x)
+            if not bound < torch.finfo(compute).max:
+                raise AtlasError(
+                    f"Model {folder}: the weights of layer {layer} overflow in {dtype}; use a wider dtype."
+                )
             for first in range(0, len(heads), batch):
                 some = heads[first : first + batch]
                 maps = _head_maps(pool, output[some].to(compute), unembedding)
@@ -150,16 +156,17 @@ def _rank_pairs(rows, vocabulary, task: _Task, k_max: int):
         found.append(np.column_stack([np.full(keep.sum(), sign), task.pairs[keep], own_targets[keep], rank[keep]]))
 
     # Other targets of the relation: few reach the row's bound, and only those are ranked.
-    alive = rows.any(1)  # a head that writes nothing ties all logits: every target would reach the bound
+    # The bounds stem from another order of summation than `values`: leave room for its rounding.
+    upper = extremes.upper - 1e-3 * extremes.upper.abs()
+    lower = extremes.lower + 1e-3 * extremes.lower.abs()
+    silent = ~rows.any(1)  # a head that writes nothing ties all logits: every target would reach the bound
+    upper[silent], lower[silent] = torch.inf, -torch.inf
     pairs, where, targets, logits, signs = [], [], [], [], []
     for group in task.groups:
         values = rows[group.rows] @ vocabulary[group.targets].T
-        for sign, bound in ((1, extremes.upper), (-1, -extremes.lower)):
-            limit = bound[group.rows, None]
-            # The bounds stem from another order of summation than `values`: leave room for its rounding.
-            near = sign * values >= limit - 1e-3 * limit.abs()
+        for sign, near in ((1, values >= upper[group.rows, None]), (-1, values <= lower[group.rows, None])):
             near.scatter_(1, group.own[:, None], False)
-            row, column = (near & alive[group.rows, None]).nonzero(as_tuple=True)
+            row, column = near.nonzero(as_tuple=True)
             pairs.append(group.pairs[row.cpu().numpy()])
             where.append(group.rows[row])
             targets.append(group.targets[column])
@@ -184,21 +191,24 @@ def _rank_candidates(rows, vocabulary, extremes, where, targets, logits, signs):
     return torch.where(signs > 0, direct, suppression).long()
 
 
+def _largest(tensor) -> float:
+    """The largest absolute value."""
+    low, high = tensor.aminmax()
+    return max(-float(low), float(high))
+
+
 def _head_maps(pool, output, unembedding) -> torch.Tensor:
     """(heads, V, value_width): U W_O^T of each head. output: (heads, value_width, width); unembedding: (V, width)."""
-    maps = output.new_empty(len(output), len(unembedding), output.shape[1])
-
     heads, width = output.shape[:2]
     weight = output.reshape(heads * width, -1).T
+    maps = output.new_empty(len(unembedding), heads * width)
 
-    def fill(start: int) -> None:
+    def fill(start: int) -> None:  # one wide product beats one per head
         part = slice(start, start + _VOCABULARY_STEP)
-        wide = unembedding[part].to(output.dtype) @ weight  # one wide product beats one per head
-        for head in range(heads):
-            maps[head, part] = wide[:, head * width : (head + 1) * width]
+        torch.mm(unembedding[part].to(output.dtype), weight, out=maps[part])
 
     pool.map(fill, range(0, len(unembedding), _VOCABULARY_STEP))
-    return maps
+    return maps.view(-1, heads, width).transpose(0, 1)
 
 
 def _plan(pairs, vocabulary: int, device) -> tuple[list[_Task], torch.Tensor]:
@@ -246,9 +256,9 @@ def _plan(pairs, vocabulary: int, device) -> tuple[list[_Task], torch.Tensor]:
 
 def _heads_at_once(vocabulary, shape, sources, pairs, compute, memory_mb, workers) -> int:
     """How many heads' W_O U fit into `memory_mb` beside what every task needs."""
-    item, heads, tile = compute.itemsize, shape.heads, CPU_TILE[0] * CPU_TILE[1]
-    task = item * (2 * tile + 4 * _SOURCES * -(-vocabulary // BLOCK) + 2 * min(pairs, _SOURCES) * shape.width)
-    task += 3 * item * _SOURCES * min(pairs, 1024)  # logits of the targets of a relation, and their masks
+    item, heads, some = compute.itemsize, shape.heads, min(sources, _SOURCES)
+    task = CPU_TILE[0] * CPU_TILE[1] + some * (4 * -(-vocabulary // BLOCK) + 2 * shape.width)
+    task = item * (task + 3 * some * min(pairs, 1024))  # with logits of the targets of a relation, and their masks
     fixed = 3 * sources * shape.width * item + workers * task  # E, E' and a layer's intermediate
 
     def needed(heads: int) -> int:

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from atlas.analyses import tile_passes
+
 # Vocabulary entries per block, whose largest and smallest logit bound the k-th best logit of a row.
 BLOCK = 128
-# (vocabulary entries, rows) handled at once. Constants, so that no option changes the order of a summation. On the CPU
-# a tile of float32 and the copy that is compared are 1 MiB: second-level cache.
+# (vocabulary entries, rows) handled at once, entries in whole blocks. Constants, so that no option changes the order of
+# a summation. On the CPU a tile of float32, its entries and 2,048 rows are about 1 MiB: second-level cache.
 CPU_TILE = (256, 512)
 GPU_TILE = (8192, 4096)
 _ITEMS = 1 << 16  # (row, block) items of `rank_in_blocks` handled at once
@@ -66,19 +68,22 @@ def count(rows, vocabulary, comparisons: Comparisons, thresholds, *, k: int | No
     rows: (n, width). vocabulary: (V, width). thresholds: the targets' logits, slot by slot.
     Returns (list of int64 tensors like `thresholds`, Extremes for the k best, or None without k).
     """
-    size = _tile(rows)[1]
-    differences, extremes = [[] for _ in thresholds], []
-    for span, part in comparisons.split(size):
-        limits = [threshold[span] for threshold in thresholds[: len(part.slots)]]
-        counted, found = _count_tiles(rows[span], vocabulary, part, limits, k)
-        for j, values in enumerate(counted):
-            differences[j].append(values)
-        extremes.append(found)
-    joined = [torch.cat(values) for values in differences]
+    step, width = _tile(rows)
+    buffer = rows.new_empty(step * min(width, len(rows)))
+    strips = [
+        _Strip(rows[span], part, [limits[span] for limits in thresholds[: len(part.slots)]], len(vocabulary), buffer, k)
+        for span, part in comparisons.split(width)
+    ]
+    for start in range(0, len(vocabulary), step):  # outermost: all rows and a step's entries stay in the cache
+        entries = vocabulary[start : start + step]
+        for strip in strips:
+            strip.read(start, entries)
+    counted = [strip.differences() for strip in strips]
+    differences = [torch.cat([each[j] for each in counted if j < len(each)]) for j in range(len(thresholds))]
     if k is None:
-        return joined, None
-    fields = zip(*((e.largest, e.smallest, e.upper, e.lower) for e in extremes), strict=True)
-    return joined, Extremes(*(torch.cat(field, -1) for field in fields))
+        return differences, None
+    fields = zip(*(strip.extremes(k) for strip in strips), strict=True)
+    return differences, Extremes(*(torch.cat(field, -1) for field in fields))
 
 
 def ranks(difference: torch.Tensor, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,7 +98,7 @@ def rank_in_blocks(rows, vocabulary, extremes: Extremes, where, targets, logits,
 
     Reads only the blocks that hold a logit as extreme as a row's least extreme candidate, once for all of its
     candidates. rows: (n, width). vocabulary: (V, width). extremes: from `count`. where, targets, logits, signs: (c,)
-    row, vocabulary entry, logit and sign of each candidate.
+    row, vocabulary entry, logit and sign of each candidate. On the CPU.
     """
     # From here on every row comes twice, as it is and with the opposite sign; only the top matters.
     row = where + len(rows) * (signs < 0)
@@ -102,18 +107,21 @@ def rank_in_blocks(rows, vocabulary, extremes: Extremes, where, targets, logits,
     least = rows.new_full((len(rows),), torch.inf).scatter_reduce_(0, row, signs * logits, "amin")
     least -= _SLACK * least.abs().nan_to_num(posinf=0)
     needed = highest >= least
-    rank = torch.zeros_like(row)
+    row, order = torch.sort(row)
+    targets = targets[order]
+    rank = torch.empty_like(row)
     for run in _runs(needed.sum(0), _ITEMS):
-        chosen = ((row >= run.start) & (row < run.stop)).nonzero()[:, 0]
-        if len(chosen):
-            ours = (rows[run], vocabulary, needed[:, run], least[run], row[chosen] - run.start, targets[chosen])
-            rank[chosen] = _rank_run(*ours)
+        first, last = torch.searchsorted(row, torch.tensor([run.start, run.stop])).tolist()
+        if first < last:
+            some = slice(first, last)
+            rank[order[some]] = _rank_run(rows[run], vocabulary, needed[:, run], row[some] - run.start, targets[some])
     return rank
 
 
-def _rank_run(rows, vocabulary, needed, least, where, targets):
-    """`rank_in_blocks` for few rows. needed: (blocks, n) the blocks to read; least: (n,) least logit of interest."""
-    block, item_row = needed.nonzero(as_tuple=True)  # sorted by block
+def _rank_run(rows, vocabulary, needed, where, targets):
+    """`rank_in_blocks` for few rows. needed: (blocks, n) the blocks to read; where: sorted."""
+    flat = np.flatnonzero(needed.numpy())  # faster than torch's nonzero
+    block, item_row = map(torch.from_numpy, np.divmod(flat, len(rows)))  # sorted by block
     tile = rows.new_empty(len(block), BLOCK)
     states = rows[item_row]
     edges = torch.searchsorted(block, torch.arange(len(needed) + 1)).tolist()
@@ -125,31 +133,11 @@ def _rank_run(rows, vocabulary, needed, least, where, targets):
             tile[items, : len(entries)] = states[items] @ entries.T
             tile[items, len(entries) :] = -torch.inf
 
-    # All logits of interest, ranked within their row at once. The candidates are among them.
-    near = tile >= least[item_row, None]
-    at, column = map(torch.from_numpy, np.divmod(np.flatnonzero(near.numpy()), BLOCK))  # faster than torch's nonzero
-    ranked = _rank_within(tile[at, column], item_row[at])
-    item = torch.zeros(needed.shape, dtype=torch.long)
-    item[block, item_row] = torch.arange(len(block))
-    wanted = item[targets // BLOCK, where] * BLOCK + targets % BLOCK
-    return ranked[torch.searchsorted(at * BLOCK + column, wanted)]
-
-
-def _rank_within(values, owner):
-    """(n,) rank of each value among those of the same owner, from the largest, ties by the module's rule."""
-    order = torch.argsort(values, descending=True)
-    order = order[torch.argsort(owner[order], stable=True)]
-    owner, values = owner[order], values[order]
-    first = torch.ones_like(owner, dtype=torch.bool)  # of its run of equal values
-    first[1:] = (owner[1:] != owner[:-1]) | (values[1:] != values[:-1])
-    start, run = first.nonzero()[:, 0], first.cumsum(0) - 1
-    counts = torch.bincount(owner)
-    larger = start[run] - (counts.cumsum(0) - counts)[owner]
-    ranked = torch.empty_like(order)
-    ranked[order] = (
-        larger + torch.bincount(run)[run] // 2
-    )  # the run holds the value itself: half of the rest, rounded up
-    return ranked
+    # The candidates are in the tile, so each is compared as the tile has it.
+    item = np.searchsorted(flat, (targets // BLOCK * len(rows) + where).numpy())
+    logits = tile.numpy()[item, (targets % BLOCK).numpy()]
+    starts = torch.searchsorted(where, torch.arange(len(rows) + 1)).numpy()
+    return torch.from_numpy(tile_passes.rank_within(tile.numpy(), item_row.numpy(), starts, logits))
 
 
 def _runs(sizes, limit: int):
@@ -168,47 +156,94 @@ def _tile(tensor) -> tuple[int, int]:
     return CPU_TILE if tensor.device.type == "cpu" else GPU_TILE
 
 
-def _count_tiles(rows, vocabulary, comparisons: Comparisons, thresholds, k):
-    """`count` for a tile's worth of rows. Tiles lie (vocabulary, rows): all reductions run along the fast axis."""
-    size, step, n = len(vocabulary), _tile(rows)[0], len(rows)
-    columns = rows.T.contiguous()
-    buffer, scratch = rows.new_empty(step * n), rows.new_empty(step * n)
-    totals = [torch.zeros_like(threshold)[None] for threshold in thresholds]  # exact below 2**24 entries
-    starts = range(0, size, step)
-    edges, flat, order = _own_entries(comparisons.slots, starts, size, n)
-    own = []  # every target's own logit as the tiles have it
-    largest = rows.new_empty(0 if k is None else -(-size // BLOCK), n)
-    smallest = torch.empty_like(largest)
-    for i, start in enumerate(starts):
-        height = min(step, size - start)
-        if i == 0 or height < step:  # views are made once, for a thousand tiles
-            tile, slots = buffer[: height * n].view(height, n), []
-            for total, threshold in zip(totals, thresholds, strict=True):
-                width = len(threshold)
-                # The last slot over all rows may destroy the tile.
-                whole = len(slots) == len(thresholds) - 1 and width == n
-                signs = tile if whole else scratch[: height * width].view(height, width)
-                slots.append((tile[:, :width], signs, threshold, total))
-            ones = rows.new_ones(1, height)
-        torch.mm(vocabulary[start : start + height], columns, out=tile)
-        if k is not None:
-            _block_extremes(tile, largest[start // BLOCK :], smallest[start // BLOCK :])
-        if edges[i] < edges[i + 1]:
-            own.append(tile.view(-1)[flat[edges[i] : edges[i + 1]]])
-        for part, signs, threshold, total in slots:
-            torch.sub(part, threshold, out=signs).sign_()
-            total.addmm_(ones, signs)  # a sum down the columns
-    # A target ties with itself, whatever the rounding of two orders of summation.
-    counted = torch.cat(totals, 1)[0]
-    counted[order] -= (torch.cat(own) - torch.cat(thresholds)[order]).sign_()
-    differences = list(counted.long().split([len(threshold) for threshold in thresholds]))
-    if k is None:
-        return differences, None
-    if len(largest) < k:  # too few blocks to bound anything: every logit qualifies
-        infinite = rows.new_full((n,), torch.inf)
-        return differences, Extremes(largest, smallest, -infinite, infinite)
-    # k blocks whose largest logits are at least `upper` hold k logits of at least `upper`.
-    return differences, Extremes(largest, smallest, _kth_largest(largest, k), -_kth_largest(-smallest, k))
+class _Strip:
+    """`count` for the rows of a tile. Tiles lie (vocabulary entries, rows): all passes run along the fast axis."""
+
+    def __init__(self, rows, comparisons: Comparisons, thresholds, size: int, buffer, k: int | None):
+        n, self._step = len(rows), _tile(rows)[0]
+        self._columns, self._buffer, self._ranges = rows.T.contiguous(), buffer, k is not None
+        self._thresholds = thresholds
+        self._totals = [torch.zeros(len(limits), dtype=torch.int32, device=rows.device) for limits in thresholds]
+        self._largest = rows.new_empty(-(-size // BLOCK) if self._ranges else 0, n)
+        self._smallest = torch.empty_like(self._largest)
+        self._edges, self._places, self._order = _own_entries(comparisons.slots, range(0, size, self._step), size, n)
+        self._own = []  # every target's own logit as the tiles have it
+        self._tile = buffer[:0]
+
+    def read(self, start: int, entries) -> None:
+        """Count among the vocabulary's entries from `start` on. entries: (height, width), one step of them."""
+        if len(self._tile) != len(entries):  # views are made once, for hundreds of tiles
+            n = self._columns.shape[1]
+            self._tile = self._buffer[: len(entries) * n].view(len(entries), n)
+            passes = _CompiledPasses if self._tile.device.type == "cpu" else _TorchPasses
+            self._passes = passes(self._tile, self._thresholds, self._totals, self._largest, self._smallest)
+        torch.mm(entries, self._columns, out=self._tile)
+        if self._ranges:
+            self._passes.extremes(start // BLOCK)
+        first, last = self._edges[start // self._step : start // self._step + 2]
+        if first < last:
+            self._own.append(self._passes.entries(self._places[first:last]))
+        self._passes.compare()
+
+    def differences(self) -> list[torch.Tensor]:
+        """#larger - #smaller of each target, int64, slot by slot."""
+        counted, limits = torch.cat(self._totals), torch.cat(self._thresholds)
+        # A target ties with itself, whatever the rounding of two orders of summation.
+        counted[self._order] -= (torch.cat(self._own) - limits[self._order]).sign_().int()
+        return list(counted.long().split([len(total) for total in self._totals]))
+
+    def extremes(self, k: int):
+        """The fields of Extremes."""
+        if len(self._largest) < k:  # too few blocks to bound anything: every logit qualifies
+            infinite = self._largest.new_full((self._largest.shape[1],), torch.inf)
+            return self._largest, self._smallest, -infinite, infinite
+        # k blocks whose largest logits are at least `upper` hold k logits of at least `upper`.
+        upper, lower = _kth_largest(self._largest, k), -_kth_largest(-self._smallest, k)
+        return self._largest, self._smallest, upper, lower
+
+
+class _CompiledPasses:
+    """What is read from each filling of a tile on the CPU. entries: those at `places` of the flat tile; compare: adds
+    #larger - #smaller than the thresholds to the totals; extremes: writes those of the tile's blocks, the first of
+    which is `block`."""
+
+    def __init__(self, tile, thresholds, totals, largest, smallest):
+        self._tile, self._largest, self._smallest = tile.numpy(), largest.numpy(), smallest.numpy()
+        self._slots = [(limit.numpy(), total.numpy()) for limit, total in zip(thresholds, totals, strict=True)]
+
+    def entries(self, places) -> torch.Tensor:
+        return torch.from_numpy(self._tile.reshape(-1)[places.numpy()])
+
+    def compare(self) -> None:
+        for limits, totals in self._slots:
+            tile_passes.compare(self._tile, limits, totals)
+
+    def extremes(self, block: int) -> None:
+        tile_passes.extremes(self._tile, BLOCK, self._largest[block:], self._smallest[block:])
+
+
+class _TorchPasses:
+    """The same with torch's operators, for other devices."""
+
+    def __init__(self, tile, thresholds, totals, largest, smallest):
+        self._tile, self._largest, self._smallest = tile, largest, smallest
+        self._slots = [(tile[:, : len(limit)], limit, total) for limit, total in zip(thresholds, totals, strict=True)]
+
+    def entries(self, places) -> torch.Tensor:
+        return self._tile.view(-1)[places]
+
+    def compare(self) -> None:
+        for part, limits, totals in self._slots:
+            totals += (part - limits).sign_().sum(0).int()  # exact: a sum of whole numbers far below 2**24
+
+    def extremes(self, block: int) -> None:
+        whole = len(self._tile) // BLOCK
+        blocks = self._tile[: whole * BLOCK].unflatten(0, (whole, BLOCK))
+        for reduce, found in ((torch.amax, self._largest), (torch.amin, self._smallest)):
+            if whole:
+                reduce(blocks, 1, out=found[block : block + whole])
+            if len(self._tile) % BLOCK:
+                reduce(self._tile[whole * BLOCK :], 0, out=found[block + whole])
 
 
 def _own_entries(slots, starts, size: int, n: int):
@@ -229,14 +264,3 @@ def _kth_largest(values, k: int):
         return values.topk(k, dim=0).values[-1]
     place = len(values) - k
     return torch.from_numpy(np.partition(values.T.contiguous().numpy(), place, axis=1)[:, place].copy())
-
-
-def _block_extremes(tile, largest, smallest) -> None:
-    whole = len(tile) // BLOCK
-    if whole:
-        view = tile[: whole * BLOCK].view(whole, BLOCK, -1)
-        torch.amax(view, 1, out=largest[:whole])
-        torch.amin(view, 1, out=smallest[:whole])
-    if len(tile) % BLOCK:
-        torch.amax(tile[whole * BLOCK :], 0, out=largest[whole])
-        torch.amin(tile[whole * BLOCK :], 0, out=smallest[whole])
