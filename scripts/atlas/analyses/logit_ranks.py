@@ -160,42 +160,41 @@ class _Strip:
     """`count` for the rows of a tile. Tiles lie (vocabulary entries, rows): all passes run along the fast axis."""
 
     def __init__(self, rows, comparisons: Comparisons, thresholds, size: int, buffer, k: int | None):
-        n, self._step = len(rows), _tile(rows)[0]
-        self._columns, self._buffer, self._ranges = rows.T.contiguous(), buffer, k is not None
-        self._thresholds = thresholds
-        self._totals = [torch.zeros(len(limits), dtype=torch.int32, device=rows.device) for limits in thresholds]
-        self._largest = rows.new_empty(-(-size // BLOCK) if self._ranges else 0, n)
+        self._columns, self._buffer, self._n, self._step = rows.T.contiguous(), buffer, len(rows), _tile(rows)[0]
+        # The targets of all slots, one slot after another.
+        self._sizes, self._limits = [len(limits) for limits in thresholds], torch.cat(thresholds)
+        self._totals = torch.zeros_like(self._limits, dtype=torch.int32)
+        self._own = torch.empty_like(self._limits)  # every target's own logit as the tiles have it
+        self._largest = rows.new_empty(-(-size // BLOCK) if k is not None else 0, self._n)
         self._smallest = torch.empty_like(self._largest)
-        self._edges, self._places, self._order = _own_entries(comparisons.slots, range(0, size, self._step), size, n)
-        self._own = []  # every target's own logit as the tiles have it
-        self._tile = buffer[:0]
+        places = _own_entries(comparisons.slots, range(0, size, self._step), size, self._n)
+        self._edges, self._places, self._order = places
+        self._height = 0
 
     def read(self, start: int, entries) -> None:
         """Count among the vocabulary's entries from `start` on. entries: (height, width), one step of them."""
-        if len(self._tile) != len(entries):  # views are made once, for hundreds of tiles
-            n = self._columns.shape[1]
-            self._tile = self._buffer[: len(entries) * n].view(len(entries), n)
+        if self._height != len(entries):  # views are made once, for hundreds of tiles
+            self._height = len(entries)
+            self._tile = self._buffer[: self._height * self._n].view(self._height, self._n)
             passes = _CompiledPasses if self._tile.device.type == "cpu" else _TorchPasses
-            self._passes = passes(self._tile, self._thresholds, self._totals, self._largest, self._smallest)
+            edges = np.cumsum([0, *self._sizes])
+            fields = (self._limits, edges, self._totals, self._places, self._own, self._largest, self._smallest)
+            self._passes = passes(self._tile, *fields)
         torch.mm(entries, self._columns, out=self._tile)
-        if self._ranges:
-            self._passes.extremes(start // BLOCK)
-        first, last = self._edges[start // self._step : start // self._step + 2]
-        if first < last:
-            self._own.append(self._passes.entries(self._places[first:last]))
-        self._passes.compare()
+        step = start // self._step
+        self._passes.read(start // BLOCK, slice(self._edges[step], self._edges[step + 1]))
 
-    def differences(self) -> list[torch.Tensor]:
+    def differences(self) -> tuple[torch.Tensor, ...]:
         """#larger - #smaller of each target, int64, slot by slot."""
-        counted, limits = torch.cat(self._totals), torch.cat(self._thresholds)
         # A target ties with itself, whatever the rounding of two orders of summation.
-        counted[self._order] -= (torch.cat(self._own) - limits[self._order]).sign_().int()
-        return list(counted.long().split([len(total) for total in self._totals]))
+        counted = self._totals.long()
+        counted[self._order] -= (self._own - self._limits[self._order]).sign_().long()
+        return counted.split(self._sizes)
 
     def extremes(self, k: int):
         """The fields of Extremes."""
         if len(self._largest) < k:  # too few blocks to bound anything: every logit qualifies
-            infinite = self._largest.new_full((self._largest.shape[1],), torch.inf)
+            infinite = self._largest.new_full((self._n,), torch.inf)
             return self._largest, self._smallest, -infinite, infinite
         # k blocks whose largest logits are at least `upper` hold k logits of at least `upper`.
         upper, lower = _kth_largest(self._largest, k), -_kth_largest(-self._smallest, k)
@@ -203,40 +202,39 @@ class _Strip:
 
 
 class _CompiledPasses:
-    """What is read from each filling of a tile on the CPU. entries: those at `places` of the flat tile; compare: adds
-    #larger - #smaller than the thresholds to the totals; extremes: writes those of the tile's blocks, the first of
-    which is `block`."""
+    """What is read from each filling of a tile on the CPU.
 
-    def __init__(self, tile, thresholds, totals, largest, smallest):
-        self._tile, self._largest, self._smallest = tile.numpy(), largest.numpy(), smallest.numpy()
-        self._slots = [(limit.numpy(), total.numpy()) for limit, total in zip(thresholds, totals, strict=True)]
+    limits and totals: (targets,), slot s being edges[s] to edges[s + 1]; #larger - #smaller is added to the totals.
+    places, own: (targets,) entries of the flat tile and where they are written. largest, smallest: (blocks, n), or no
+    blocks where they are not wanted.
+    """
 
-    def entries(self, places) -> torch.Tensor:
-        return torch.from_numpy(self._tile.reshape(-1)[places.numpy()])
+    def __init__(self, tile, limits, edges, totals, places, own, largest, smallest):
+        self._places, self._own, self._largest, self._smallest = (
+            part.numpy() for part in (places, own, largest, smallest)
+        )
+        self._slots = tile.numpy(), limits.numpy(), edges, totals.numpy()
 
-    def compare(self) -> None:
-        for limits, totals in self._slots:
-            tile_passes.compare(self._tile, limits, totals)
-
-    def extremes(self, block: int) -> None:
-        tile_passes.extremes(self._tile, BLOCK, self._largest[block:], self._smallest[block:])
+    def read(self, block: int, some: slice) -> None:
+        """The tile's first block is `block` of all, and it holds `some` of the places."""
+        extremes = BLOCK, self._largest[block:], self._smallest[block:]
+        tile_passes.read(*self._slots, self._places[some], self._own[some], *extremes)
 
 
 class _TorchPasses:
     """The same with torch's operators, for other devices."""
 
-    def __init__(self, tile, thresholds, totals, largest, smallest):
-        self._tile, self._largest, self._smallest = tile, largest, smallest
-        self._slots = [(tile[:, : len(limit)], limit, total) for limit, total in zip(thresholds, totals, strict=True)]
+    def __init__(self, tile, limits, edges, totals, places, own, largest, smallest):
+        self._tile, self._places, self._own, self._largest, self._smallest = tile, places, own, largest, smallest
+        sizes = np.diff(edges).tolist()
+        self._slots = list(zip(limits.split(sizes), totals.split(sizes), strict=True))
 
-    def entries(self, places) -> torch.Tensor:
-        return self._tile.view(-1)[places]
-
-    def compare(self) -> None:
-        for part, limits, totals in self._slots:
-            totals += (part - limits).sign_().sum(0).int()  # exact: a sum of whole numbers far below 2**24
-
-    def extremes(self, block: int) -> None:
+    def read(self, block: int, some: slice) -> None:
+        self._own[some] = self._tile.view(-1)[self._places[some]]
+        for limits, totals in self._slots:  # exact: sums of whole numbers far below 2**24
+            totals += (self._tile[:, : len(limits)] - limits).sign_().sum(0).int()
+        if not len(self._largest):
+            return
         whole = len(self._tile) // BLOCK
         blocks = self._tile[: whole * BLOCK].unflatten(0, (whole, BLOCK))
         for reduce, found in ((torch.amax, self._largest), (torch.amin, self._smallest)):

@@ -63,6 +63,23 @@ def extremes(tile, block, largest, smallest):
 
 
 @_compiled
+def read(tile, limits, edges, totals, places, own, block, largest, smallest):
+    """All that is wanted of a tile: the slots' comparisons, the logits at `places`, and extremes unless there are no
+    blocks to write them to.
+
+    limits, totals: (targets,); slot s is edges[s] to edges[s + 1]. places, own: (some,) entries of the flat tile and
+    where they go.
+    """
+    flat = tile.reshape(tile.size)
+    for i in range(len(places)):
+        own[i] = flat[places[i]]
+    if len(largest):
+        extremes(tile, block, largest, smallest)
+    for s in range(len(edges) - 1):
+        compare(tile, limits[edges[s] : edges[s + 1]], totals[edges[s] : edges[s + 1]])
+
+
+@_compiled
 def rank_within(tile, owner, starts, logits):
     """(c,) int64: the rank of each candidate among all logits of its row, those larger and half of those equal to it,
     rounded up.
