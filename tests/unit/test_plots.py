@@ -1,5 +1,6 @@
 """Figures: chosen heads, hidden first tokens, what is drawn, captions, the same bytes twice."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,13 @@ OPTIONS = {
     "heads": {"auto": 2, "layer": 0}, "labels": "one_based", "title": "{label} Layer {layer} Head {head}",
     "first_token": "auto", "min_prompts": 2, "xlim": None, "ylim": None, "xticks": None, "yticks": None,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """matplotlib keeps every figure until it is closed."""
+    yield
+    plt.close("all")
 
 
 def effect():
