@@ -27,7 +27,7 @@ def example(vocabulary, n, width=5, integers=False, seed=0):
 def tiles(request, monkeypatch):
     monkeypatch.setattr(logit_ranks, "CPU_TILE", request.param[0])
     monkeypatch.setattr(logit_ranks, "BLOCK", request.param[1])
-    monkeypatch.setattr(logit_ranks, "_ITEMS", 50)
+    monkeypatch.setattr(logit_ranks, "ITEMS", 50)
 
 
 @pytest.fixture(params=["_CompiledPasses", "_TorchPasses"])
@@ -73,6 +73,16 @@ def test_extremes_bound_the_best_and_blocks_give_the_ranks(vocabulary, integers,
     got = rank_in_blocks(rows, table, extremes, where, targets, logits[where, targets], signs)
     every = zip(where.tolist(), targets.tolist(), signs.tolist(), strict=True)
     assert got.tolist() == [one_by_one(sign * logits[i], t) for i, t, sign in every]
+
+
+def test_a_candidate_is_ranked_among_its_own_block_whatever_its_logit_was_rounded_to():
+    """The highest logit is 0 here, where a relative slack leaves no room for rounding."""
+    table = -torch.arange(1.0, 1001)[:, None]
+    table[700] = 0
+    row = torch.ones(1, 1)
+    _, extremes = count(row, table, Comparisons((torch.tensor([0]),)), [torch.tensor([-1.0])], k=2)
+    candidate = (torch.tensor([0]), torch.tensor([700]), torch.tensor([1e-7]), torch.tensor([1]))
+    assert rank_in_blocks(row, table, extremes, *candidate).tolist() == [0]
 
 
 def test_bounds_are_tight_enough_to_be_useful():

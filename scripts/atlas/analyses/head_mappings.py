@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from atlas.analyses.logit_ranks import BLOCK, CPU_TILE, Comparisons, count, rank_in_blocks, ranks, target_logits
+from atlas.analyses.logit_ranks import BLOCK, CPU_TILE, ITEMS, Comparisons, count, rank_in_blocks, ranks, target_logits
 from atlas.errors import AtlasError
 from atlas.memory import keep_freed_memory
 from atlas.models.weights import WeightReader
@@ -98,7 +98,7 @@ def map_heads(
     embedded = reader.embedding_rows(sources).to(compute)
     lifted = embedded if not first_mlp or layers == [0] else reader.first_mlp(embedded)
     if not torch.isfinite(lifted).all():
-        raise AtlasError(f"Model {folder}: the first MLP overflows in {dtype}; use a wider dtype.")
+        raise AtlasError(f"Model {folder}: the first MLP overflows in {dtype}; check the checkpoint.")
     result = {
         "layers": np.array(layers, np.int32),
         "heads": np.array(heads, np.int32),
@@ -115,7 +115,7 @@ def map_heads(
             bound = scale * shape.width**2 * shape.value_width * _largest(output) * _largest(value) * _largest(x)
             if not bound < torch.finfo(compute).max:
                 raise AtlasError(
-                    f"Model {folder}: the weights of layer {layer} overflow in {dtype}; use a wider dtype."
+                    f"Model {folder}: the weights of layer {layer} overflow in {dtype}; check the checkpoint."
                 )
             for first in range(0, len(heads), batch):
                 some = heads[first : first + batch]
@@ -257,7 +257,9 @@ def _plan(pairs, vocabulary: int, device) -> tuple[list[_Task], torch.Tensor]:
 def _heads_at_once(vocabulary, shape, sources, pairs, compute, memory_mb, workers) -> int:
     """How many heads' W_O U fit into `memory_mb` beside what every task needs."""
     item, heads, some = compute.itemsize, shape.heads, min(sources, _SOURCES)
-    task = CPU_TILE[0] * CPU_TILE[1] + some * (4 * -(-vocabulary // BLOCK) + 2 * shape.width)
+    blocks = -(-vocabulary // BLOCK)
+    task = CPU_TILE[0] * CPU_TILE[1] + some * (6 * blocks + 2 * shape.width)
+    task += min(ITEMS, 2 * some * blocks) * (BLOCK + shape.value_width + 8)  # logits near the top, states, indices
     task = item * (task + 3 * some * min(pairs, 1024))  # with logits of the targets of a relation, and their masks
     fixed = 3 * sources * shape.width * item + workers * task  # E, E' and a layer's intermediate
 

@@ -25,7 +25,7 @@ BLOCK = 128
 # a summation. On the CPU a tile of float32, its entries and 2,048 rows are about 1 MiB: second-level cache.
 CPU_TILE = (256, 512)
 GPU_TILE = (8192, 4096)
-_ITEMS = 1 << 16  # (row, block) items of `rank_in_blocks` handled at once
+ITEMS = 1 << 16  # (row, block) items of `rank_in_blocks` handled at once
 _SLACK = 1e-3  # relative room for the rounding of logits summed in another order
 
 
@@ -107,10 +107,11 @@ def rank_in_blocks(rows, vocabulary, extremes: Extremes, where, targets, logits,
     least = rows.new_full((len(rows),), torch.inf).scatter_reduce_(0, row, signs * logits, "amin")
     least -= _SLACK * least.abs().nan_to_num(posinf=0)
     needed = highest >= least
+    needed[targets // BLOCK, row] = True  # also where cancellation leaves `logits` more rounding than the slack
     row, order = torch.sort(row)
     targets = targets[order]
     rank = torch.empty_like(row)
-    for run in _runs(needed.sum(0), _ITEMS):
+    for run in _runs(needed.sum(0), ITEMS):
         first, last = torch.searchsorted(row, torch.tensor([run.start, run.stop])).tolist()
         if first < last:
             some = slice(first, last)
