@@ -81,7 +81,7 @@ def ships_calls(arguments):
     """{prompts or heads: call}"""
     from ships import load
 
-    from atlas.analyses.head_ablation import HeadAblation
+    from atlas.analyses.safety_heads.extract import HeadAblation
 
     by_heads = arguments.series == "ships_heads"
     prompts = 4 if by_heads else max(arguments.sizes)
@@ -103,9 +103,9 @@ def ships_calls(arguments):
 
 def maps_calls(arguments):
     """{heads: call}"""
-    from atlas.analyses.head_mappings import map_heads
+    from atlas.analyses.head_categories.extract import map_heads
+    from atlas.analyses.head_categories.pairs import single_token_pairs
     from atlas.data.kinds import prepare
-    from atlas.data.relations import single_token_pairs
     from atlas.models.architectures import read_shape
     from atlas.models.loading import load_tokenizer
 
@@ -126,7 +126,7 @@ def min_k_calls(arguments):
     """{tokens: call}"""
     from min_k import texts
 
-    from atlas.analyses.logprob_extraction import extract
+    from atlas.analyses.mink.extract import extract
     from atlas.models.loading import load_model
 
     model = load_model(arguments.model, device="cpu", dtype="float32")
@@ -181,7 +181,7 @@ def one_shard(arguments):
     """{seconds, loaded}: processor seconds of one shard from the start of its process, and of them until loaded."""
     from min_k import texts
 
-    from atlas.analyses.logprob_extraction import extract
+    from atlas.analyses.mink.extract import extract
     from atlas.models.loading import load_model
 
     sequences = texts(arguments.model, ROOT / "data/depth/depth.jsonl", SHARD_TEXTS)

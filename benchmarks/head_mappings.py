@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from side_by_side import RESULTS, ROOT, Worker, finish, gemm_rate, operations, row
 
-from atlas.analyses.head_mappings import map_heads
+from atlas.analyses.head_categories.extract import map_heads
+from atlas.analyses.head_categories.pairs import single_token_pairs
 from atlas.data.kinds import prepare
-from atlas.data.relations import single_token_pairs
-from atlas.memory import keep_freed_memory
 from atlas.models.loading import load_tokenizer
+from atlas.models.memory import keep_freed_memory
 from atlas.models.weights import WeightReader
 
 SIGNS = ("direct", "suppression")

@@ -30,7 +30,7 @@ K = 20
 def texts(model, data, number):
     import pandas as pd
 
-    from atlas.data.scored_texts import scored_texts, text_rows
+    from atlas.analyses.mink.scored_texts import scored_texts, text_rows
     from atlas.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(model)
@@ -72,9 +72,9 @@ def bare(model, sequences, groups):
 
 def atlas(model, sequences, groups, shared=()):
     """{number: Min-K%} by the workflow's extraction; shared: the cache of what all texts begin with."""
-    from atlas.analyses import logprob_layout
-    from atlas.analyses.logprob_extraction import batch_logprobs
-    from atlas.analyses.min_k import min_k
+    from atlas.analyses.mink import storage as logprob_layout
+    from atlas.analyses.mink.extract import batch_logprobs
+    from atlas.analyses.mink.metrics import min_k
 
     parts = []
     for group in groups:
@@ -87,10 +87,10 @@ def atlas(model, sequences, groups, shared=()):
 def speed(arguments):
     import torch
 
-    from atlas.analyses.logprob_extraction import batch_logprobs, shared_context
-    from atlas.analyses.shards import batches
-    from atlas.analyses.shared_prefix import prefix_cache
+    from atlas.analyses.mink.extract import batch_logprobs, shared_context
     from atlas.models.loading import load_model
+    from atlas.models.shared_prefix import prefix_cache
+    from atlas.results.shards import batches
 
     torch.set_num_threads(arguments.threads)
     model = load_model(arguments.model, device="cpu", dtype="float32")
@@ -137,8 +137,8 @@ def memory_child(arguments):
     """Peak resident memory above the loaded model, in MiB, of one way to score a batch of random ids."""
     import torch
 
-    from atlas.analyses.logprob_extraction import batch_logprobs
-    from atlas.data.scored_texts import ScoredText
+    from atlas.analyses.mink.extract import batch_logprobs
+    from atlas.analyses.mink.scored_texts import ScoredText
     from atlas.models.loading import load_model
 
     torch.set_num_threads(arguments.threads)

@@ -76,7 +76,7 @@ def texts(case, vocabulary):
     """([AnsweredSample], shared ids) of a case."""
     import torch
 
-    from atlas.analyses.answered_samples import AnsweredSample
+    from atlas.analyses.saliency.answered_samples import AnsweredSample
 
     length, shared, number, _ = CASES[case]
     draw = torch.Generator().manual_seed(0)
@@ -89,7 +89,7 @@ def texts(case, vocabulary):
 def probe_of(samples, width, layer):
     import numpy as np
 
-    from atlas.analyses.saliency_extraction import SampleProbe
+    from atlas.analyses.saliency.extract import SampleProbe
 
     rng = np.random.default_rng(0)
     return SampleProbe(
@@ -99,7 +99,7 @@ def probe_of(samples, width, layer):
 
 def atlas(model, samples, shared, probe, at_once):
     """(texts, layers, flows, heads) signed sums."""
-    from atlas.analyses.saliency_extraction import extract
+    from atlas.analyses.saliency.extract import extract
 
     budget = at_once * (len(samples[0].ids) - len(shared))
     arrays = extract(model, samples, shared, losses=["probe_logit"], sample_probe=probe, batch_tokens=budget)

@@ -42,9 +42,9 @@ BARS = {("atlas", "published"): 4.0, ("atlas", "batched"): 1.6, ("atlas_bf16", "
 
 
 def load(arguments, dtype):
-    from atlas.data.queries import build_queries
-    from atlas.files import read_frame
+    from atlas.analyses.safety_heads.queries import build_queries
     from atlas.models.loading import load_model, load_tokenizer
+    from atlas.results.files import read_frame
 
     rows = read_frame(arguments.dataset).head(arguments.prompts)
     prompts, _ = build_queries(load_tokenizer(arguments.model), rows, TEMPLATE, None, "template")
@@ -112,7 +112,7 @@ def compare(arguments):
     """Rows of the comparison; seconds are of all heads."""
     import torch
 
-    from atlas.analyses.head_ablation import HeadAblation
+    from atlas.analyses.safety_heads.extract import HeadAblation
 
     model, prompts = load(arguments, "float32")
     half, _ = load(arguments, "bfloat16")
@@ -161,8 +161,8 @@ def accuracy(arguments):
     """What bfloat16 loses: differences in degrees and shared heads among the ten strongest, both ablations."""
     import numpy as np
 
-    from atlas.analyses.head_ablation import extract
-    from atlas.analyses.ships import ships
+    from atlas.analyses.safety_heads.extract import extract
+    from atlas.analyses.safety_heads.metrics import ships
 
     found = {}
     for dtype in ("float32", "bfloat16"):
@@ -191,7 +191,7 @@ def peak(arguments):
     """Peak memory in MiB over one layer of all heads, in this process."""
     import torch
 
-    from atlas.analyses.head_ablation import HeadAblation
+    from atlas.analyses.safety_heads.extract import HeadAblation
 
     model, prompts = load(arguments, "float32")
     model(input_ids=torch.tensor(prompts[:1]), use_cache=False, logits_to_keep=1)  # the weights are mapped: touch them

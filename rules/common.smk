@@ -14,7 +14,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from atlas.config import PAGES, check_schema, clean, package_key, packages, resolve
 from atlas.errors import AtlasError
-from atlas.imports import closure
+from atlas.planning.imports import closure
 
 # The report takes files of no known type for text and would show their bytes.
 mimetypes.add_type("application/vnd.apache.parquet", ".parquet")

@@ -265,7 +265,7 @@ rule plot_explorer:
         **EXPLORER_TABLES,
         heads="results/tables/heads.parquet",
         page=[
-            in_project(f"scripts/atlas/plots/page/explorer.{part}")
+            in_project(f"scripts/atlas/analyses/heads/page/explorer.{part}")
             for part in ("html", "css", "js")
         ],
         library=library("plot_explorer"),

@@ -1,4 +1,4 @@
-"""Helpers of the rules: what each job asks of the scheduler. The formulas are in scripts/atlas/resources.py."""
+"""Helpers of the rules: what each job asks of the scheduler. The formulas are in scripts/atlas/planning/resources.py."""
 
 import errno
 import json
@@ -6,7 +6,7 @@ from shutil import which
 
 from atlas.errors import AtlasError
 from atlas.models.architectures import read_config, read_shape
-from atlas.resources import (
+from atlas.planning.resources import (
     ROWS,
     Job,
     Size,

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.costs import gather
-from atlas.tables import conform, write_csv, write_table
+from atlas.analyses.costs.metrics import gather
+from atlas.results.tables import conform, write_csv, write_table
 from job import job
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.head_overlap import overlap_table
-from atlas.files import read_provenance
-from atlas.tables import read_table, write_csv, write_table
+from atlas.analyses.heads.overlap import overlap_table
+from atlas.results.files import read_provenance
+from atlas.results.tables import read_table, write_csv, write_table
 from job import job, provenance
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.joined_heads import join_heads
-from atlas.contracts import TABLES
-from atlas.files import read_provenance
-from atlas.tables import read_table, write_csv, write_table
+from atlas.analyses.heads.join import join_heads
+from atlas.results.contracts import TABLES
+from atlas.results.files import read_provenance
+from atlas.results.tables import read_table, write_csv, write_table
 from job import job, provenance
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.tables import concatenate, write_csv, write_table
+from atlas.results.tables import concatenate, write_csv, write_table
 from job import job
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.analyses.ablation_effect import effect_table, read_phrases
-from atlas.files import read_frame, read_provenance
-from atlas.tables import write_table
+from atlas.analyses.safety_heads.ablation_effect import effect_table, read_phrases
+from atlas.results.files import read_frame, read_provenance
+from atlas.results.tables import write_table
 from job import job
 
 if TYPE_CHECKING:

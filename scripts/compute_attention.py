@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.meaningless_tokens import effect_table, weights_table
-from atlas.files import read_arrays
-from atlas.tables import write_table
+from atlas.analyses.meaningless_tokens.metrics import effect_table, weights_table
+from atlas.results.files import read_arrays
+from atlas.results.tables import write_table
 from job import job
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.head_categories import categories_table, relation_scores
-from atlas.files import read_arrays, read_frame
-from atlas.tables import write_table
+from atlas.analyses.head_categories.metrics import categories_table, relation_scores
+from atlas.results.files import read_arrays, read_frame
+from atlas.results.tables import write_table
 from job import job
 
 if TYPE_CHECKING:

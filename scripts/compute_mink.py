@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.min_k import graph_table, mink_table, trend_table
-from atlas.files import read_arrays, read_frame
-from atlas.tables import write_table
+from atlas.analyses.mink.metrics import graph_table, mink_table, trend_table
+from atlas.results.files import read_arrays, read_frame
+from atlas.results.tables import write_table
 from job import job
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.qa_tables import answers_table, dropped_table
-from atlas.files import read_frame, read_provenance
-from atlas.tables import write_table
+from atlas.analyses.saliency.answer_tables import answers_table, dropped_table
+from atlas.results.files import read_frame, read_provenance
+from atlas.results.tables import write_table
 from job import job
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.ships import head_table, query_table
-from atlas.files import read_arrays
-from atlas.tables import write_table
+from atlas.analyses.safety_heads.metrics import head_table, query_table
+from atlas.results.files import read_arrays
+from atlas.results.tables import write_table
 from job import job, progress
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.mixture import mixture_table
-from atlas.analyses.saliency_metrics import check_probe, computed, tables
-from atlas.files import read_arrays, read_frame
-from atlas.tables import write_table
+from atlas.analyses.saliency.metrics import check_probe, computed, tables
+from atlas.analyses.saliency.mixture import mixture_table
+from atlas.results.files import read_arrays, read_frame
+from atlas.results.tables import write_table
 from job import job
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.score_gaps import accuracy_table, discrepancy_table, score_gap_table
-from atlas.files import read_frame, read_provenance
-from atlas.tables import read_table, write_table
+from atlas.analyses.mink.score_gaps import accuracy_table, discrepancy_table, score_gap_table
+from atlas.results.files import read_frame, read_provenance
+from atlas.results.tables import read_table, write_table
 from job import job
 
 if TYPE_CHECKING:

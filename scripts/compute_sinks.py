@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.sinks import heads_table, rates_table
-from atlas.files import read_arrays
-from atlas.tables import write_table
+from atlas.analyses.sinks.metrics import heads_table, rates_table
+from atlas.results.files import read_arrays
+from atlas.results.tables import write_table
 from job import job
 
 if TYPE_CHECKING:

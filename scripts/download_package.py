@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.fetch import download_package
+from atlas.fetch.package import download_package
 from job import job
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.analyses.meaningless_extraction import extract
-from atlas.data.prompts import build_prompts
-from atlas.files import read_frame, read_provenance, write_arrays
+from atlas.analyses.meaningless_tokens.extract import extract
+from atlas.analyses.meaningless_tokens.prompts import build_prompts
 from atlas.models.folder import check_model_folder
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
+from atlas.results.files import read_frame, read_provenance, write_arrays
 from job import job, progress, provenance
 
 if TYPE_CHECKING:

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.qa_samples import judge, sample_rows, select
-from atlas.data.qa_prompts import ask, ask_exact, read_demonstrations
-from atlas.data.words import read_word_list
-from atlas.files import read_frame, read_provenance, write_frame
-from atlas.journal import Journal
+from atlas.analyses.saliency.prompts import ask, ask_exact, read_demonstrations
+from atlas.analyses.saliency.samples import judge, sample_rows, select
+from atlas.analyses.saliency.words import read_word_list
 from atlas.models.architectures import read_shape
 from atlas.models.generation import Prompt, answer_ends, generate
 from atlas.models.loading import load_model, load_tokenizer
+from atlas.results.files import read_frame, read_provenance, write_frame
+from atlas.results.journal import Journal
 from job import job, progress
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.analyses.head_ablation import extract
-from atlas.data.queries import build_queries
-from atlas.files import read_frame, read_provenance, write_arrays
+from atlas.analyses.safety_heads.extract import extract
+from atlas.analyses.safety_heads.queries import build_queries
 from atlas.models.architectures import read_shape
 from atlas.models.folder import check_model_folder
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
+from atlas.results.files import read_frame, read_provenance, write_arrays
 from job import job, progress, provenance
 
 if TYPE_CHECKING:

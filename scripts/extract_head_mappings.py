@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.head_mappings import map_heads
-from atlas.analyses.shards import layers_of
-from atlas.files import read_frame, read_provenance, write_arrays
+from atlas.analyses.head_categories.extract import map_heads
 from atlas.models.architectures import read_shape
 from atlas.models.loading import choose_device
+from atlas.results.files import read_frame, read_provenance, write_arrays
+from atlas.results.shards import layers_of
 from job import counting, job, provenance
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.analyses.answered_samples import answered_samples
-from atlas.analyses.saliency_extraction import extract, usable
-from atlas.files import read_arrays, read_frame, read_provenance, write_arrays
+from atlas.analyses.saliency.answered_samples import answered_samples
+from atlas.analyses.saliency.extract import extract, usable
 from atlas.models.folder import check_model_folder
 from atlas.models.loading import describe_runtime, load_model
+from atlas.results.files import read_arrays, read_frame, read_provenance, write_arrays
 from job import job, progress, provenance
 
 if TYPE_CHECKING:

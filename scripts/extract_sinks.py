@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.analyses.sink_extraction import column_means, sequences
-from atlas.files import read_frame, read_provenance, write_arrays
+from atlas.analyses.sinks.extract import column_means, sequences
 from atlas.models.folder import check_model_folder
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
+from atlas.results.files import read_frame, read_provenance, write_arrays
 from job import job, progress, provenance
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.analyses.logprob_extraction import extract
-from atlas.data.scored_texts import scored_texts, text_rows
-from atlas.files import read_frame, read_provenance, write_arrays
+from atlas.analyses.mink.extract import extract
+from atlas.analyses.mink.scored_texts import scored_texts, text_rows
 from atlas.models.folder import check_model_folder
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
+from atlas.results.files import read_frame, read_provenance, write_arrays
 from job import job, progress, provenance
 
 if TYPE_CHECKING:

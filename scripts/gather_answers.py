@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.answers import gather_answers
-from atlas.analyses.gathering import require_one_dtype
-from atlas.files import read_frame, read_provenance, write_frame
+from atlas.analyses.mink.answers import gather_answers
+from atlas.results.files import read_frame, read_provenance, write_frame
+from atlas.results.gathering import require_one_dtype
 from job import job
 
 if TYPE_CHECKING:

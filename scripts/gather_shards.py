@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.gathering import gather, require_one_dtype
-from atlas.files import read_arrays, write_arrays
+from atlas.results.files import read_arrays, write_arrays
+from atlas.results.gathering import gather, require_one_dtype
 from job import job
 
 if TYPE_CHECKING:

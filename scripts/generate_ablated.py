@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.analyses.ablated_generation import answers
-from atlas.analyses.ablation_effect import answers_frame, variants
-from atlas.data.queries import build_queries
-from atlas.files import read_frame, read_provenance, write_frame
+from atlas.analyses.safety_heads.ablated_generation import answers
+from atlas.analyses.safety_heads.ablation_effect import answers_frame, variants
+from atlas.analyses.safety_heads.queries import build_queries
 from atlas.models.architectures import read_shape
 from atlas.models.folder import check_model_folder
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
-from atlas.tables import read_table
+from atlas.results.files import read_frame, read_provenance, write_frame
+from atlas.results.tables import read_table
 from job import job, progress, provenance
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.analyses.answers import answers_frame, question_prompts
-from atlas.files import read_frame, read_provenance, write_frame
-from atlas.journal import Journal
+from atlas.analyses.mink.answers import answers_frame, question_prompts
 from atlas.models.folder import check_model_folder
 from atlas.models.generation import Prompt, end_tokens, generate, shared_beginning
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
+from atlas.results.files import read_frame, read_provenance, write_frame
+from atlas.results.journal import Journal
 from job import job, progress, provenance
 
 if TYPE_CHECKING:

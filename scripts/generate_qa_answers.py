@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.analyses.qa_answers import token_answers
-from atlas.data.qa_prompts import ask, read_demonstrations
-from atlas.files import read_frame, read_provenance, write_frame
-from atlas.journal import Journal
+from atlas.analyses.saliency.answers import token_answers
+from atlas.analyses.saliency.prompts import ask, read_demonstrations
 from atlas.models.architectures import read_shape
 from atlas.models.folder import check_model_folder
 from atlas.models.generation import Prompt, answer_ends, generate
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
+from atlas.results.files import read_frame, read_provenance, write_frame
+from atlas.results.journal import Journal
 from job import job, progress, provenance
 
 if TYPE_CHECKING:

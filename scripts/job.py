@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from atlas.errors import AtlasError
-from atlas.versions import package_versions
+from atlas.results.versions import package_versions
 
 _PACKAGES = ("snakemake", "torch", "transformers", "numpy", "pandas", "pyarrow")
 _LOG = logging.getLogger("atlas")

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.files import read_frame, read_provenance, write_frame
-from atlas.judges import judge
+from atlas.analyses.mink.judges import judge
+from atlas.results.files import read_frame, read_provenance, write_frame
 from job import job, progress, provenance
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.plots.costs import draw
+from atlas.analyses.costs.plot_costs import draw
 from atlas.plots.style import save
-from atlas.tables import read_table
+from atlas.results.tables import read_table
 from job import job
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.contracts import TABLES
-from atlas.plots.explorer import build, save
-from atlas.tables import read_table
+from atlas.analyses.heads.plot_explorer import build, save
+from atlas.results.contracts import TABLES
+from atlas.results.tables import read_table
 from job import job
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.plots.head_overlap import draw
+from atlas.analyses.heads.plot_head_overlap import draw
 from atlas.plots.style import save
-from atlas.tables import read_table
+from atlas.results.tables import read_table
 from job import job
 
 if TYPE_CHECKING:

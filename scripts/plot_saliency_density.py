@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.files import read_provenance
-from atlas.plots.saliency_density import draw
+from atlas.analyses.saliency.plot_saliency_density import draw
 from atlas.plots.style import save
-from atlas.tables import read_table
+from atlas.results.files import read_provenance
+from atlas.results.tables import read_table
 from job import job
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.data.kinds import prepare
-from atlas.files import write_frame
+from atlas.results.files import write_frame
 from job import job, provenance
 
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.analyses.head_groups import search
-from atlas.data.queries import build_queries
-from atlas.files import read_frame, read_provenance
+from atlas.analyses.safety_heads.head_groups import search
+from atlas.analyses.safety_heads.queries import build_queries
 from atlas.models.architectures import read_shape
 from atlas.models.folder import check_model_folder
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
-from atlas.tables import read_table, write_table
+from atlas.results.files import read_frame, read_provenance
+from atlas.results.tables import read_table, write_table
 from job import job, progress, provenance
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.data.relations import single_token_pairs
-from atlas.files import read_frame, read_provenance, write_frame
+from atlas.analyses.head_categories.pairs import single_token_pairs
 from atlas.models.folder import check_model_folder
 from atlas.models.loading import load_tokenizer
-from atlas.tables import write_table
+from atlas.results.files import read_frame, read_provenance, write_frame
+from atlas.results.tables import write_table
 from job import job, provenance
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.probe_layout import arrays
-from atlas.analyses.truth_probe import probe_of
-from atlas.files import read_arrays, read_frame, write_arrays
-from atlas.tables import write_table
+from atlas.analyses.saliency.probe import probe_of
+from atlas.analyses.saliency.probe_storage import arrays
+from atlas.results.files import read_arrays, read_frame, write_arrays
+from atlas.results.tables import write_table
 from job import job
 
 if TYPE_CHECKING:

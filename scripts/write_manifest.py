@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.tables import write_manifest
+from atlas.results.tables import write_manifest
 from job import job
 
 if TYPE_CHECKING:

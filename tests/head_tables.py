@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from atlas.contracts import TABLES
+from atlas.results.contracts import TABLES
 
 RELATIONS = {"country_to_capital": "Knowledge", "copying": "Algorithmic", "english_to_french": "Translation"}
 OPTIONS = {

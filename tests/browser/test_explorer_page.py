@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from atlas.plots import explorer
+from atlas.analyses.heads import plot_explorer as explorer
 from head_tables import options, tables
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

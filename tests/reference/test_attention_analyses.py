@@ -5,13 +5,13 @@ import pytest
 import torch
 from scipy import stats
 
-from atlas.analyses import meaningless_layout
-from atlas.analyses.meaningless_extraction import extract
-from atlas.analyses.meaningless_tokens import head_effects, prompt_averages, weights_by_position
-from atlas.analyses.sink_extraction import column_means
-from atlas.analyses.sinks import head_sinks, sink_rates
+from atlas.analyses.meaningless_tokens import storage as meaningless_layout
+from atlas.analyses.meaningless_tokens.extract import extract
+from atlas.analyses.meaningless_tokens.metrics import head_effects, prompt_averages, weights_by_position
+from atlas.analyses.meaningless_tokens.prompts import SpanPrompt
+from atlas.analyses.sinks.extract import column_means
+from atlas.analyses.sinks.metrics import head_sinks, sink_rates
 from atlas.attention import Plan, RowMass, probe
-from atlas.data.prompts import SpanPrompt
 from atlas.errors import AtlasError
 from families import build
 

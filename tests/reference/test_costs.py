@@ -7,14 +7,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import families
-from atlas.analyses.answered_samples import AnsweredSample
-from atlas.analyses.head_ablation import HeadAblation
-from atlas.analyses.head_mappings import map_heads
-from atlas.analyses.logprob_extraction import extract
-from atlas.analyses.saliency_extraction import SampleProbe
-from atlas.analyses.saliency_extraction import extract as extract_saliency
+from atlas.analyses.head_categories.extract import map_heads
+from atlas.analyses.mink.extract import extract
+from atlas.analyses.mink.scored_texts import ScoredText
+from atlas.analyses.safety_heads.extract import HeadAblation
+from atlas.analyses.saliency.answered_samples import AnsweredSample
+from atlas.analyses.saliency.extract import SampleProbe
+from atlas.analyses.saliency.extract import extract as extract_saliency
 from atlas.attention import decoder_layers
-from atlas.data.scored_texts import ScoredText
 from atlas.models.architectures import unembedding
 
 PROMPTS = [(3, 4, 5, 6 + i, *range(20, 26 + i % 2)) for i in range(8)]

@@ -6,9 +6,9 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from atlas.errors import AtlasError
-from atlas.journal import Journal
 from atlas.models import generation
 from atlas.models.generation import Prompt, end_tokens, generate, generation_batches
+from atlas.results.journal import Journal
 from families import FAMILIES, build
 
 

@@ -7,9 +7,9 @@ import torch
 from scipy.linalg import subspace_angles
 
 import families
-from atlas.analyses.head_ablation import HeadAblation, extract
-from atlas.analyses.head_ablation_layout import merge
-from atlas.analyses.ships import leading_subspace, principal_angles, ships
+from atlas.analyses.safety_heads.extract import HeadAblation, extract
+from atlas.analyses.safety_heads.metrics import leading_subspace, principal_angles, ships
+from atlas.analyses.safety_heads.storage import merge
 from atlas.attention import Pack, Plan, layer_inputs, packed
 from atlas.errors import AtlasError
 

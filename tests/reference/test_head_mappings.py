@@ -7,10 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import families
-from atlas.analyses import gathering, head_mappings, logit_ranks
-from atlas.analyses.head_mappings import map_heads
+from atlas.analyses.head_categories import extract as head_mappings
+from atlas.analyses.head_categories import logit_ranks
+from atlas.analyses.head_categories.extract import map_heads
 from atlas.errors import AtlasError
 from atlas.models import architectures
+from atlas.results import gathering
 
 MIXTURES = ("mixtral", "gpt_oss")
 K_MAX = 12

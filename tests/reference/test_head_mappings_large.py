@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from atlas.analyses.head_mappings import map_heads
+from atlas.analyses.head_categories.extract import map_heads
 from atlas.models.weights import WeightReader
 
 WIDTH, HEADS, KV_HEADS, VOCABULARY = 8192, 64, 8, 128256

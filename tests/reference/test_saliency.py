@@ -8,10 +8,10 @@ import torch
 from attention_engine_reference import ENGINE_FAMILIES, heads, model_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from atlas.analyses.answered_samples import AnsweredSample
-from atlas.analyses.hidden_extraction import extract as extract_hidden
-from atlas.analyses.saliency_extraction import SampleProbe, extract
-from atlas.analyses.saliency_layout import FLOWS, merge
+from atlas.analyses.saliency.answered_samples import AnsweredSample
+from atlas.analyses.saliency.extract import SampleProbe, extract
+from atlas.analyses.saliency.hidden_states import extract as extract_hidden
+from atlas.analyses.saliency.storage import FLOWS, merge
 from atlas.attention import decoder_layers
 from atlas.errors import AtlasError
 from families import build

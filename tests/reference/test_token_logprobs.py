@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.analyses import logprob_layout, next_token
-from atlas.analyses.logprob_extraction import batch_logprobs, extract, shared_context
-from atlas.analyses.min_k import min_k
-from atlas.analyses.next_token import check_head, distribution_statistics, token_statistics
-from atlas.data.scored_texts import ScoredText
+from atlas.analyses.mink import storage as logprob_layout
+from atlas.analyses.mink.extract import batch_logprobs, extract, shared_context
+from atlas.analyses.mink.metrics import min_k
+from atlas.analyses.mink.scored_texts import ScoredText
 from atlas.errors import AtlasError
+from atlas.models import next_token
 from atlas.models.architectures import unembedding
+from atlas.models.next_token import check_head, distribution_statistics, token_statistics
 from families import FAMILIES, build
 
 

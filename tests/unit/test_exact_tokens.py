@@ -6,8 +6,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from atlas.analyses.exact_tokens import inked, overlapping, question_spans, random_tokens, written_places
-from atlas.data.qa_prompts import ask, place
+from atlas.analyses.saliency.exact_tokens import inked, overlapping, question_spans, random_tokens, written_places
+from atlas.analyses.saliency.prompts import ask, place
 
 TEXT = (
     "Question: Who wrote the tale of two cities?\nAnswer: Charles Dickens\n\n"

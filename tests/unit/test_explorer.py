@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from bokeh.resources import INLINE
 
-from atlas.plots import explorer
-from atlas.plots.explorer_data import NONE, packed, page_data
-from atlas.plots.head_categories import COLOURS
+from atlas.analyses.head_categories.plot_head_categories import COLOURS
+from atlas.analyses.heads import plot_explorer as explorer
+from atlas.analyses.heads.explorer_data import NONE, packed, page_data
 from conftest import ROOT
 from head_tables import options, tables
 
@@ -122,7 +122,7 @@ def test_same_bytes_in_every_process(before):
     page, _ = explorer.build(tables(), options())
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT / 'scripts')!r}, {str(ROOT / 'tests')!r}]; {before}"
-        "from atlas.plots import explorer; from head_tables import options, tables; "
+        "from atlas.analyses.heads import plot_explorer as explorer; from head_tables import options, tables; "
         "sys.stdout.buffer.write(explorer.build(tables(), options())[0].encode())"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout

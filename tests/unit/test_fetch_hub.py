@@ -3,7 +3,7 @@
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.fetch import download_hub
+from atlas.fetch.hub import download_hub
 from serving import Server
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.fetch import download_package, extract_members
+from atlas.fetch.package import download_package, extract_members
 from serving import Server
 
 

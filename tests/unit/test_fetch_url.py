@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.fetch import download_url
+from atlas.fetch.url import download_url
 from serving import Server
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB

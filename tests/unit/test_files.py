@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.contracts import TABLES
 from atlas.errors import AtlasError
-from atlas.files import read_arrays, read_frame, read_provenance, replacing, write_arrays, write_frame
-from atlas.tables import CSV_LIMIT, concatenate, read_table, write_csv, write_manifest, write_table
+from atlas.results.contracts import TABLES
+from atlas.results.files import read_arrays, read_frame, read_provenance, replacing, write_arrays, write_frame
+from atlas.results.tables import CSV_LIMIT, concatenate, read_table, write_csv, write_manifest, write_table
 
 ROW = {
     "model": "m", "dataset": "d", "input": "natural", "layer": 0, "head": 1, "alpha": 0.5, "sink_rate": 1.0,

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.analyses import ablated_generation, head_ablation, logprob_extraction, meaningless_extraction
-from atlas.analyses.sink_extraction import column_means
-from atlas.data.prompts import SpanPrompt
-from atlas.data.scored_texts import ScoredText
+from atlas.analyses.meaningless_tokens import extract as meaningless_extraction
+from atlas.analyses.meaningless_tokens.prompts import SpanPrompt
+from atlas.analyses.mink import extract as logprob_extraction
+from atlas.analyses.mink.scored_texts import ScoredText
+from atlas.analyses.safety_heads import ablated_generation
+from atlas.analyses.safety_heads import extract as head_ablation
+from atlas.analyses.sinks.extract import column_means
 from atlas.errors import AtlasError
 from atlas.models.finite import first_layer
 from atlas.models.generation import Prompt, generate

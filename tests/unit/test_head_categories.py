@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.analyses.head_categories import label_heads, permutation_null, relation_scores
+from atlas.analyses.head_categories.metrics import label_heads, permutation_null, relation_scores
 from atlas.errors import AtlasError
 
 ROOT = Path(__file__).resolve().parents[2]

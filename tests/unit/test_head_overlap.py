@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from atlas.analyses.head_overlap import overlap_table, top_set
-from atlas.contracts import TABLES
-from atlas.plots import head_overlap as plot
+from atlas.analyses.heads import plot_head_overlap as plot
+from atlas.analyses.heads.overlap import overlap_table, top_set
+from atlas.results.contracts import TABLES
 
 LAYERS, HEADS = 12, 8
 METRICS = ["score", "alpha_natural", "meaningless_effect"]

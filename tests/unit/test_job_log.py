@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.files import write_frame
+from atlas.results.files import write_frame
 
 
 @pytest.fixture

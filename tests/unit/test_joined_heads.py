@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.analyses.head_metrics import METRICS
-from atlas.analyses.joined_heads import join_heads
+from atlas.analyses.heads.join import join_heads
+from atlas.analyses.heads.measures import METRICS
 from atlas.config.heads import heads_problems
-from atlas.contracts import TABLES
 from atlas.errors import AtlasError
+from atlas.results.contracts import TABLES
 
 LAYERS, HEADS = 3, 4
 CHOICE = {

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from atlas.analyses.mink.judges import NO_SCORE, judge
+from atlas.analyses.mink.judges.api import api_scores, parse_score
+from atlas.analyses.mink.judges.reference import reference_scores
 from atlas.errors import AtlasError
-from atlas.judges import NO_SCORE, judge
-from atlas.judges.api import api_scores, parse_score
-from atlas.judges.reference import reference_scores
 
 KEY = "sk-secret-4711"
 ASKED = [(f"question {i}?", f"gold {i}", f"answer {i}") for i in range(4)]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from atlas.analyses import logit_ranks
-from atlas.analyses.logit_ranks import Comparisons, count, rank_in_blocks, ranks, target_logits
+from atlas.analyses.head_categories import logit_ranks
+from atlas.analyses.head_categories.logit_ranks import Comparisons, count, rank_in_blocks, ranks, target_logits
 
 
 def one_by_one(logits, target):

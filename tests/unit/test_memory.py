@@ -10,7 +10,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 COUNT = """
 import sys, resource
 import numpy as np
-from atlas.memory import keep_freed_memory
+from atlas.models.memory import keep_freed_memory
 if sys.argv[1] == "keep" and not keep_freed_memory():
     print(-1); sys.exit()
 def faults():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from atlas.analyses.min_k import (
+from atlas.analyses.mink.metrics import (
     depth_trend,
     graph_table,
     median_interval,

@@ -8,8 +8,8 @@ import pytest
 
 from atlas.data.sources import materialise_dataset
 from atlas.errors import AtlasError
-from atlas.fetch_hub import download_hub, pin
-from atlas.mirrors import shared_files, stated_files
+from atlas.fetch.hub import download_hub, pin
+from atlas.fetch.mirrors import shared_files, stated_files
 from atlas.models.folder import check_model_folder
 from atlas.models.sources import materialise_model
 from serving import Server
@@ -25,7 +25,7 @@ def sha(content):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr("atlas.fetch_url.BACKOFF", 0.0)
+    monkeypatch.setattr("atlas.fetch.url.BACKOFF", 0.0)
     with Server() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running

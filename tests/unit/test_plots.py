@@ -5,8 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from atlas.analyses.meaningless_tokens import plot_attention_sinks as attention_sinks
+from atlas.analyses.sinks import plot_sink_rates as sink_rates
 from atlas.errors import AtlasError
-from atlas.plots import attention_sinks, sink_rates, style
+from atlas.plots import style
 
 DOCUMENT = {
     "options": {

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from atlas.imports import closure
+from atlas.planning.imports import closure
 from conftest import ROOT
 
 SCRIPTS = ROOT / "scripts"

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from atlas.data.prompts import build_prompts, span_prompt, span_text
+from atlas.analyses.meaningless_tokens.prompts import build_prompts, span_prompt, span_text
 from atlas.errors import AtlasError
 
 OPTIONS = {

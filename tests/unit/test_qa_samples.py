@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from test_scored_texts import tokenizer
 
-from atlas.analyses.qa_samples import judge, sample_rows, select
-from atlas.analyses.qa_tables import answers_table, dropped_table
-from atlas.data.qa_prompts import ask, ask_exact, exact_in, read_demonstrations
+from atlas.analyses.saliency.answer_tables import answers_table, dropped_table
+from atlas.analyses.saliency.prompts import ask, ask_exact, exact_in, read_demonstrations
+from atlas.analyses.saliency.samples import judge, sample_rows, select
 from atlas.errors import AtlasError
 from conftest import ROOT
 

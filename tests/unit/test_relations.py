@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from atlas.data.relations import REASONS, needs_leading_space, single_token_pairs
+from atlas.analyses.head_categories.pairs import REASONS, needs_leading_space, single_token_pairs
 from atlas.errors import AtlasError
 
 WORDS = ["the", "and", "time", "house", "people", "world", "France", "Paris", "Peru", "Lima", "big", "bigger"]

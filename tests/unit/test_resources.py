@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from atlas.models.architectures import Shape
-from atlas.resources import (
+from atlas.planning.resources import (
     STAGES,
     Job,
     Size,

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from atlas.costs import gather
-from atlas.plots.costs import draw
-from atlas.tables import conform
+from atlas.analyses.costs.metrics import gather
+from atlas.analyses.costs.plot_costs import draw
+from atlas.results.tables import conform
 
 HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 MODELS, DATASETS = ["tiny", "other"], ["texts", "questions"]

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import families
-from atlas.analyses.ablation_effect import answers_frame, effect_table, read_phrases, refuses, variants
-from atlas.analyses.head_ablation import default_rows
-from atlas.analyses.intervals import wilson_interval, wilson_rate
-from atlas.analyses.ships import check_ranks, head_table, query_table, resampled, ships
-from atlas.data.queries import build_queries
+from atlas.analyses.safety_heads.ablation_effect import answers_frame, effect_table, read_phrases, refuses, variants
+from atlas.analyses.safety_heads.extract import default_rows
+from atlas.analyses.safety_heads.metrics import check_ranks, head_table, query_table, resampled, ships
+from atlas.analyses.safety_heads.queries import build_queries
 from atlas.errors import AtlasError
-from atlas.tables import conform
+from atlas.results.tables import conform
+from atlas.statistics.intervals import wilson_interval, wilson_rate
 from tiny_models import save_tokenizer
 
 KEYS = {"model": "m", "dataset": "d"}

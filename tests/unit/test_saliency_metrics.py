@@ -8,9 +8,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from atlas.analyses import mixture, probe_layout, saliency_metrics, truth_probe
-from atlas.analyses.answered_samples import answered_samples
-from atlas.analyses.saliency_layout import FLOWS
+from atlas.analyses.saliency import metrics as saliency_metrics
+from atlas.analyses.saliency import mixture
+from atlas.analyses.saliency import probe as truth_probe
+from atlas.analyses.saliency import probe_storage as probe_layout
+from atlas.analyses.saliency.answered_samples import answered_samples
+from atlas.analyses.saliency.storage import FLOWS
 from atlas.errors import AtlasError
 
 KEYS = {"model": "m", "dataset": "d"}

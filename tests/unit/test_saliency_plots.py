@@ -4,10 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.analyses.saliency_layout import FLOWS
+from atlas.analyses.saliency import plot_common as saliency_common
+from atlas.analyses.saliency import plot_probe_auroc as probe_auroc
+from atlas.analyses.saliency import plot_saliency_by_layer as saliency_by_layer
+from atlas.analyses.saliency import plot_saliency_density as saliency_density
+from atlas.analyses.saliency.storage import FLOWS
 from atlas.config.figures import figure_problems
 from atlas.errors import AtlasError
-from atlas.plots import probe_auroc, saliency_by_layer, saliency_common, saliency_density
 
 DOCUMENTS = {"results/metrics/m/saliency/a.parquet": {"metric_options": {"layers": "mean"}}}
 OPTIONS = {

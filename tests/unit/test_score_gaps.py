@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.analyses.depth_graph import graphs, predecessors, prediction_rows, successors
-from atlas.analyses.score_gaps import accuracy_table, discrepancy_table, group_of, score_gap_table
+from atlas.analyses.mink.depth_graph import graphs, predecessors, prediction_rows, successors
+from atlas.analyses.mink.score_gaps import accuracy_table, discrepancy_table, group_of, score_gap_table
 from atlas.errors import AtlasError
 
 #            id   depth  predecessors  score

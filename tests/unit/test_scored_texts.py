@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from atlas.data.scored_texts import chat_prompt, scored_texts, text_rows
+from atlas.analyses.mink.scored_texts import chat_prompt, scored_texts, text_rows
 from atlas.errors import AtlasError
 
 CHAT = (

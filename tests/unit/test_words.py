@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from atlas.data.words import content_words, find_alias, find_words, read_word_list, words
+from atlas.analyses.saliency.words import content_words, find_alias, find_words, read_word_list, words
 from atlas.errors import AtlasError
 from conftest import ROOT
 

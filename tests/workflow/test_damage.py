@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from test_faults import CHAIN, FIGURE, forget, results
 
-from atlas.provenance import file_record
+from atlas.results.provenance import file_record
 
 
 def flip(path):

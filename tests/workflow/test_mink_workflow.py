@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from atlas.files import read_arrays, write_arrays
+from atlas.results.files import read_arrays, write_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_RULES = {"extract_token_logprobs", "generate_answers"}
@@ -128,8 +128,9 @@ def test_mistakes_in_the_configuration_are_one_sentence(fresh):
 def test_metrics_judges_and_plots_import_no_torch():
     code = (
         "import sys; sys.path.insert(0, 'scripts')\n"
-        "import atlas.analyses.min_k, atlas.analyses.score_gaps, atlas.judges.reference, atlas.judges.api\n"
-        "import atlas.analyses.gathering, atlas.plots.mink_depth, openai, rouge_score.rouge_scorer\n"
+        "import atlas.analyses.mink.metrics, atlas.analyses.mink.score_gaps, atlas.analyses.mink.plot_mink_depth\n"
+        "import atlas.analyses.mink.judges.reference, atlas.analyses.mink.judges.api, atlas.results.gathering\n"
+        "import openai, rouge_score.rouge_scorer\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -11,8 +11,8 @@ import time
 import pandas as pd
 import pytest
 
-from atlas.contracts import TABLES
-from atlas.tables import read_table
+from atlas.results.contracts import TABLES
+from atlas.results.tables import read_table
 
 FIGURES = [
     "attention_sinks", "sink_rates", "head_categories", "head_categories_null", "category_share", "mink_depth",
@@ -130,12 +130,12 @@ def test_data_set_entry_runs_its_own_branch(project):
 
 
 def test_library_edit_runs_what_imports_it(project):
-    project.edit("scripts/atlas/analyses/sinks.py", '"""Which heads', '"""Which of all heads')
+    project.edit("scripts/atlas/analyses/sinks/metrics.py", '"""Which heads', '"""Which of all heads')
     assert project.planned() == AFTER_SINKS
 
 
 def test_library_module_imported_through_others_counts(project):
-    project.edit("scripts/atlas/analyses/shards.py", '"""Batches', '"""All batches')
+    project.edit("scripts/atlas/results/shards.py", '"""Batches', '"""All batches')
     jobs = project.planned()
     assert jobs["extract_attention"] == 4
     assert jobs["extract_sinks"] == 2

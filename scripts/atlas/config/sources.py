@@ -4,7 +4,7 @@ from pathlib import Path
 
 from atlas.config.problems import nearest
 from atlas.errors import AtlasError
-from atlas.mirrors import shared_files, stated_files
+from atlas.fetch.mirrors import shared_files, stated_files
 
 
 def packages(config):

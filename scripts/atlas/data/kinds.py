@@ -16,8 +16,8 @@ from atlas.data.readers import Row, data_files, iterate_rows
 from atlas.data.relations_folder import is_relations_folder, iterate_relations, relations_files
 from atlas.data.selection import by_row, select
 from atlas.errors import AtlasError
-from atlas.fetch_files import closest, sha256_file
-from atlas.provenance import check_files
+from atlas.fetch.files import closest, sha256_file
+from atlas.results.provenance import check_files
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "schemas" / "kinds"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from atlas.errors import AtlasError
-from atlas.fetch_hub import DATA_SUFFIXES
+from atlas.fetch.hub import DATA_SUFFIXES
 
 FORMATS = ("auto", "jsonl", "csv", "tsv", "parquet", "arrow", "lines")
 _BY_SUFFIX = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from atlas.data.readers import Row, iterate_rows
 from atlas.errors import AtlasError
-from atlas.fetch_files import closest, plain_name
+from atlas.fetch.files import closest, plain_name
 
 INDEX = "relations.csv"
 

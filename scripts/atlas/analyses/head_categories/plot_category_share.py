@@ -1,0 +1,49 @@
+"""Share of heads per category by depth, under the threshold alone and against the null."""
+
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from atlas.analyses.head_categories.plot_head_categories import COLOURS, caption, legend
+from atlas.plots import style
+
+_BINS = 6  # groups of consecutive layers
+_TITLES = {"tau": "score > tau", "tau_and_null": "score > tau, q < alpha"}
+
+
+def draw(categories, pairs, options, sources):
+    """(figure, caption): one row per model, left by threshold alone, right against shuffled targets."""
+    style.begin()
+    models = options["models"]
+    figure, grid = plt.subplots(
+        len(models), 2, figsize=(options["width"], options["width"] * 0.3 * len(models)), squeeze=False,
+        sharey=True, layout="constrained",
+    )  # fmt: skip
+    for row, model in enumerate(models):
+        for column, (significance, how) in enumerate(_TITLES.items()):
+            part = categories[(categories["model"] == model) & (categories["significance"] == significance)]
+            _bars(grid[row, column], part)
+            title = options["title"].format(label=options["model_labels"][model])
+            grid[row, column].set_title(f"{title}, {how}")
+            style.apply_axes(grid[row, column], options, model)
+        grid[row, 0].set_ylabel("Labelled heads (%)")
+    for axes in grid.flat:
+        axes.set_ylim(0, max(5, 1.05 * max(other.dataLim.ymax for other in grid.flat)))
+    legend(figure)
+    words = caption(categories[categories["significance"] == "tau"], pairs, options, sources)
+    return figure, f"Share of heads per category by depth (groups of layers) and in all layers. {words}"
+
+
+def _bars(axes, part):
+    layers = part["layer"].max() + 1
+    edges = np.unique(np.linspace(0, layers, min(_BINS, layers) + 1).round().astype(int))
+    groups = [(f"{low}-{high - 1}", part[part["layer"].between(low, high - 1)]) for low, high in pairwise(edges)]
+    groups.append(("all", part))
+    bottom = np.zeros(len(groups))
+    for label, colour in list(COLOURS.items())[1:]:  # what is unclassified is the rest to 100 %
+        share = np.array([100 * (group["label"] == label).mean() for _, group in groups])
+        axes.bar(range(len(groups)), share, bottom=bottom, color=colour, width=0.85, lw=0)
+        bottom += share
+    axes.set_xticks(range(len(groups)), [name for name, _ in groups])
+    axes.set_xlabel("Layers")

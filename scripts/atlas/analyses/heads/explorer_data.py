@@ -1,0 +1,152 @@
+"""The data of the explorer, small enough to stand in one page: float32, quantised curves, base64.
+
+A packed array is {"type": "float32" | "uint16" | "uint8", "data": base64 of its little-endian bytes}.
+"""
+
+import base64
+
+import numpy as np
+
+from atlas.analyses.head_categories.plot_head_categories import COLOURS
+from atlas.analyses.heads.measures import METRICS
+
+# Columns of the table heads that the page shows for one head, by analysis; those of METRICS come with their rank.
+GROUPS = {
+    "head_categories": (
+        "Head categories",
+        ("score", "score_direct", "q_direct", "score_suppression", "q_suppression"),
+    ),
+    "sinks": (
+        "Attention sinks",
+        tuple(f"{name}_{kind}" for kind in ("natural", "random", "repeated") for name in ("alpha", "sink_rate")),
+    ),
+    "meaningless_tokens": (
+        "Meaningless tokens",
+        ("meaningless_effect", "meaningless_low", "meaningless_high", "span_mass"),
+    ),
+    "saliency": ("Question-to-answer saliency", ("saliency_signed", "saliency_absolute", "saliency_share")),
+    "safety_heads": (
+        "Safety heads",
+        tuple(f"{name}_{kind}" for kind in ("undifferentiated", "scaling") for name in ("ships", "kl")),
+    ),
+}
+NONE = 65535  # index of a text that is missing
+
+
+def packed(values, dtype):
+    """One array for the page."""
+    data = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
+    return {"type": np.dtype(dtype).name, "data": base64.b64encode(data.tobytes()).decode()}
+
+
+def page_data(tables, options):
+    """Everything the page shows, as plain lists, numbers and packed arrays.
+
+    tables: heads, and head_relations and attention_weights where their analyses are configured. options: `models`,
+    `model_labels`, `metrics` (those that no model has are left out), `relations` (per head), `curves` (heads per
+    model), `min_prompts`, `datasets` {analysis: the data set that `heads` is about}, `dataset_labels`.
+    """
+    heads = tables["heads"]
+    relations = _of_dataset(tables, "head_relations", options["datasets"].get("head_categories"))
+    weights = _of_dataset(tables, "attention_weights", options["datasets"].get("meaningless_tokens"))
+    models = [model for model in options["models"] if (heads["model"] == model).any()]
+    heads = heads[heads["model"].isin(models)]
+    names = [] if relations is None else sorted(relations["relation"].unique())
+    metrics = [metric for metric in options["metrics"] if heads[metric].notna().any()]
+    groups = []
+    for analysis, (title, columns) in GROUPS.items():
+        columns = [column for column in columns if heads[column].notna().any()]
+        if columns:
+            data = options["dataset_labels"][options["datasets"][analysis]]
+            groups.append({"title": title, "data": data, "columns": columns})
+    return {
+        "metrics": [{"name": name, **_described(METRICS[name])} for name in metrics],
+        "groups": groups,
+        "labels": list(COLOURS),
+        "relations": names,
+        "models": [
+            _model(model, heads[heads["model"] == model], relations, weights, names, metrics, groups, options)
+            for model in models
+        ],
+    }
+
+
+def _of_dataset(tables, name, dataset):
+    return tables[name][tables[name]["dataset"] == dataset] if name in tables else None
+
+
+def _described(metric):
+    return {
+        "label": metric.column or metric.label,
+        "unit": metric.unit,
+        "sign": metric.sign,
+        "diverging": metric.diverging,
+    }
+
+
+def _model(model, heads, relations, weights, names, metrics, groups, options):
+    columns = dict.fromkeys([*metrics, *(column for group in groups for column in group["columns"])])
+    return {
+        "key": model,
+        "label": options["model_labels"][model],
+        "layer": packed(heads["layer"], "uint16"),
+        "head": packed(heads["head"], "uint16"),
+        "label_index": packed(_index(heads["label"], list(COLOURS)), "uint16"),
+        "label_null_index": packed(_index(heads["label_null"], list(COLOURS)), "uint16"),
+        "columns": {column: packed(heads[column].to_numpy(float), "float32") for column in columns},
+        "top": _top_relations(model, heads, relations, names, options["relations"]),
+        "curves": _curves(model, heads, weights, options),
+    }
+
+
+def _index(values, known):
+    return values.map({name: index for index, name in enumerate(known)}).fillna(NONE).to_numpy(int)
+
+
+def _top_relations(model, heads, relations, names, count):
+    """The `count` highest scores of every head in either sign: relation (NONE: no more), sign and score."""
+    if relations is None or not (relations["model"] == model).any():
+        return None
+    own = relations[(relations["model"] == model) & (relations["score"] > 0)]
+    own = own.assign(below=-own["score"]).sort_values(["layer", "head", "below", "q", "relation", "sign"])
+    place = own.groupby(["layer", "head"]).cumcount()
+    own, place = own[place < count], place[place < count]
+    order = {key: row for row, key in enumerate(zip(heads["layer"], heads["head"], strict=True))}
+    keep = np.array([key in order for key in zip(own["layer"], own["head"], strict=True)], dtype=bool)
+    own, place = own[keep], place[keep]
+    cell = [order[key] for key in zip(own["layer"], own["head"], strict=True)], place
+    index = np.full((len(heads), count), NONE)
+    direct, scores, null = (np.zeros((len(heads), count)) for _ in range(3))
+    index[cell] = _index(own["relation"], names)
+    direct[cell] = own["sign"] == "direct"
+    scores[cell] = own["score"]
+    null[cell] = own["q"]
+    return {
+        "count": count,
+        "relation": packed(index, "uint16"),
+        "direct": packed(direct, "uint8"),
+        "score": packed(scores, "float32"),
+        "q": packed(null, "float32"),
+    }
+
+
+def _curves(model, heads, weights, options):
+    """Mean attention per aligned position of the heads with the largest drops, as shares of each curve's maximum."""
+    own = None if weights is None else weights[weights["model"] == model]
+    if own is None or own.empty or not options["curves"]:
+        return None
+    own = own[own["aligned_position"].notna() & (own["prompts"] >= min(options["min_prompts"], own["prompts"].max()))]
+    chosen = heads.reset_index(drop=True).nsmallest(options["curves"], "meaningless_effect")[["layer", "head"]]
+    wanted = list(chosen.sort_index().itertuples(index=False, name=None))
+    curves = {"heads": packed(chosen.sort_index().index.to_numpy(), "uint16")}
+    for condition in ("without", "with"):
+        part = own[own["condition"] == condition]
+        wide = part.pivot(index=["layer", "head"], columns="aligned_position", values="weight").reindex(wanted)
+        most = wide.max(axis=1).to_numpy(float)
+        share = wide.to_numpy(float) / np.where(most > 0, most, 1)[:, None]
+        curves[condition] = {
+            "positions": [int(position) for position in wide.columns],
+            "maximum": packed(most, "float32"),
+            "share": packed(np.round(np.nan_to_num(share) * 65535), "uint16"),
+        }
+    return curves

@@ -1,0 +1,120 @@
+"""Which measures of heads agree: rank correlations and overlaps of top sets, all models side by side."""
+
+import matplotlib.pyplot as plt
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from atlas.analyses.heads.measures import METRICS
+from atlas.plots import style
+
+_COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.BROWN, style.CYAN)
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def draw(overlap, options):
+    """(figure, caption) from the table head_overlap: one line per pair of measures, one mark per model.
+
+    Columns: rho over all heads, rho within layers, heads in both top sets; the grey bar is what chance gives.
+    """
+    style.begin()
+    models = options["models"]
+    shown = overlap[
+        overlap["model"].isin(models)
+        & overlap["metric_a"].isin(options["metrics"])
+        & overlap["metric_b"].isin(options["metrics"])
+    ]
+    pairs = list(dict.fromkeys(zip(shown["metric_a"], shown["metric_b"], strict=True)))
+    figure, grid = plt.subplots(
+        1,
+        3,
+        figsize=(options["width"], 1.1 + 0.2 * max(len(pairs), 3)),
+        sharey=True,
+        layout="constrained",
+        width_ratios=[1, 1, 0.8],
+    )
+    for index, model in enumerate(models):
+        rows = shown[shown["model"] == model].set_index(["metric_a", "metric_b"]).reindex(pairs)
+        y = [line + 0.24 * (2 * (index + 0.5) / len(models) - 1) for line in range(len(pairs))]
+        look = {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKERS[index % len(_MARKERS)]}
+        alpha = options["alpha"]
+        _intervals(grid[0], rows["rho"], rows["low"], rows["high"], y, rows["q"] < alpha, look)
+        within = rows["rho_within"], rows["within_low"], rows["within_high"]
+        _intervals(grid[1], *within, y, rows["within_q"] < alpha, look)
+        chance = rows[["chance_low", "chance_high"]].astype(float)
+        grid[2].barh(
+            y,
+            chance["chance_high"] - chance["chance_low"] + 0.5,
+            left=chance["chance_low"] - 0.25,
+            height=0.4 / len(models),
+            color="0.86",
+            lw=0,
+        )
+        _marks(grid[2], rows["overlap"].astype(float), y, rows["overlap_q"] < alpha, look)
+    _axes(grid, pairs, options, shown)
+    _legend(figure, models, options)
+    return figure, _caption(shown, options)
+
+
+def _intervals(axes, values, low, high, y, significant, look):
+    axes.hlines(y, low, high, color=look["color"], lw=1)
+    _marks(axes, values, y, significant, look)
+
+
+def _marks(axes, values, y, significant, look):
+    """Filled where significant, hollow where not."""
+    fill = [look["color"] if found else "white" for found in significant.fillna(False)]
+    axes.scatter(values, y, c=fill, edgecolors=[look["color"]], marker=look["marker"], s=13, lw=0.8, zorder=3)
+
+
+def _axes(grid, pairs, options, shown):
+    names = [f"{METRICS[a].label}  ×  {METRICS[b].label}" for a, b in pairs]
+    grid[0].set_yticks(range(len(pairs)), names)
+    grid[0].set_ylim(len(pairs) - 0.5, -0.5)
+    for axes in grid[:2]:
+        axes.axvline(0, color="0.4", lw=0.6)
+        axes.set_xlim(-1.03, 1.03)
+        axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−.5", "0", ".5", "1"])
+    grid[0].set(title="all heads", xlabel="Spearman's ρ")
+    grid[1].set(title="within layers", xlabel="Spearman's ρ")
+    top = shown["top"].iloc[0] if len(shown) else 0
+    grid[2].set(title=f"heads in both top {top}", xlabel="heads", xlim=(-0.8, top + 0.8))
+    for axes in grid:
+        axes.tick_params(axis="y", length=0)
+        for line in range(0, len(pairs), 2):
+            axes.axhspan(line - 0.5, line + 0.5, color="0.965", lw=0, zorder=0)
+
+
+def _legend(figure, models, options):
+    handles = [
+        Line2D([], [], ls="", marker=_MARKERS[index % len(_MARKERS)], color=_COLOURS[index % len(_COLOURS)], ms=4)
+        for index in range(len(models))
+    ]
+    labels = [options["model_labels"][model] for model in models]
+    hollow = Line2D([], [], ls="", marker="o", mfc="white", mec="0.3", ms=4)
+    handles += [hollow, Patch(color="0.86")]
+    labels += [f"hollow: q ≥ {options['alpha']:g}", f"{options['confidence']:.0%} of chance"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, handletextpad=0.3)
+
+
+def _caption(shown, options):
+    measures = dict.fromkeys([*shown["metric_a"], *shown["metric_b"]])
+    analyses = dict.fromkeys(METRICS[metric].analysis for metric in measures)
+    data = ", ".join(f"{name}: {options['dataset_labels'][options['datasets'][name]]}" for name in analyses)
+    parts = [
+        "Whether measures of attention heads point at the same heads. Left: Spearman's rho over all heads of a model, "
+        f"with {options['confidence']:.0%} bootstrap intervals over heads ({options['bootstrap']} draws). Middle: the "
+        "same of ranks within each layer, pooled, intervals over layers: what is left when both merely change with "
+        f"depth. Right: heads among the top {shown['top'].iloc[0] if len(shown) else 0} of both (fewer where values "
+        f"tie); grey: the central {options['confidence']:.0%} of chance (hypergeometric). Filled marks: "
+        f"q < {options['alpha']:g} (Benjamini-Hochberg over all pairs of a model). No mark: a measure is constant or "
+        "missing there. 'meaningless drop' is minus the effect, so large means that attention falls. "
+        f"Data: {data}."
+    ]
+    for model in options["models"]:
+        rows = shown[shown["model"] == model]
+        significant = (rows["q"] < options["alpha"]).sum(), (rows["within_q"] < options["alpha"]).sum()
+        parts.append(
+            f"{options['model_labels'][model]}: {rows['heads'].max()} heads, {significant[0]} of {len(rows)} pairs "
+            f"significant over all heads, {significant[1]} within layers."
+        )
+    return " ".join(parts)

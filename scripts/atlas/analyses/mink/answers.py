@@ -1,0 +1,51 @@
+"""What a model answers to the questions of a depth data set: prompts in, one row per answer out."""
+
+import pandas as pd
+
+from atlas.analyses.mink.depth_graph import prediction_rows
+from atlas.analyses.mink.scored_texts import chat_prompt
+from atlas.errors import AtlasError
+
+
+def question_prompts(tokenizer, table, predictions, *, template, system):
+    """[(number, ids, max_new_tokens)] of the questions that are to be answered.
+
+    predictions: the block analyses.mink.predictions (questions, seed, max_new_tokens by depth).
+    """
+    limits = predictions["max_new_tokens"]
+    if len(limits) < table["depth"].max():
+        raise AtlasError(
+            f"analyses.mink.predictions.max_new_tokens has {len(limits)} values, but the data set has questions of "
+            f"depth {table['depth'].max()}; give one for each depth."
+        )
+    return [
+        (
+            number,
+            tuple(chat_prompt(tokenizer, table["question"][number], template=template, system=system)),
+            limits[table["depth"][number] - 1],
+        )
+        for number in prediction_rows(table, predictions["questions"], predictions["seed"])
+    ]
+
+
+def answers_frame(answers, table, tokenizer):
+    """A frame with number, id, depth, prediction, tokens (without the end token), stop and prompt_tokens.
+
+    answers: [models.generation.Answer].
+    """
+    return pd.DataFrame(
+        {
+            "number": [answer.number for answer in answers],
+            "id": [table["id"][answer.number] for answer in answers],
+            "depth": [int(table["depth"][answer.number]) for answer in answers],
+            "prediction": [tokenizer.decode(answer.ids, skip_special_tokens=True).strip() for answer in answers],
+            "tokens": [len(answer.ids) for answer in answers],
+            "stop": [answer.stop for answer in answers],
+            "prompt_tokens": [answer.prompt_tokens for answer in answers],
+        }
+    )
+
+
+def gather_answers(frames):
+    """One frame from those of all shards, by row number."""
+    return pd.concat(frames, ignore_index=True).sort_values("number", ignore_index=True)

@@ -1,0 +1,68 @@
+"""Log-probabilities of the scored tokens of texts, with what Min-K%++ needs (the part that runs the model)."""
+
+import numpy as np
+import torch
+
+from atlas.analyses.mink import storage as logprob_layout
+from atlas.data.tokens import common_prefix
+from atlas.models.finite import require_finite
+from atlas.models.next_token import check_head, token_statistics
+from atlas.models.shared_prefix import continued, padded, prefix_cache
+from atlas.results.shards import batches, shard_of
+
+# Texts that share fewer leading tokens are run whole: with a cache the attention needs a mask, which costs as much.
+_SHARED = 8
+
+
+def extract(model, texts, *, batch_tokens, shard=1, shards=1, progress=iter):
+    """The arrays of logprob_layout of one shard. `texts`: {kind of text: [ScoredText]}.
+
+    Raises AtlasError for a family whose logits this workflow does not reproduce.
+    """
+    check_head(model)
+    parts = []
+    for text, sequences in texts.items():
+        start = shared_context(sequences)
+        groups = batches([len(sequence.ids) - start for sequence in sequences], batch_tokens)
+        parts.append(logprob_layout.empty(text))
+        shared = prefix_cache(model, sequences[0].ids[:start])
+        for group in progress(shard_of(groups, shard, shards)):
+            found = batch_logprobs(model, [sequences[i] for i in group], shared)
+            parts.append({f"{text}.{name}": array for name, array in found.items()})
+    return logprob_layout.merge(parts)
+
+
+def shared_context(sequences):
+    """Leading tokens that all texts share and whose next token is scored in none (a chat template's, say); 0 if few."""
+    start = min(max(1, sequence.scored.index(True)) for sequence in sequences) - 1
+    start = min(common_prefix(sequences[0].ids[:start], sequence.ids) for sequence in sequences)
+    return start if start >= _SHARED else 0
+
+
+def batch_logprobs(model, sequences, shared=()):
+    """{number, tokens, lp, mu, sigma, rank} of one batch of ScoredText, as in logprob_layout.
+
+    shared: what the texts begin with, of which nothing is scored, as from shared_prefix.prefix_cache. The rows are
+    padded on the right without a mask: under causal attention nothing reads what comes later, and without a mask (and
+    a cache) the attention takes its fast path.
+    """
+    start = shared[0][0].shape[2] if shared else 0
+    ids = padded(model, [sequence.ids for sequence in sequences], start)
+    scored = torch.zeros(ids.shape, dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        scored[row, : len(sequence.ids) - start] = torch.tensor(sequence.scored[start:])
+    scored[:, 0] = False  # nothing that is run here predicts the first token
+    marked = scored.to(ids.device)
+    with torch.no_grad():
+        cache = {"past_key_values": continued(shared, len(sequences))} if shared else {}
+        states = model.base_model(input_ids=ids, use_cache=bool(shared), **cache).last_hidden_state
+        # The state at i predicts token i + 1. Indexing copies, so the head reads contiguous rows.
+        states = states[:, :-1][marked[:, 1:]]
+        require_finite(states, model, [sequence.ids for sequence in sequences], "the last hidden state")
+        values = token_statistics(model, states, ids[marked])
+    arrays = {name: value.numpy() for name, value in zip(logprob_layout.PER_TOKEN, values, strict=True)}
+    return {
+        "number": np.array([sequence.number for sequence in sequences], np.int32),
+        "tokens": scored.sum(1).to(torch.int32).numpy(),
+        **arrays,
+    }

@@ -1,0 +1,134 @@
+"""Gaps between judged scores of connected questions: score gap and forward and backward discrepancy (no model needed).
+
+Source: Ko et al. 2024, arXiv 2406.19502, section 3.3. f is the judged correctness from 1 to 5; every gap is divided
+by 4, the largest there can be.
+"""
+
+import numpy as np
+import pandas as pd
+
+from atlas.analyses.mink.depth_graph import STRATEGIC, predecessors, successors
+from atlas.errors import AtlasError
+from atlas.statistics.intervals import percentile_interval
+
+QUANTILES = (0.25, 0.75)
+LEVELS = ((2, 3), (1, 2))  # (depth below, depth above)
+
+
+def score_gap_table(table, judgements, mink, *, k_percent, text):
+    """(the table score_gap without keys, {reason: D3 questions left out}).
+
+    gap = (f(question) - mean f of its D2 predecessors that have a score) / 4, signed. `group` by the quantiles of
+    Min-K% of all D3 questions of the model: at or below the 25 % quantile, at or above the 75 % quantile, else middle.
+    table: the data set; judgements: frame with number and score; mink: the table mink of the model.
+    Raises AtlasError where no D3 question is left.
+    """
+    score = scores_by_row(table, judgements)
+    chosen = mink[(mink["k_percent"] == k_percent) & (mink["text"] == text)]
+    value = table["id"].map(chosen.set_index("question")["mink"]).to_numpy(dtype=float)
+    strategic = np.flatnonzero(table["depth"] == STRATEGIC)
+    known = value[strategic][~np.isnan(value[strategic])]
+    low, high = np.quantile(known, QUANTILES) if len(known) else (np.nan, np.nan)
+    below = predecessors(table)
+    asked = set(judgements["number"])
+    left_out = dict.fromkeys(("not predicted", "no score", "no predecessor with a score", "no Min-K%"), 0)
+    rows = []
+    for number in strategic:
+        under = score[below[number]]
+        under = under[~np.isnan(under)]
+        if number not in asked:
+            left_out["not predicted"] += 1
+        elif np.isnan(score[number]):
+            left_out["no score"] += 1
+        elif not len(under):
+            left_out["no predecessor with a score"] += 1
+        elif np.isnan(value[number]):
+            left_out["no Min-K%"] += 1
+        else:
+            gap = (score[number] - under.mean()) / 4
+            rows.append(
+                (table["id"][number], score[number], gap, group_of(value[number], low, high), value[number], len(under))
+            )
+    if not rows:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
+        raise AtlasError(
+            f"no D3 question has a score gap ({reasons or 'there are none'}); look at predictions and judge."
+        )
+    frame = pd.DataFrame(rows, columns=["question", "score", "gap", "group", "mink", "predecessors"])
+    return frame.assign(k_percent=float(k_percent), text=text), left_out
+
+
+def group_of(value, low, high):
+    """25%, 75% or middle; a value at both quantiles (all equal) counts as 25%."""
+    return "25%" if value <= low else "75%" if value >= high else "middle"
+
+
+def scores_by_row(table, judgements):
+    """(N,) judged scores of all rows of the data set, NaN where there is none."""
+    score = np.full(len(table), np.nan)
+    score[judgements["number"].to_numpy(dtype=int)] = judgements["score"]
+    return score
+
+
+def accuracy_table(table, judgements, *, confidence, draws, seed):
+    """The table depth_accuracy without keys: mean judged score by depth, bootstrap interval over questions."""
+    rows = []
+    for depth in sorted(table["depth"].unique()):
+        values = judgements.loc[judgements["depth"] == depth, "score"].to_numpy(dtype=float)
+        scored = values[~np.isnan(values)]
+        low, high = mean_bootstrap(scored, confidence, draws, seed)
+        mean = scored.mean() if len(scored) else np.nan
+        rows.append((depth, mean, low, high, len(scored), len(values) - len(scored)))
+    return pd.DataFrame(rows, columns=["depth", "score", "low", "high", "questions", "unscored"])
+
+
+def discrepancy_table(table, judgements, *, threshold, successor_rule, confidence, draws, seed):
+    """The table discrepancy without keys: forward and backward for D2-D3, D1-D2 and both together (`all`).
+
+    See `discrepancies`; value is their mean, with a bootstrap interval over questions, NaN where none counts.
+    """
+    score = scores_by_row(table, judgements)
+    rows = []
+    for direction in ("forward", "backward"):
+        pooled = []
+        for lower, upper in LEVELS:
+            gaps = discrepancies(table, score, direction, lower, upper, threshold, successor_rule)
+            pooled.append(gaps)
+            rows.append((direction, f"D{lower}-D{upper}", gaps))
+        rows.append((direction, "all", np.concatenate(pooled)))
+    found = []
+    for direction, depths, gaps in rows:
+        low, high = mean_bootstrap(gaps, confidence, draws, seed)
+        found.append((direction, depths, gaps.mean() if len(gaps) else np.nan, len(gaps), low, high))
+    frame = pd.DataFrame(found, columns=["direction", "depths", "value", "questions", "low", "high"])
+    return frame.assign(threshold=float(threshold), successors=successor_rule)
+
+
+def discrepancies(table, score, direction, lower, upper, threshold, successor_rule):
+    """max(0, (f of the neighbours - f(question)) / 4) of the questions that count, (n,).
+
+    forward: questions of depth `upper` against the mean of their predecessors (able to do the parts, not the whole);
+    backward: questions of depth `lower` against their successors (able to do the whole, not the part), under
+    successor_rule "mean", or "first", which takes the first successor alone, as the published code does. A question
+    counts where its neighbours reach `threshold` on the raw 1 to 5 scale; neighbours without a score are left out.
+    """
+    neighbours = predecessors(table) if direction == "forward" else successors(table)
+    own = np.flatnonzero(table["depth"] == (upper if direction == "forward" else lower))
+    found = []
+    for number in own:
+        values = score[neighbours[number]]
+        values = values[~np.isnan(values)]
+        if np.isnan(score[number]) or not len(values):
+            continue
+        other = values[0] if direction == "backward" and successor_rule == "first" else values.mean()
+        if other >= threshold:
+            found.append(max(0.0, (other - score[number]) / 4))
+    return np.array(found)
+
+
+def mean_bootstrap(values, confidence, draws, seed):
+    """Bootstrap percentile interval of the mean of `values` (N,): (low, high); NaN for fewer than two."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    drawn = np.random.default_rng(seed).integers(0, len(values), size=(draws, len(values)))
+    return percentile_interval(values[drawn].mean(axis=1), confidence)

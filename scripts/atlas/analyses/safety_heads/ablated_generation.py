@@ -1,0 +1,71 @@
+"""Greedy answers with heads ablated, all variants and prompts side by side (the part that runs the model)."""
+
+import torch
+from transformers import DynamicCache, LogitsProcessorList
+
+from atlas.analyses.safety_heads.extract import ablation_plan, head_means
+from atlas.attention import probe
+from atlas.models.finite import FiniteLogits
+
+_ROWS = 128  # (variant, prompt) pairs of one batch when max_rows is left open
+
+
+@torch.no_grad()
+def answers(model, tokenizer, prompts, variants, *, epsilon, new_tokens, max_rows=None, progress=iter):
+    """One list of answers (str) per variant, in the order of `prompts` (token id sequences).
+
+    variants: [(ablation, [(layer, head)])]; equal ones are generated once, and without heads the ablation is nothing.
+    """
+    keys = [(ablation if heads else "", tuple(sorted(heads))) for ablation, heads in variants]
+    unique = sorted(set(keys))
+    means = head_means(model, prompts) if any(ablation == "mean" for ablation, _ in unique) else None
+    written = {}
+    for ablation in dict.fromkeys(ablation for ablation, _ in unique):
+        # Prompts of similar length side by side, so that little is padded.
+        pairs = [(key, i) for key in unique if key[0] == ablation for i in range(len(prompts))]
+        pairs.sort(key=lambda pair: (len(prompts[pair[1]]), pair[1]))
+        step = max_rows or _ROWS
+        for start in progress(range(0, len(pairs), step)):
+            batch = pairs[start : start + step]
+            plan = _plan(model, ablation, [heads for (_, heads), _ in batch], epsilon, means)
+            texts = _generate(model, tokenizer, [prompts[i] for _, i in batch], plan, new_tokens)
+            written.update(zip(batch, texts, strict=True))
+    return [[written[key, i] for i in range(len(prompts))] for key in keys]
+
+
+def _plan(model, ablation, groups, epsilon, means):
+    if not ablation:
+        return None
+    heads = model.config.get_text_config().num_attention_heads
+    where = {}
+    for row, group in enumerate(groups):
+        for layer, head in group:
+            mask = where.setdefault(layer, torch.zeros(len(groups), heads, dtype=torch.bool))
+            mask[row, head] = True
+    return ablation_plan(ablation, where, epsilon, means)
+
+
+def _generate(model, tokenizer, prompts, plan, new_tokens):
+    width = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):  # left padding: every answer starts in the same column
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    device = model.get_input_embeddings().weight.device
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    with probe(model, plan):
+        out = model.generate(
+            ids.to(device),
+            attention_mask=mask.to(device),
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            pad_token_id=0 if pad is None else pad,
+            # The default cache forgets what slides out of a window, which masks of ours still count.
+            past_key_values=DynamicCache(),
+            logits_processor=LogitsProcessorList([FiniteLogits(model, prompts)]),
+        )
+    return tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)

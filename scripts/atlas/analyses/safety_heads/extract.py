@@ -1,0 +1,238 @@
+"""What ablating heads does to the last token: Gram matrices of states, KL divergences (the part that runs the model).
+
+Source: Zhou et al., ICLR 2025, arXiv 2410.13708, equations 5 to 9. A head's attention output o(i) is replaced by
+
+    undifferentiated  the mean of v(j) over the visible j, the exact limit of scaling the query to 0
+    scaling           epsilon * o(i)
+    mean              the mean of o over all tokens of all prompts
+
+Their code runs the whole model for every head and prompt. Here one clean pass keeps what enters each layer, and every
+(head, prompt) is run from the head's layer on, all of them side by side (attention.packed).
+"""
+
+import contextlib
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from atlas.attention import Pack, Plan, decoder_layers, layer_inputs, packed, probe
+from atlas.errors import AtlasError
+from atlas.models.finite import require_finite
+from atlas.results.shards import shard_of
+
+# Bytes of one residual component over the tokens of a forward when max_rows is left open: more is slower on a CPU.
+_BYTES = {"cpu": 1 << 14, "cuda": 1 << 17}
+# Prompts whose packed states are compared with the model's own forward on every start.
+_CHECKED = 4
+
+
+class _Enough(Exception):
+    """Ends a forward once the input of the first layer is known."""
+
+
+def extract(model, prompts, *, ablations, epsilon, max_rows=None, shard=1, shards=1, progress=iter):
+    """Arrays of one shard (every shards-th layer) of all single heads, named as in head_ablation_layout.
+
+    prompts: list of token id sequences. max_rows: (head, prompt) pairs that are run at once; None: chosen by
+    `default_rows`. Results depend on it by rounding only.
+    """
+    config = model.config.get_text_config()
+    layers = shard_of(list(range(config.num_hidden_layers)), shard, shards)
+    heads = range(config.num_attention_heads)
+    ablation = HeadAblation(model, prompts, layers, epsilon=epsilon, max_rows=max_rows, means="mean" in ablations)
+    n = len(prompts)
+    arrays = {"layer": np.array(layers, np.int32), "clean.gram": ablation.clean_gram}
+    for kind in ablations:
+        arrays[f"{kind}.gram"] = np.zeros((len(layers), len(heads), n, n))
+        arrays[f"{kind}.kl"] = np.zeros((len(layers), len(heads), n))
+    for i, kind in progress([(i, kind) for i in range(len(layers)) for kind in ablations]):
+        gram, kl = ablation.effects(kind, [[(layers[i], head)] for head in heads])
+        arrays[f"{kind}.gram"][i], arrays[f"{kind}.kl"][i] = gram, kl
+    return arrays
+
+
+def default_rows(model, prompts):
+    """(head, prompt) pairs to run at once: as many as make the processor busy, fewer only where memory is short."""
+    config, device = model.config.get_text_config(), next(model.parameters()).device
+    tokens = max(map(len, prompts))
+    size = next(model.parameters()).element_size()
+    rows = max(1, _BYTES[device.type] // size // tokens)
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        import psutil
+
+        free = psutil.virtual_memory().available
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    # Per token: residuals, norms, queries, keys, values and the MLP; per row: logits as they come and in float64.
+    row = tokens * size * (10 * config.hidden_size + 4 * inner) + config.vocab_size * (2 * size + 24)
+    while rows > 1 and rows * row > free / 4:
+        rows //= 2
+    return rows
+
+
+class HeadAblation:
+    """The clean pass over `prompts`, and the effects of ablating groups of heads.
+
+    Prompts come in any order and any number; `layers`: lowest layers that groups may have. Raises AtlasError if the
+    packed forward does not reproduce the model's own.
+    """
+
+    def __init__(self, model, prompts, layers, *, epsilon, max_rows=None, means=False):
+        self.model, self.epsilon = model, epsilon
+        self.heads = model.config.get_text_config().num_attention_heads
+        self.devices = [next(layer.parameters()).device for layer in decoder_layers(model)]
+        self.max_rows = max_rows or default_rows(model, prompts)
+        # Prompts that begin alike share tokens, so they go into one pack.
+        order = sorted(range(len(prompts)), key=lambda i: prompts[i])
+        self.parts = [order[i : i + self.max_rows] for i in range(0, len(order), self.max_rows)]
+        self.packs = [Pack([prompts[i] for i in part]) for part in self.parts]
+        embeddings = self._embeddings(prompts)
+        self.means = head_means(model, prompts) if means else None
+        self.inputs, states, self.divergences = [], None, []
+        for part, pack in zip(self.parts, self.packs, strict=True):
+            embedded = torch.zeros(1, len(pack.ids), embeddings[0].shape[-1], dtype=embeddings[0].dtype)
+            for i, path in zip(part, pack.paths, strict=True):
+                embedded[:, path] = embeddings[i]
+            with packed(model, pack) as run, layer_inputs(model, set(layers)) as inputs:
+                found, logits = run(0, embedded.to(self.devices[0]), Plan(), 1)
+            states = np.zeros((len(prompts), found.shape[-1])) if states is None else states
+            states[part] = found[0].double().cpu().numpy()
+            self.divergences.append(Divergence(logits[0]))
+            self.inputs.append({layer: hidden.cpu() for layer, hidden in inputs.items()})
+        self._check(states, prompts)
+        self.clean_gram = states @ states.T
+        self.prompts = len(prompts)
+
+    @torch.no_grad()
+    def _embeddings(self, prompts):
+        """What enters layer 0, (1, T, d) of each prompt run alone: the forwards end there."""
+        found = []
+
+        def take(module, args, kwargs):
+            found.append((args[0] if args else kwargs["hidden_states"]).cpu())
+            raise _Enough
+
+        handle = decoder_layers(self.model)[0].register_forward_pre_hook(take, with_kwargs=True)
+        try:
+            with probe(self.model):
+                for prompt in prompts:
+                    with contextlib.suppress(_Enough):
+                        self.model(self._ids(prompt), use_cache=False, logits_to_keep=1)
+        finally:
+            handle.remove()
+        return found
+
+    def _ids(self, prompt):
+        return torch.tensor([prompt], device=self.model.get_input_embeddings().weight.device)
+
+    @torch.no_grad()
+    def _check(self, states, prompts):
+        """Compare some prompts, the shortest and the longest among them, with the model's own layers."""
+        for query, state in enumerate(states):
+            require_finite(torch.from_numpy(state), self.model, [prompts[query]], f"the last state of prompt {query}")
+        order, note = sorted(range(len(prompts)), key=lambda i: len(prompts[i])), {}
+        chosen = sorted({order[round(i * (len(order) - 1) / (_CHECKED - 1))] for i in range(_CHECKED)})
+        handle = self.model.get_output_embeddings().register_forward_pre_hook(lambda _, args: note.update(last=args[0]))
+        own = []
+        try:
+            with probe(self.model):
+                for i in chosen:
+                    self.model(self._ids(prompts[i]), use_cache=False, logits_to_keep=1)
+                    own.append(note["last"][0, -1].double().cpu().numpy())
+        finally:
+            handle.remove()
+        worst = np.abs(states[chosen] - own).max() / np.abs(own).max()
+        half = self.model.dtype in (torch.float16, torch.bfloat16)
+        if not worst <= (0.1 if half else 1e-3):
+            raise AtlasError(
+                f"{type(self.model).__name__} ('{self.model.config.model_type}'): prompts side by side give states "
+                f"that differ from the model's own by {worst:.1e} of their largest value, so ablation would be wrong; "
+                "choose a model of another family or report the model type."
+            )
+
+    def effects(self, ablation, groups):
+        """(Gram matrices (G, Q, Q), KL (G, Q)) float64 of ablating each group, a list of (layer, head), together."""
+        states = None
+        kl = np.zeros((len(groups), self.prompts))
+        for part, pack, divergence, inputs in zip(self.parts, self.packs, self.divergences, self.inputs, strict=True):
+            with packed(self.model, pack) as run:
+                for batch in self._batches(groups, len(part)):
+                    chosen = [groups[i] for i in batch]
+                    start = min(layer for group in chosen for layer, _ in group)
+                    hidden = inputs[start].to(self.devices[start])
+                    found, changed = run(start, hidden, self._plan(ablation, chosen), len(batch))
+                    found = found.double().cpu().numpy()
+                    if not np.isfinite(found).all():
+                        group = chosen[int(np.flatnonzero(~np.isfinite(found).all((1, 2)))[0])]
+                        raise AtlasError(f"ablating (layer, head) {group}: the last state has NaN or infinite values.")
+                    if states is None:
+                        states = np.zeros((len(groups), self.prompts, found.shape[-1]))
+                    states[np.ix_(batch, part)] = found
+                    kl[np.ix_(batch, part)] = divergence(changed)
+        return states @ states.transpose(0, 2, 1), kl
+
+    def _batches(self, groups, prompts):
+        """Numbers of groups that are run together, of similar lowest layer and equal sizes."""
+        order = sorted(range(len(groups)), key=lambda i: (min(groups[i])[0], i))
+        number = -(-len(groups) // max(1, self.max_rows // prompts))
+        borders = [round(i * len(order) / number) for i in range(number + 1)]
+        return [order[a:b] for a, b in pairwise(borders)]
+
+    def _plan(self, ablation, groups):
+        where = {}
+        for row, group in enumerate(groups):
+            for layer, head in group:
+                mask = where.setdefault(layer, torch.zeros(len(groups), self.heads, dtype=torch.bool))
+                mask[row, head] = True
+        return ablation_plan(ablation, where, self.epsilon, self.means)
+
+
+@torch.no_grad()
+def head_means(model, prompts):
+    """{layer: (heads, value width) float64}: each head's attention output averaged over all tokens of all prompts."""
+    sums, tokens = {}, sum(map(len, prompts))
+    with probe(model, Plan(capture=True)) as record:
+        for prompt in prompts:
+            ids = torch.tensor([prompt], device=model.get_input_embeddings().weight.device)
+            model(ids, use_cache=False, logits_to_keep=1)
+            for layer, capture in record.captures.items():
+                sums[layer] = sums.get(layer, 0) + capture.output.double().sum((0, 1))
+    return {layer: total / tokens for layer, total in sums.items()}
+
+
+def ablation_plan(ablation, where, epsilon, means=None):
+    """The Plan that ablates the heads `where` ({layer: (rows, heads) bool}); means: {layer: (heads, value width)}."""
+    if ablation == "undifferentiated":
+        return Plan(uniform=where)
+    if ablation == "scaling":
+        return Plan(scale={layer: torch.where(mask, epsilon, 1.0) for layer, mask in where.items()})
+    if ablation == "mean":
+        return Plan(replace={layer: (mask, means[layer]) for layer, mask in where.items()})
+    raise AtlasError(f"ablation {ablation!r} is unknown; use undifferentiated, scaling or mean.")
+
+
+class Divergence:
+    """KL(clean || changed) of next-token distributions in float64, in nats.
+
+    clean: logits (S, V). Called with changed (rows, S, V), it gives (rows, S). One distribution at a time, so that the
+    float64 copies stay in a processor's cache.
+    """
+
+    def __init__(self, clean):
+        clean = clean.double().cpu()
+        self.normal = clean.logsumexp(-1)
+        self.probability = (clean - self.normal[:, None]).exp()
+        self.own = torch.stack([p @ c for p, c in zip(self.probability, clean, strict=True)])
+
+    def __call__(self, changed):
+        found = torch.empty(changed.shape[:2], dtype=torch.float64, device=changed.device)
+        probability, own, clean = (x.to(changed.device) for x in (self.probability, self.own, self.normal))
+        for place in np.ndindex(*changed.shape[:2]):
+            logits, i = changed[place].double(), place[1]
+            mean = probability[i] @ logits
+            top = logits.max()
+            normal = logits.sub_(top).exp_().sum().log() + top
+            found[place] = (own[i] - mean) + (normal - clean[i])
+        return found.clamp_min(0).cpu().numpy()

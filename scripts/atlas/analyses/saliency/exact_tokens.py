@@ -1,0 +1,54 @@
+"""From characters to tokens: which tokens are the exact question, the exact answer, the random control.
+
+Source: Luo et al. 2026, arXiv 2601.07422 (exact tokens); the random control is ours.
+"""
+
+import numpy as np
+
+from atlas.analyses.saliency.words import content_words
+from atlas.data.tokens import common_prefix
+
+
+def overlapping(places, spans):
+    """Indices of the `places` [(begin, end)] that share a character with one of `spans` [(begin, end)]."""
+    return [i for i, (a, b) in enumerate(places) if any(max(a, begin) < min(b, end) for begin, end in spans)]
+
+
+def written_places(tokenizer, ids):
+    """(text, [(begin, end)]) of generated token ids: the characters of the text that each token stands for.
+
+    Decodes ever longer beginnings, so that the ids stay those that the model wrote. The bytes of one character may be
+    spread over several tokens: each of them stands for all of it. Returns (text, None) where the text of a beginning is
+    not the beginning of the text, so that no place is sure.
+    """
+    text, places, begin = _decode(tokenizer, ids), [], 0
+    for count in range(1, len(ids) + 1):
+        part = _decode(tokenizer, ids[:count])
+        end = max(common_prefix(part, text), begin)
+        if part[end:].strip("\ufffd"):
+            return text, None
+        places.append((begin, end + bool(part[end:])))  # what is left over is a piece of the next character
+        begin = end
+    return text, places
+
+
+def _decode(tokenizer, ids):
+    return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def question_spans(question, given, stop_words):
+    """([(begin, end)], strategy): the data set's own spans (`spans`) where it has some, else content words."""
+    if given is not None and len(given):
+        return [(int(begin), int(end)) for begin, end in given], "spans"
+    return content_words(question, stop_words), "content_words"
+
+
+def random_tokens(question_tokens, count, seed, number):
+    """`count` (list of int, sorted) of all tokens of a question, drawn with a seed that is the same for every model."""
+    drawn = np.random.default_rng([seed, number]).choice(len(question_tokens), size=count, replace=False)
+    return sorted(question_tokens[i] for i in drawn)
+
+
+def inked(text, places):
+    """The places without those that hold nothing but white space, as indices."""
+    return [i for i, (begin, end) in enumerate(places) if text[begin:end].strip()]

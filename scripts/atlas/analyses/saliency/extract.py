@@ -1,0 +1,186 @@
+"""Saliency of question-to-answer flow (the part that runs the model).
+
+Source: Luo et al., arXiv 2601.07422, Fig. 1, after Wang et al., arXiv 2305.14160:
+
+    S_h(i, j) = A_h(i, j) * dLoss/dA_h(i, j) = A_h(i, j) * <g_h(i), v_h(j)>,    g_h(i) = dLoss/dO_h(i)
+
+with O_h(i) the output of head h at destination i, so no T x T tensor and no gradient of a parameter is needed. Only
+destinations later than the first source count, and g at a destination depends on later positions alone: everything
+before them runs without a graph, what all texts share once.
+"""
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from atlas.analyses.saliency.probe_storage import of_samples
+from atlas.analyses.saliency.storage import FLOWS, backward_losses, empty, merge
+from atlas.attention import Flow, Plan, decoder_layers, flow_sums, lowest_layers, probe, read_in_layer, residuals
+from atlas.errors import AtlasError
+from atlas.models.architectures import logit_scaling, unembedding
+from atlas.models.next_token import check_head
+from atlas.models.shared_prefix import continued, padded, prefix_cache
+from atlas.results.shards import batches, shard_of
+
+
+@dataclass(frozen=True)
+class SampleProbe:
+    """The probe as each sample meets it: logit = <weight, h> + bias on the residual h with index `layer` (at least 1).
+
+    weight (S, d), bias (S,) numpy, in the order of the samples: the fold that did not train on the sample, its scaler
+    folded in.
+    """
+
+    layer: int
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+def extract(model, samples, prefix, *, losses, sample_probe=None, batch_tokens, block=128, shard=1, shards=1,
+            progress=iter):  # fmt: skip
+    """The arrays of saliency_layout of one shard of `samples` ([AnsweredSample]).
+
+    prefix: the ids that all samples begin with; losses: of probe_bce, probe_logit, answer_nll; sample_probe: for the
+    first two; batch_tokens: tokens of a batch behind the prefix, padding included; block: query rows whose attention is
+    rebuilt at once. Shards are cut between batches, so results do not depend on their number.
+    """
+    backward = backward_losses(losses)
+    if "probe_logit" in backward and sample_probe is None:
+        raise AtlasError("The losses probe_bce and probe_logit need a probe; train one or ask for answer_nll.")
+    if "answer_nll" in backward:
+        check_head(model)
+    prefix = prefix[: _first_destination(samples)]
+    lengths = [len(sample.ids) - len(prefix) for sample in samples]
+    groups = shard_of(batches(lengths, batch_tokens), shard, shards)
+    heads = model.config.get_text_config().num_attention_heads
+    parts = [empty(backward, len(decoder_layers(model)), heads)]
+    height = sample_probe.layer if backward == ["probe_logit"] else len(decoder_layers(model))
+    with lowest_layers(model, height):
+        with probe(model), _top(model, backward, sample_probe, None):
+            shared = prefix_cache(model, prefix)
+        for group in progress(groups):
+            chosen = [samples[i] for i in group]
+            own = None
+            if "probe_logit" in backward:
+                own = SampleProbe(sample_probe.layer, sample_probe.weight[group], sample_probe.bias[group])
+            parts.append(_batch(model, shared, chosen, len(prefix), backward, own, block))
+    return merge(parts)
+
+
+def usable(stored, samples, losses):
+    """(losses, SampleProbe or None) of a stored probe; the loss is answer_nll alone where none could be trained."""
+    if int(stored["layer"]) == 0:
+        return ["answer_nll"], None
+    if "probe_logit" not in backward_losses(losses):
+        return list(losses), None
+    weight, bias = of_samples(stored, [sample.number for sample in samples])
+    return list(losses), SampleProbe(int(stored["layer"]), weight, bias)
+
+
+def _batch(model, shared, samples, start, losses, sample_probe, block):
+    ids = padded(model, [sample.ids for sample in samples], start)
+    cache = continued(shared, len(samples))
+    split = _first_destination(samples) - start
+    if start == 0 and 4 * split < ids.shape[1]:
+        split = 0  # little to save, and without a cache attention needs no mask of texts x tokens x tokens
+    if split > 0:  # nothing before the first destination needs a graph
+        with torch.no_grad(), probe(model), _top(model, losses, sample_probe, None):
+            model.base_model(input_ids=ids[:, :split], past_key_values=cache, use_cache=True)
+    here = start + split
+    plan = Plan(grads=True, capture=True, block=block)
+    found = {"number": np.array([sample.number for sample in samples], np.int32)}
+    last = torch.tensor([len(sample.ids) - 1 - here for sample in samples])
+    depth = len(decoder_layers(model))
+    keep = {sample_probe.layer} if sample_probe is not None else set()
+    top = _top(model, losses, sample_probe, last)
+    with probe(model, plan) as record, residuals(model, keep) as hidden, top:
+        final = model.base_model(input_ids=ids[:, split:], past_key_values=cache, use_cache=True).last_hidden_state
+        del cache
+        totals = {}
+        if sample_probe is not None:
+            state = hidden.pop(sample_probe.layer)
+            totals["probe_logit"] = _logits(state[torch.arange(len(last)), last.to(state.device)], sample_probe)
+        if "answer_nll" in losses:
+            totals["answer_nll"] = _answer_nll(model, final, ids[:, split:], samples, here)
+        del final
+        for name in ("probe_logit", "answer_nll"):
+            value = totals[name].detach().cpu() if name in totals else torch.full((len(samples),), torch.nan)
+            found["logit" if name == "probe_logit" else "nll"] = value.numpy()
+        for loss in losses:
+            layers = [x for x in sorted(record.captures) if loss == "answer_nll" or x < sample_probe.layer]
+            outputs = [record.captures[layer].output for layer in layers]
+            # Summed over the batch: the gradient of each text is that of its own loss.
+            grads = torch.autograd.grad(totals.pop(loss).sum(), outputs, retain_graph=bool(totals))
+            flows = _flows(samples, shift=int(loss == "answer_nll"))
+            sums = {}
+            for layer, grad in zip(layers, grads, strict=True):
+                sums[layer] = flow_sums(record.captures[layer], grad, flows, block)
+            found.update(_arrays(loss, sums, depth))
+    return found
+
+
+def _top(model, losses, sample_probe, rows):
+    """What follows the highest attention, for the tokens that the probe reads alone; where it is the only reader."""
+    alone = losses == ["probe_logit"]
+    return read_in_layer(model, sample_probe.layer - 1, rows) if alone else contextlib.nullcontext()
+
+
+def _first_destination(samples):
+    """The first position of a batch that some flow ends in, or that predicts an answer token."""
+    return min(min(min((*s.question, *s.random)) + 1, min(s.answer) - 1) for s in samples)
+
+
+def _logits(states, sample_probe):
+    weight = torch.from_numpy(sample_probe.weight).to(states.device, torch.promote_types(states.dtype, torch.float32))
+    bias = torch.from_numpy(sample_probe.bias).to(weight)
+    return (states.to(weight.dtype) * weight).sum(-1) + bias
+
+
+def _answer_nll(model, states, ids, samples, here):
+    """(B,) mean over the exact answer tokens of - log p(token | what stands before it), with a graph."""
+    rows = [(row, position - here) for row, sample in enumerate(samples) for position in sample.answer]
+    row, position = (torch.tensor(part, device=states.device) for part in zip(*rows, strict=True))
+    factor, cap = logit_scaling(model.config)
+    logits = unembedding(model)(states[row, position - 1])
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) * factor
+    if cap is not None:
+        logits = torch.tanh(logits / cap) * cap
+    nll = torch.nn.functional.cross_entropy(logits, ids[row, position].to(logits.device), reduction="none")
+    count = torch.bincount(row.to(nll.device), minlength=len(samples))
+    return nll.new_zeros(len(samples)).index_add(0, row.to(nll.device), nll) / count
+
+
+def _flows(samples, shift):
+    """{flow: Flow} of a batch; shift: 1 where the destinations are the positions that predict E_A, one to the left."""
+    length = max(len(sample.ids) for sample in samples)
+    empty_mask = torch.zeros(len(samples), length, dtype=torch.bool)
+    masks = {name: empty_mask.clone() for name in ("question", "random", "answer", "all")}
+    for row, sample in enumerate(samples):
+        masks["question"][row, list(sample.question)] = True
+        masks["random"][row, list(sample.random)] = True
+        masks["answer"][row, [position - shift for position in sample.answer]] = True
+        masks["all"][row, : len(sample.ids) - shift] = True
+    # Distance 1: a destination is later than its source, so that E_A is part of `all` pair by pair.
+    return {flow: Flow(masks[flow.split("_")[2]], masks[flow.split("_")[0]], min_distance=1) for flow in FLOWS}
+
+
+def _arrays(loss, sums, depth):
+    """The arrays of one loss from {layer: {flow: FlowSums}}; NaN in layers that are not there."""
+
+    def stack(name):
+        by_layer = {layer: torch.stack([getattr(of[f], name) for f in FLOWS], 1).cpu() for layer, of in sums.items()}
+        for layer, value in by_layer.items():
+            if not bool(torch.isfinite(value).all()):
+                raise AtlasError(
+                    f"layer {layer}: the saliency is NaN or infinite; check the model's weights and dtype."
+                )
+        missing = torch.full_like(next(iter(by_layer.values())), torch.nan)
+        return torch.stack([by_layer.get(layer, missing) for layer in range(depth)], 1).numpy()
+
+    one = next(iter(sums.values()))
+    return {
+        **{f"{loss}.{name}": stack(name) for name in ("signed", "absolute", "sum_then_abs")},
+        f"{loss}.pairs": torch.stack([one[flow].pairs for flow in FLOWS], 1).cpu().numpy().astype(np.int32),
+    }

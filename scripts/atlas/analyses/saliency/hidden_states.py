@@ -1,0 +1,42 @@
+"""Hidden states of answered questions at the position that the probe reads, all layers (the part that runs the model).
+
+Index 0 is the embedding, index l the residual after l layers, the last one before the final norm.
+"""
+
+import numpy as np
+import torch
+
+from atlas.attention import decoder_layers, residuals
+from atlas.errors import AtlasError
+from atlas.models.shared_prefix import continued, padded, prefix_cache
+from atlas.results.shards import batches, merge_samples, shard_of
+
+
+def extract(model, samples, prefix, *, batch_tokens, shard=1, shards=1, progress=iter):
+    """{number (S,), states (S, layers + 1, d) fp32} of one shard of `samples` ([AnsweredSample]), by number.
+
+    prefix: the ids that all samples begin with; the state is that of each sample's last token.
+    """
+    lengths = [len(sample.ids) - len(prefix) for sample in samples]
+    groups = shard_of(batches(lengths, batch_tokens), shard, shards)
+    config, depth = model.config.get_text_config(), len(decoder_layers(model))
+    shared = prefix_cache(model, prefix)
+    none = {"number": np.zeros(0, np.int32), "states": np.zeros((0, depth + 1, config.hidden_size), np.float32)}
+    parts = [_batch(model, shared, [samples[i] for i in group], len(prefix), depth) for group in progress(groups)]
+    return merge_samples([none, *parts], "number")
+
+
+@torch.no_grad()
+def _batch(model, shared, samples, start, depth):
+    ids = padded(model, [sample.ids for sample in samples], start)
+    last = torch.tensor([len(sample.ids) - 1 - start for sample in samples])
+
+    def pick(hidden):
+        return hidden[torch.arange(len(last)), last.to(hidden.device)].float().cpu()
+
+    with residuals(model, range(depth + 1), pick) as found:
+        model.base_model(input_ids=ids, past_key_values=continued(shared, len(samples)), use_cache=True)
+    states = torch.stack([found[index] for index in range(depth + 1)], 1)
+    if not bool(torch.isfinite(states).all()):
+        raise AtlasError("the hidden states contain NaN or infinite values; check the model's weights and dtype.")
+    return {"number": np.array([sample.number for sample in samples], np.int32), "states": states.numpy()}

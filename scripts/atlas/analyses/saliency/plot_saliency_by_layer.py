@@ -1,0 +1,79 @@
+"""Saliency of question-to-answer flow by layer, beside that of random question tokens, one column per model."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from scipy import stats
+
+from atlas.analyses.saliency import plot_common as common
+from atlas.plots import style
+
+
+def draw(layers, options, documents):
+    """(figure, caption) from the table saliency_layers; documents: {file: provenance} of it."""
+    style.begin()
+    part = common.rows(layers, options, "saliency_layers")
+    models = options["models"]
+    figure, grid = plt.subplots(
+        2, len(models), figsize=(options["width"], options["width"] * 0.36 * 2), squeeze=False, sharex="col",
+        layout="constrained",
+    )  # fmt: skip
+    for column, model in enumerate(models):
+        for row, flow in enumerate(common.FLOWS):
+            axes = grid[row, column]
+            _panel(axes, part[part["model"] == model], flow, options)
+            style.apply_axes(axes, options, model)
+        grid[0, column].set_title(options["title"].format(label=options["model_labels"][model]))
+        grid[1, column].set_xlabel("Layer")
+    handles = [
+        Line2D([], [], color=common.colour(options, dataset, flow), label=common.symbol(flow, label))
+        for dataset, label in options["dataset_labels"].items()
+        for flow in common.FLOWS
+    ]
+    handles.append(Line2D([], [], color="0.3", ls="--", label="from random question tokens"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    return figure, _caption(part, options, documents)
+
+
+def _panel(axes, part, flow, options):
+    for dataset in options["datasets"]:
+        colour = common.colour(options, dataset, flow)
+        for source, dashes, mark in (("question", "-", "o"), ("random", "--", "x")):
+            name = flow.replace("question", source)
+            one = part[(part["dataset"] == dataset) & (part["flow"] == name)]
+            if one.empty:
+                continue
+            layer, mean, half = weighted_means(one, options["confidence"])
+            if source == "question":
+                axes.fill_between(layer, np.maximum(mean - half, 0), mean + half, color=colour, alpha=0.25, lw=0)
+            axes.plot(layer, mean, color=colour, ls=dashes, marker=mark if len(layer) == 1 else "")
+    axes.set_ylabel(rf"Mean $S_{{\,\cdot\, \rightarrow {common.FLOWS[flow]}}}$")
+    axes.set_ylim(bottom=0)
+    if part["layer"].nunique() == 1:
+        axes.set_xlim(part["layer"].iloc[0] - 1, part["layer"].iloc[0] + 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def weighted_means(part, confidence):
+    """(layers, weighted means, half widths of their normal intervals over samples), arrays of one length."""
+    wide = part.pivot(index="sample", columns="layer", values="saliency")
+    weight = part.drop_duplicates("sample").set_index("sample")["weight"].reindex(wide.index).to_numpy()
+    share = weight / weight.sum()
+    values = wide.to_numpy()
+    mean = share @ values
+    error = np.sqrt(share**2 @ (values - mean) ** 2)
+    return wide.columns.to_numpy(), mean, stats.norm.ppf(0.5 + confidence / 2) * error
+
+
+def _caption(part, options, documents):
+    document = next(iter(documents.values()))
+    return " ".join(
+        [
+            common.measure(part, document).rpartition(";")[0] + ".",
+            f"Mean over answers with sampling weights, and {options['confidence']:.0%} intervals over answers; dashed: "
+            "the same number of random question tokens in place of the exact ones. Layers count from 0; those above "
+            "the probe have no gradient and are not there. Axes are per panel.",
+            *common.samples(part, options),
+        ]
+    )

@@ -1,0 +1,79 @@
+"""Which heads are attention sinks, and how many (no model needed).
+
+Source: Gu et al., ICLR 2025, arXiv 2410.10781: Sink_k^eps = fraction of (layer, head) with alpha[k] > eps (strict),
+here k = 0, averaged over sequences.
+"""
+
+import numpy as np
+import pandas as pd
+
+from atlas.statistics.intervals import bootstrap_weights, percentile_interval, wilson_interval
+
+
+def heads_table(arrays, keys, options):
+    """The table sinks of one model and data set (`keys`), all kinds of input under each other."""
+    return _by_input(arrays, keys, options, lambda alpha: head_sinks(alpha, options["epsilon"], options["confidence"]))
+
+
+def rates_table(arrays, keys, dropped, options):
+    """The table sink_rates of one model and data set; `dropped`: {input: texts that were too short}."""
+
+    def rates(alpha):
+        return sink_rates(
+            alpha,
+            options["epsilon"],
+            confidence=options["confidence"],
+            draws=options["bootstrap"],
+            seed=options["seed"],
+        )
+
+    frame = _by_input(arrays, keys, options, rates)
+    return frame.assign(sequences_dropped=frame["input"].map(dropped))
+
+
+def _by_input(arrays, keys, options, compute):
+    frames = []
+    for name, alpha in arrays.items():
+        kind, _, what = name.partition(".")
+        if what == "alpha":
+            frames.append(
+                compute(alpha).assign(
+                    **keys, input=kind, epsilon=options["epsilon"], length=alpha.shape[-1], sequences=len(alpha)
+                )
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def head_sinks(alpha, epsilon, confidence):
+    """Per (layer, head): mean alpha[0] over sequences and the share of sequences in which it exceeds epsilon.
+
+    alpha: (sequences, layers, heads, length). Returns a frame with layer, head, alpha, sink_rate and its Wilson
+    interval rate_low, rate_high.
+    """
+    first = alpha[..., 0]
+    counts = (first > epsilon).sum(0)
+    low, high = wilson_interval(counts, len(first), confidence)
+    layer, head = np.indices(counts.shape)
+    return pd.DataFrame(
+        {
+            "layer": layer.ravel(),
+            "head": head.ravel(),
+            "alpha": first.astype(np.float64).mean(0).ravel(),
+            "sink_rate": counts.ravel() / len(first),
+            "rate_low": low.ravel(),
+            "rate_high": high.ravel(),
+        }
+    )
+
+
+def sink_rates(alpha, epsilon, *, confidence, draws, seed):
+    """Sink metric by layer and over all layers (layer null), with bootstrap percentile intervals over sequences.
+
+    alpha: (sequences, layers, heads, length). Returns a frame with layer, rate, rate_low, rate_high.
+    """
+    share = (alpha[..., 0] > epsilon).mean(2)  # (sequences, layers)
+    share = np.concatenate([share, share.mean(1, keepdims=True)], axis=1)
+    weights = bootstrap_weights(len(share), draws, seed)
+    low, high = percentile_interval(weights @ share / len(share), confidence)
+    layers = pd.array([*range(share.shape[1] - 1), None], dtype="Int32")
+    return pd.DataFrame({"layer": layers, "rate": share.mean(0), "rate_low": low, "rate_high": high})
