@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
 PROJECT = Path(workflow.basedir)
 SCRIPTS = PROJECT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from atlas.config import PAGES, check_schema, clean, package_key, packages, resolve
+from atlas.config import PAGES, checked, package_key, packages
 from atlas.errors import AtlasError
 from atlas.planning.imports import closure
 
@@ -26,21 +25,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
-def checked(raw):
-    """The configuration with defaults, checked; what is wrong is said in one sentence each."""
-    import yaml
-
-    schema = PROJECT / "schemas" / "config.schema.yaml"
+def checked_config():
     try:
-        cleaned = clean(raw)
-        check_schema(cleaned, yaml.safe_load(schema.read_text()))
-        validate(cleaned, str(schema))
-        return resolve(cleaned, PROJECT)
+        return checked(config, PROJECT)
     except AtlasError as error:
         raise WorkflowError(str(error)) from None
 
 
-CONFIG = checked(config)
+CONFIG = checked_config()
 MODELS, DATASETS = CONFIG["models"], CONFIG["datasets"]
 ANALYSES, FIGURES = CONFIG["analyses"], CONFIG["figures"]
 FORMATS = ["pdf", "svg", "png"]

@@ -13,7 +13,22 @@ from atlas.config.problems import raise_all
 from atlas.config.schema import check_schema
 from atlas.config.sources import duplicate_labels, package_key, packages, source_problems
 
-__all__ = ["ANALYSIS_KINDS", "PAGES", "PLOTS", "check_schema", "clean", "package_key", "packages", "resolve"]
+__all__ = ["ANALYSIS_KINDS", "PAGES", "PLOTS", "check_schema", "checked", "clean", "package_key", "packages", "resolve"]
+
+
+def checked(raw, project):
+    """The configuration with its defaults, checked; `project` is the folder (Path) of schemas/ and of relative paths.
+
+    Raises AtlasError with one sentence for each thing that is wrong.
+    """
+    import yaml
+    from snakemake.utils import validate
+
+    schema = project / "schemas" / "config.schema.yaml"
+    cleaned = clean(raw)
+    check_schema(cleaned, yaml.safe_load(schema.read_text()))
+    validate(cleaned, str(schema))
+    return resolve(cleaned, project)
 
 
 def clean(config):

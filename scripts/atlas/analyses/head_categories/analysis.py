@@ -1,0 +1,19 @@
+"""Head categories read from weights (MAPS; Elhelo & Geva 2025, arXiv 2412.11965): what the project knows of it."""
+
+from atlas.analyses.record import Analysis, Plot
+
+_CATEGORY = "Head categories"
+
+ANALYSES = {
+    "head_categories": Analysis(
+        kind="relations",
+        tables=("head_relations", "head_categories", "relation_pairs"),
+        extractions={"head_mappings": "storage"},
+        plots={
+            "head_categories": Plot(("head_categories", "relation_pairs"), _CATEGORY),
+            "category_share": Plot(("head_categories", "relation_pairs"), _CATEGORY),
+        },
+        head_tables=("head_categories", "head_relations"),
+        head_place=1,
+    ),
+}

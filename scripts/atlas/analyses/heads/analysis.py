@@ -1,0 +1,15 @@
+"""All analyses, head by head: one row per head, and whether they point at the same heads."""
+
+from atlas.analyses.record import Analysis, Plot
+
+_CATEGORY = "All analyses, head by head"
+
+ANALYSES = {
+    "heads": Analysis(
+        joined=("heads", "head_overlap"),
+        plots={
+            "head_overlap": Plot(("head_overlap",), _CATEGORY),
+            "explorer": Plot(("heads",), _CATEGORY, beside=("head_relations", "attention_weights"), page=True),
+        },
+    ),
+}

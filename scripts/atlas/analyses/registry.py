@@ -1,0 +1,69 @@
+"""Every analysis in order, and the lists of names that follow from the records. Rules, checks and docs read it, no job."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from atlas.analyses.record import Analysis, Plot
+
+# The folders in the order of config.yaml, of tables and of figures. A new analysis is a line here and a folder.
+FOLDERS = (
+    "saliency",
+    "meaningless_tokens",
+    "sinks",
+    "head_categories",
+    "mink",
+    "safety_heads",
+    "heads",
+    "costs",
+)
+
+
+def _found(module: str, name: str) -> dict[str, dict]:
+    return {folder: getattr(import_module(f"atlas.analyses.{folder}.{module}"), name) for folder in FOLDERS}
+
+
+_RECORDS: dict[str, dict[str, Analysis]] = _found("analysis", "ANALYSES")
+
+# analysis -> its record; those without a block in the configuration (the run itself) are not among them
+ANALYSES: dict[str, Analysis] = {
+    name: record for records in _RECORDS.values() for name, record in records.items() if record.block
+}
+# analysis -> its folder
+FOLDER: dict[str, str] = {name: folder for folder, records in _RECORDS.items() for name in records}
+_ALL: dict[str, Analysis] = {name: record for records in _RECORDS.values() for name, record in records.items()}
+
+# table -> {column: type}
+TABLES: dict[str, dict[str, str]] = {
+    table: columns for tables in _found("tables", "TABLES").values() for table, columns in tables.items()
+}
+# table -> the analysis whose models and data sets it covers
+TABLE_ANALYSES: dict[str, str] = {table: name for name, record in _ALL.items() for table in record.tables}
+# table that is made from others -> its analysis
+JOINED_TABLES: dict[str, str] = {table: name for name, record in ANALYSES.items() for table in record.joined}
+
+# sharded extraction -> (its analysis, the module whose `merge` joins its shards)
+EXTRACTIONS: dict[str, tuple[str, str]] = {
+    extraction: (name, f"{FOLDER[name]}.{module}")
+    for name, record in ANALYSES.items()
+    for extraction, module in record.extractions.items()
+}
+ANSWERS: dict[str, tuple[str, str]] = {
+    answers: (name, f"{FOLDER[name]}.{module}")
+    for name, record in ANALYSES.items()
+    for answers, module in record.answers.items()
+}
+
+# plot -> its record, and the analysis it draws (None: the run itself)
+PLOTS: dict[str, Plot] = {plot: drawn for record in _ALL.values() for plot, drawn in record.plots.items()}
+PLOT_ANALYSES: dict[str, str | None] = {
+    plot: name if record.block else None for name, record in _ALL.items() for plot in record.plots
+}
+PLOT_FOLDERS: dict[str, str] = {plot: FOLDER[name] for name, record in _ALL.items() for plot in record.plots}
+
+# Analyses of single heads, in the order of their columns in the table heads.
+HEAD_ANALYSES: tuple[str, ...] = tuple(
+    sorted(
+        (name for name, record in ANALYSES.items() if record.head_tables), key=lambda name: ANALYSES[name].head_place
+    )
+)

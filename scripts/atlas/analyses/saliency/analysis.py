@@ -1,0 +1,29 @@
+"""Saliency of the flow from question to answer (Luo et al. 2026, arXiv 2601.07422): what the project knows of it."""
+
+from atlas.analyses.record import Analysis, Plot
+
+_CATEGORY = "Saliency of question-to-answer flow"
+
+ANALYSES = {
+    "saliency": Analysis(
+        kind="qa",
+        tables=(
+            "saliency",
+            "saliency_layers",
+            "head_saliency",
+            "saliency_mixture",
+            "probe_auroc",
+            "qa_answers",
+            "qa_dropped",
+        ),
+        extractions={"hidden_states": "hidden_states", "saliency": "storage"},
+        answers={"qa_answers": "answers"},
+        plots={
+            "saliency_density": Plot(("saliency", "saliency_mixture", "probe_auroc"), _CATEGORY),
+            "saliency_by_layer": Plot(("saliency_layers",), _CATEGORY),
+            "probe_auroc": Plot(("probe_auroc",), _CATEGORY),
+        },
+        head_tables=("head_saliency",),
+        head_place=4,
+    ),
+}

@@ -1,0 +1,14 @@
+"""Attention sinks (Gu et al. 2025, arXiv 2410.10781): what the project knows of it."""
+
+from atlas.analyses.record import Analysis, Plot
+
+ANALYSES = {
+    "sinks": Analysis(
+        kind="text",
+        tables=("sinks", "sink_rates"),
+        extractions={"sinks": "extract"},
+        plots={"sink_rates": Plot(("sinks", "sink_rates"), "Attention sinks")},
+        head_tables=("sinks",),
+        head_place=2,
+    ),
+}
