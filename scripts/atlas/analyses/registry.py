@@ -1,4 +1,4 @@
-"""Every analysis in order, and the lists of names that follow from the records. Rules, checks and docs read it, no job."""
+"""Every analysis in order, and the lists of names that follow from the records. Rules, checks and docs read it."""
 
 from __future__ import annotations
 
