@@ -1,4 +1,4 @@
-"""Helpers of the rules: the checked configuration, narrow parameters, declared library modules, files."""
+"""Helpers of the rules: the checked configuration, narrow parameters, what a job depends on, files."""
 
 import mimetypes
 import os
@@ -11,7 +11,8 @@ PROJECT = Path(workflow.basedir)
 SCRIPTS = PROJECT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from atlas.config import PAGES, checked, package_key, packages
+from atlas.analyses import registry
+from atlas.config import checked, package_key, packages
 from atlas.errors import AtlasError
 from atlas.planning.imports import closure
 
@@ -36,6 +37,13 @@ CONFIG = checked_config()
 MODELS, DATASETS = CONFIG["models"], CONFIG["datasets"]
 ANALYSES, FIGURES = CONFIG["analyses"], CONFIG["figures"]
 FORMATS = ["pdf", "svg", "png"]
+
+ACTIVATIONS = "results/activations/{model}"
+METRICS = "results/metrics/{model}"
+MODEL, DATASET = "results/models/{model}", "results/datasets/{dataset}.parquet"
+# What tells a job's log, and the file with its costs, from those of others of its rule.
+OF_MODEL, OF_DATASET = "{model}", "{model}/{dataset}"
+OF_SHARD = "{model}/{dataset}/{shard}-of-{shards}"
 
 
 def any_of(keys):
@@ -62,14 +70,17 @@ def in_project(path):
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def library(script):
-    """Every file of ours that scripts/{script}.py imports, directly or through others, as a rule's input."""
-    return [in_project(path) for path in closure(SCRIPTS / f"{script}.py", SCRIPTS)]
+def library(script, *modules):
+    """Every file of ours that scripts/{script}.py and `modules` of atlas.analyses import, directly or through others."""
+    entries = [SCRIPTS / f"{script}.py"]
+    entries += [SCRIPTS / "atlas" / "analyses" / f"{m.replace('.', '/')}.py" for m in modules]
+    found = {path for entry in entries for path in closure(entry, SCRIPTS)}
+    return sorted(in_project(path) for path in found | set(map(str, entries[1:])))
 
 
 def options(analysis, *keys):
-    """The named options of one analysis: a rule takes only those it reads."""
-    return {key: ANALYSES[analysis][key] for key in keys}
+    """The named options of one analysis: a rule takes only those it reads. None where it is switched off."""
+    return {key: ANALYSES[analysis][key] for key in keys} if analysis in ANALYSES else {}
 
 
 def for_model(analysis, key, model):
@@ -108,72 +119,81 @@ def runtime_options(wildcards):
     return {key: MODELS[wildcards.model][key] for key in ("dtype", "device", "device_map")}
 
 
-def logprob_dtype(wildcards):
-    """What log-probabilities are computed in: analyses.mink.dtype, or the model's own."""
-    own = ANALYSES["mink"]["dtype"]
-    return MODELS[wildcards.model]["dtype"] if own == "model" else own
-
-
 def model_threads(wildcards):
     return MODELS[wildcards.model]["threads"]
 
 
+def answers_from(model):
+    """The model whose answers this one is measured on: itself, or for a control what it is a control of."""
+    source = MODELS[model]["source"]
+    return answers_from(source["control"]["of"]) if "control" in source else model
+
+
 # ---------------------------------------------------------------------------------------------------------------- files
+def log_of(rule, job):
+    return f"results/logs/{rule}/{job}.log"
+
+
+def costs_of(rule, job):
+    """Where Snakemake notes what a job took."""
+    return f"results/benchmarks/jobs/{rule}/{job}.tsv"
+
+
+def shard_of(extraction, suffix="safetensors"):
+    return f"{ACTIVATIONS}/{extraction}/{{dataset}}/{{shard}}-of-{{shards}}.{suffix}"
+
+
 def shard_files(folder, analysis, suffix="safetensors"):
     """The shards of one extraction, in order."""
     shards = ANALYSES[analysis]["shards"]
     return [f"{folder}/{shard}-of-{shards}.{suffix}" for shard in range(1, shards + 1)]
 
 
-def metric_files(pattern, analysis):
-    """The metrics files of every model and data set of an analysis."""
-    block = ANALYSES[analysis]
-    datasets = block["datasets"] if "datasets" in block else [block["dataset"]]
+def gathered(extraction, suffix="safetensors"):
+    return f"{ACTIVATIONS}/{extraction}/{{dataset}}.{suffix}"
+
+
+def metric(table):
+    """One table of one model and data set."""
+    return f"{METRICS}/{table}/{{dataset}}.parquet"
+
+
+def metrics(*tables):
+    """Outputs of a job, by table."""
+    return {table: metric(table) for table in tables}
+
+
+def columns(*tables):
+    """What the tables that a job writes or reads must hold: {table: {column: type}}."""
+    known = registry.TABLES | {"heads": registry.heads_columns(ANALYSES)}
+    return {table: known[table] for table in tables}
+
+
+def datasets_of(block):
+    return block["datasets"] if "datasets" in block else [block["dataset"]]
+
+
+def metric_files(table, models=None, datasets=None):
+    """A table's files, of the models and data sets of its analysis, or of those among them that are given."""
+    if table in registry.JOINED_TABLES:
+        chosen = [m for m in ANALYSES["heads"]["models"] if models is None or m in models]
+        return [f"results/metrics/{model}/{table}.parquet" for model in chosen]
+    block = ANALYSES[registry.TABLE_ANALYSES[table]]
     return [
-        pattern.format(model=model, dataset=dataset)
+        metric(table).format(model=model, dataset=dataset)
         for model in block["models"]
-        for dataset in datasets
+        for dataset in datasets_of(block)
+        if (models is None or model in models) and (datasets is None or dataset in datasets)
     ]
 
 
-def figures_of(plot):
-    """Wildcard constraint: the configured figures that use this plot."""
-    return any_of([key for key, figure in FIGURES.items() if figure["plot"] == plot])
-
-
-def formats(figure):
-    return ["html"] if FIGURES[figure]["plot"] in PAGES else FORMATS
-
-
-def figure_files(reproducible=False):
-    """All figures, or those whose bytes are the same on every machine."""
-    kept = [
-        key for key, figure in FIGURES.items() if not (reproducible and figure["plot"] == "costs")
+def table_files():
+    """Every table of the configured analyses, also those that no figure reads."""
+    return [
+        f"results/tables/{table}.parquet"
+        for table, analysis in {**registry.TABLE_ANALYSES, **registry.JOINED_TABLES}.items()
+        if analysis in ANALYSES
     ]
-    return [f"figures/{figure}.{extension}" for figure in kept for extension in formats(figure)]
-
-
-def figure_params(wildcards):
-    """A figure's own options, and the labels of what it shows."""
-    figure = FIGURES[wildcards.figure]
-    shown = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
-    return {
-        **figure,
-        "model_labels": {model: MODELS[model]["label"] for model in shown},
-        **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
-        "dataset_labels": {key: DATASETS[key]["label"] for key in figure.get("datasets", [])},
-    }
-
-
-def heads_params(wildcards):
-    """The same for figures of the joined table: what its options were, and the labels of its data sets."""
-    chosen = ANALYSES["heads"]["datasets"]
-    return {
-        **figure_params(wildcards),
-        **options("heads", "bootstrap", "confidence"),
-        "datasets": chosen,
-        "dataset_labels": {dataset: DATASETS[dataset]["label"] for dataset in chosen.values()},
-    }
 
 
 def in_report(file, category):
@@ -184,14 +204,6 @@ def in_report(file, category):
         category=category,
         labels={"figure": "{figure}", "format": file.rpartition(".")[2]},
     )
-
-
-def figure_output(category):
-    """The three files of a figure, each in the report, and the caption."""
-    files = {
-        extension: in_report(f"figures/{{figure}}.{extension}", category) for extension in FORMATS
-    }
-    return {**files, "caption": "results/captions/{figure}.txt"}
 
 
 def table_output(table):
@@ -205,48 +217,3 @@ def table_output(table):
         )
         for extension in ("parquet", "csv")
     }
-
-
-def caption_file(wildcards):
-    """A Path, so that the report's template can read the text that the plot job wrote (it states the true n)."""
-    return Path(f"results/captions/{wildcards.figure}.txt")
-
-
-def judge_options(wildcards):
-    """The judge's kind and the options of that kind alone."""
-    judge = ANALYSES["mink"]["judge"]
-    return {key: value for key, value in judge.items() if key in ("kind", judge["kind"])}
-
-
-def answers_from(model):
-    """The model whose answers this one is measured on: itself, or for a control what it is a control of."""
-    source = MODELS[model]["source"]
-    return answers_from(source["control"]["of"]) if "control" in source else model
-
-
-def qa_samples(wildcards):
-    """The answers with their exact tokens that a model is measured on."""
-    return f"results/activations/{answers_from(wildcards.model)}/qa_samples/{wildcards.dataset}.parquet"
-
-
-def answers_input(wanted):
-    """Input function: the answers (of the base of a control), where an analysis needs them."""
-
-    def inputs(wildcards):
-        model, dataset = answers_from(wildcards.model), wildcards.dataset
-        return (
-            {"answers": f"results/activations/{model}/answers/{dataset}.parquet"}
-            if wanted()
-            else {}
-        )
-
-    return inputs
-
-
-def table_files():
-    """Every table of the configured analyses, also those that no figure reads."""
-    return [
-        f"results/tables/{table}.parquet"
-        for table, analysis in {**TABLE_ANALYSES, **JOINED_TABLES}.items()
-        if analysis in ANALYSES
-    ]

@@ -1,311 +1,127 @@
 """plot: each figure as pdf, svg and png from one job, and the checksums of all of them."""
 
 
-rule plot_saliency_density:
-    input:
-        saliency="results/tables/saliency.parquet",
-        mixture="results/tables/saliency_mixture.parquet",
-        auroc="results/tables/probe_auroc.parquet",
-        library=library("plot_saliency_density"),
-    output:
-        **figure_output("Saliency of question-to-answer flow"),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("saliency_density"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=figure_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_saliency_density.py"
+def figures_of(plot):
+    """Wildcard constraint: the configured figures that use this plot."""
+    return any_of([key for key, figure in FIGURES.items() if figure["plot"] == plot])
 
 
-rule plot_saliency_by_layer:
-    input:
-        layers="results/tables/saliency_layers.parquet",
-        library=library("plot_saliency_by_layer"),
-    output:
-        **figure_output("Saliency of question-to-answer flow"),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("saliency_by_layer"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=figure_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_saliency_by_layer.py"
+def formats(figure):
+    return ["html"] if registry.PLOTS[FIGURES[figure]["plot"]].page else FORMATS
 
 
-rule plot_probe_auroc:
-    input:
-        auroc="results/tables/probe_auroc.parquet",
-        library=library("plot_probe_auroc"),
-    output:
-        **figure_output("Saliency of question-to-answer flow"),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("probe_auroc"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=figure_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_probe_auroc.py"
+def figure_files(reproducible=False):
+    """All figures, or those whose bytes are the same on every machine."""
+    return [
+        f"figures/{key}.{extension}"
+        for key, figure in FIGURES.items()
+        if not (reproducible and registry.PLOTS[figure["plot"]].measures_machine)
+        for extension in formats(key)
+    ]
 
 
-rule plot_attention_sinks:
-    input:
-        weights="results/tables/attention_weights.parquet",
-        effect="results/tables/meaningless_effect.parquet",
-        library=library("plot_attention_sinks"),
-    output:
-        **figure_output("Attention with meaningless tokens"),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("attention_sinks"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=figure_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_attention_sinks.py"
+def figure_output(plot):
+    """The three files of a figure (or its page), each in the report, and the caption."""
+    category, page = registry.PLOTS[plot].category, registry.PLOTS[plot].page
+    files = {
+        extension: in_report(f"figures/{{figure}}.{extension}", category)
+        for extension in (["html"] if page else FORMATS)
+    }
+    return {**files, "caption": "results/captions/{figure}.txt"}
 
 
-rule plot_sink_rates:
-    input:
-        heads="results/tables/sinks.parquet",
-        rates="results/tables/sink_rates.parquet",
-        library=library("plot_sink_rates"),
-    output:
-        **figure_output("Attention sinks"),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("sink_rates"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=figure_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_sink_rates.py"
+def caption_file(wildcards):
+    """A Path, so that the report's template can read the text that the plot job wrote (it states the true n)."""
+    return Path(f"results/captions/{wildcards.figure}.txt")
 
 
-rule plot_head_categories:
-    input:
-        categories="results/tables/head_categories.parquet",
-        pairs="results/tables/relation_pairs.parquet",
-        library=library("plot_head_categories"),
-    output:
-        **figure_output("Head categories"),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("head_categories"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=figure_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_head_categories.py"
+def drawn_tables(plot):
+    """The tables that a plot reads: its own, and those beside them whose analysis is configured."""
+    record = registry.PLOTS[plot]
+    beside = [table for table in record.beside if registry.TABLE_ANALYSES[table] in ANALYSES]
+    return [*record.tables, *beside]
 
 
-rule plot_category_share:
-    input:
-        categories="results/tables/head_categories.parquet",
-        pairs="results/tables/relation_pairs.parquet",
-        library=library("plot_category_share"),
-    output:
-        **figure_output("Head categories"),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("category_share"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=figure_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_category_share.py"
+def figure_inputs(wildcards):
+    """{table: files} of the models and data sets that a figure shows, and of no others."""
+    figure = FIGURES[wildcards.figure]
+    models = {*figure["models"], *figure.get("kde_models", [])}
+    datasets = figure.get("datasets") or ([figure["dataset"]] if "dataset" in figure else None)
+    return {
+        table: (
+            "results/tables/costs.parquet"
+            if table == "costs"
+            else metric_files(table, models, datasets)
+        )
+        for table in drawn_tables(figure["plot"])
+    }
 
 
-rule plot_mink_depth:
-    input:
-        mink="results/tables/mink.parquet",
-        mink_graphs="results/tables/mink_graphs.parquet",
-        mink_trend="results/tables/mink_trend.parquet",
-        score_gap="results/tables/score_gap.parquet",
-        discrepancy="results/tables/discrepancy.parquet",
-        depth_accuracy="results/tables/depth_accuracy.parquet",
-        library=library("plot_mink_depth"),
-    output:
-        **figure_output("Depthwise memorisation"),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("mink_depth"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=figure_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_mink_depth.py"
+def figure_params(wildcards):
+    """A figure's own options, and the labels of what it shows."""
+    figure = FIGURES[wildcards.figure]
+    shown = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
+    found = {
+        **figure,
+        "model_labels": {model: MODELS[model]["label"] for model in shown},
+        **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
+        "dataset_labels": {key: DATASETS[key]["label"] for key in figure.get("datasets", [])},
+    }
+    if registry.PLOT_ANALYSES[figure["plot"]] == "heads":
+        # Figures of the joined table: what its options were, and the labels of its data sets.
+        chosen = ANALYSES["heads"]["datasets"]
+        found |= {
+            **options("heads", "bootstrap", "confidence"),
+            "datasets": chosen,
+            "dataset_labels": {key: DATASETS[key]["label"] for key in chosen.values()},
+        }
+    return found
 
 
-rule plot_safety_heads:
-    input:
-        table="results/tables/safety_heads.parquet",
-        library=library("plot_safety_heads"),
-    output:
-        **figure_output("Safety heads"),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("safety_heads"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=figure_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_safety_heads.py"
+def plot_library(plot):
+    """What draws this plot; figures of the joined table ask each analysis how its columns are told."""
+    told = []
+    if registry.PLOT_ANALYSES[plot] == "heads":
+        told = [
+            f"{analysis}.head_columns" for analysis in ANALYSES.get("heads", {}).get("datasets", ())
+        ]
+    return library("plot", f"{registry.PLOT_FOLDERS[plot]}.plot_{plot}", *told)
 
 
-# The search for groups is an analysis of its own; where it is configured, the caption names what it found.
-GROUPS_TABLE = {"groups": "results/tables/head_groups.parquet"} if "head_groups" in ANALYSES else {}
+# plot_saliency_density, plot_sink_rates, ...: one rule for each plot of the records, with one body.
+for plot in registry.PLOTS:
 
-
-rule plot_safety_effect:
-    input:
-        unpack(lambda wildcards: GROUPS_TABLE),
-        table="results/tables/ablation_effect.parquet",
-        library=library("plot_safety_effect"),
-    output:
-        **figure_output("Safety heads"),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("safety_effect"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=figure_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_safety_effect.py"
-
-
-# The report's category of what joins all analyses.
-HEADS = "All analyses, head by head"
-
-
-rule plot_head_overlap:
-    input:
-        table="results/tables/head_overlap.parquet",
-        library=library("plot_head_overlap"),
-    output:
-        **figure_output(HEADS),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("head_overlap"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=heads_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_head_overlap.py"
-
-
-# What the explorer shows beside the table heads, where its analysis is configured.
-EXPLORER_TABLES = {
-    table: f"results/tables/{table}.parquet"
-    for table in ("head_relations", "attention_weights")
-    if TABLE_ANALYSES[table] in ANALYSES
-}
-
-
-rule plot_explorer:
-    input:
-        **EXPLORER_TABLES,
-        heads="results/tables/heads.parquet",
-        page=[
-            in_project(f"scripts/atlas/analyses/heads/page/explorer.{part}")
-            for part in ("html", "css", "js")
-        ],
-        library=library("plot_explorer"),
-    output:
-        html=in_report("figures/{figure}.html", HEADS),
-        caption="results/captions/{figure}.txt",
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("explorer"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=heads_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_explorer.py"
-
-
-rule plot_costs:
-    input:
-        table="results/tables/costs.parquet",
-        library=library("plot_costs"),
-    output:
-        **figure_output("Costs"),
-    log:
-        "results/logs/plot/{figure}.log",
-    wildcard_constraints:
-        figure=figures_of("costs"),
-    conda:
-        "../envs/atlas.yaml"
-    resources:
-        **asks_light(),
-    params:
-        figure=figure_params,
-        caption=caption_file,
-    script:
-        "../scripts/plot_costs.py"
+    rule:
+        name:
+            f"plot_{plot}"
+        input:
+            unpack(figure_inputs),
+            page=(
+                [
+                    in_project(f"scripts/atlas/analyses/heads/page/explorer.{part}")
+                    for part in ("html", "css", "js")
+                ]
+                if registry.PLOTS[plot].page
+                else []
+            ),
+            library=plot_library(plot),
+        output:
+            **figure_output(plot),
+        log:
+            "results/logs/plot/{figure}.log",
+        wildcard_constraints:
+            figure=figures_of(plot),
+        conda:
+            "../envs/atlas.yaml"
+        resources:
+            **asks_light(),
+        params:
+            plot=f"{registry.PLOT_FOLDERS[plot]}.plot_{plot}",
+            tables=columns(*drawn_tables(plot)),
+            figure=figure_params,
+            caption=caption_file,
+        script:
+            "../scripts/plot.py"
 
 
 # What two runs of one configuration must agree on: all figures but those of costs, which measure the machine.

@@ -3,13 +3,16 @@
 from typing import TYPE_CHECKING
 
 from atlas.analyses.costs.metrics import gather
-from atlas.results.tables import conform, write_csv, write_table
+from atlas.results.files import write_frame
+from atlas.results.tables import conform, write_csv
 from job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake):
-    frame = conform(gather(**snakemake.params), "costs")
-    write_table(snakemake.output.parquet, frame, "costs", {"sources": {}})
+    params = snakemake.params
+    frame = gather(params.benchmarks, params.logs, params.models, params.datasets)
+    frame = conform(frame, params.columns, "costs")
+    write_frame(snakemake.output.parquet, frame, {"sources": {}})
     write_csv(snakemake.output.csv, frame)

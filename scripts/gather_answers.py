@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.mink.answers import gather_answers
 from atlas.results.files import read_frame, read_provenance, write_frame
 from atlas.results.gathering import require_one_dtype
+from atlas.results.shards import merge_rows
 from job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake):
-    frame = gather_answers(map(read_frame, snakemake.input.shards))
+    frame = merge_rows(map(read_frame, snakemake.input.shards))
     documents = list(map(read_provenance, snakemake.input.shards))
     require_one_dtype(documents, snakemake.input.shards)
     write_frame(snakemake.output[0], frame, documents[0])

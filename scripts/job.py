@@ -88,14 +88,17 @@ def counting(description, unit, total):
             _LOG.info("%s: %d %s%s, %.3g %s/s", description, bar.n, steps, inside, rows / seconds, what)
 
 
-def provenance(model=None, dataset=None, options=None, **more):
-    """The provenance document of a result: where model and data come from, the options, the versions."""
-    found = {"options": options, "versions": package_versions(*_PACKAGES[1:]), **more}
-    if model is not None:
-        found["model"] = model
-    if dataset is not None:
-        found["dataset"] = dataset
-    return found
+def task(kind, snakemake, log):
+    """What the job of an analysis is given, of `kind` Task or ModelTask."""
+    return kind(
+        inputs=dict(snakemake.input.items()),
+        params=dict(snakemake.params.items()),
+        wildcards=dict(snakemake.wildcards.items()),
+        threads=snakemake.threads,
+        log=log,
+        progress=progress,
+        counting=counting,
+    )
 
 
 def optional_path(value):

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from atlas.data.kinds import prepare
 from atlas.results.files import write_frame
-from job import job, provenance
+from atlas.results.task import provenance
+from job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from atlas.results.contracts import TABLES
+from atlas.analyses.registry import TABLES
 
 RELATIONS = {"country_to_capital": "Knowledge", "copying": "Algorithmic", "english_to_french": "Translation"}
 OPTIONS = {

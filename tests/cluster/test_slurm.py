@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from atlas.results.tables import read_table
+from atlas.analyses.published import read_table
 from one_node_slurm import OneNode, why_not
 from projects import copy_project
 

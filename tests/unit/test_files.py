@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from atlas.analyses.registry import TABLES
 from atlas.errors import AtlasError
-from atlas.results.contracts import TABLES
 from atlas.results.files import read_arrays, read_frame, read_provenance, replacing, write_arrays, write_frame
 from atlas.results.tables import CSV_LIMIT, concatenate, read_table, write_csv, write_manifest, write_table
 

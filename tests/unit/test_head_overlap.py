@@ -10,7 +10,7 @@ from scipy import stats
 
 from atlas.analyses.heads import plot_head_overlap as plot
 from atlas.analyses.heads.overlap import overlap_table, top_set
-from atlas.results.contracts import TABLES
+from atlas.analyses.registry import TABLES
 
 LAYERS, HEADS = 12, 8
 METRICS = ["score", "alpha_natural", "meaningless_effect"]

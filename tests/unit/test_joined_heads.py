@@ -9,9 +9,9 @@ import pytest
 
 from atlas.analyses.heads.join import join_heads
 from atlas.analyses.heads.measures import METRICS
+from atlas.analyses.registry import TABLES
 from atlas.config.heads import heads_problems
 from atlas.errors import AtlasError
-from atlas.results.contracts import TABLES
 
 LAYERS, HEADS = 3, 4
 CHOICE = {

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from atlas.results.tables import read_table
+from atlas.analyses.published import read_table
 
 KEYS = ["model", "layer", "head"]
 # What is made from the table heads whenever it changes.

@@ -11,8 +11,8 @@ import time
 import pandas as pd
 import pytest
 
-from atlas.results.contracts import TABLES
-from atlas.results.tables import read_table
+from atlas.analyses.published import read_table
+from atlas.analyses.registry import TABLES
 
 FIGURES = [
     "attention_sinks", "sink_rates", "head_categories", "head_categories_null", "category_share", "mink_depth",

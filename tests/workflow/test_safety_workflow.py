@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from test_runs import digests, wait_for
 
-from atlas.results.tables import read_table
+from atlas.analyses.published import read_table
 
 LAYERS, HEADS, PROMPTS = 4, 6, 24
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from atlas.results.tables import read_table
+from atlas.analyses.published import read_table
 
 MODEL_RULES = {"generate_qa_answers", "extract_exact_answers", "extract_hidden_states", "extract_saliency"}
 KEYS = ["model", "sample", "flow"]

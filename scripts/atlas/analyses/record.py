@@ -28,17 +28,17 @@ class Analysis:
 
     kind: of its data sets (None: it reads none). tables: published, each with its columns in tables.py, read from the
     metrics of every model and data set. joined: tables without a data set of their own. extractions: {name of a sharded
-    extraction: module of the folder whose `merge` joins its shards}; answers: likewise of generated answers. plots: by
-    name. head_tables: its tables of single heads, which head_columns.py turns into columns of the table heads, at
-    head_place among those of other analyses. starts_from: an analysis whose models and data sets it must lie within.
-    block: False if there is no such block (the run itself).
+    extraction: module of the folder whose `merge` joins its shards}; answers: generated ones, likewise in shards, which
+    are rows. plots: by name. head_tables: its tables of single heads, which head_columns.py turns into columns of the
+    table heads, at head_place among those of other analyses. starts_from: an analysis whose models and data sets it
+    must lie within. block: False if there is no such block (the run itself).
     """
 
     kind: str | None = None
     tables: tuple[str, ...] = ()
     joined: tuple[str, ...] = ()
     extractions: Mapping[str, str] = field(default_factory=dict)
-    answers: Mapping[str, str] = field(default_factory=dict)
+    answers: tuple[str, ...] = ()
     plots: Mapping[str, Plot] = field(default_factory=dict)
     head_tables: tuple[str, ...] = ()
     head_place: int = 0

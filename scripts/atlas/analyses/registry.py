@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from types import ModuleType
+from typing import Any
 
 from atlas.analyses.record import Analysis, Plot
 
@@ -48,11 +51,8 @@ EXTRACTIONS: dict[str, tuple[str, str]] = {
     for name, record in ANALYSES.items()
     for extraction, module in record.extractions.items()
 }
-ANSWERS: dict[str, tuple[str, str]] = {
-    answers: (name, f"{FOLDER[name]}.{module}")
-    for name, record in ANALYSES.items()
-    for answers, module in record.answers.items()
-}
+# sharded answers -> their analysis
+ANSWERS: dict[str, str] = {answers: name for name, record in ANALYSES.items() for answers in record.answers}
 
 # plot -> its record, and the analysis it draws (None: the run itself)
 PLOTS: dict[str, Plot] = {plot: drawn for record in _ALL.values() for plot, drawn in record.plots.items()}
@@ -67,3 +67,19 @@ HEAD_ANALYSES: tuple[str, ...] = tuple(
         (name for name, record in ANALYSES.items() if record.head_tables), key=lambda name: ANALYSES[name].head_place
     )
 )
+HEAD_COLUMNS: dict[str, ModuleType] = {
+    name: import_module(f"atlas.analyses.{name}.head_columns") for name in HEAD_ANALYSES
+}
+for _columns in HEAD_COLUMNS.values():
+    TABLES["heads"] |= _columns.COLUMNS
+# column of the table heads that heads are compared by -> how it is told
+MEASURES = {name: measure for module in HEAD_COLUMNS.values() for name, measure in module.MEASURES.items()}
+
+
+def heads_columns(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The columns of the table heads under a configuration's `analyses`: those that are always there, and more."""
+    more: dict[str, str] = {}
+    for name, module in HEAD_COLUMNS.items():
+        if name in blocks and hasattr(module, "more_columns"):
+            more |= module.more_columns(blocks[name])
+    return TABLES["heads"] | more

@@ -1,6 +1,7 @@
 """Batches and shards whose borders depend on the data alone, so that results do not depend on how work is split."""
 
 import numpy as np
+import pandas as pd
 
 from atlas.errors import AtlasError
 
@@ -44,3 +45,8 @@ def ragged_order(counts, order):
     """Row numbers that put samples of `counts` rows each, stored one after the other, into `order`."""
     starts = np.cumsum(counts) - counts
     return np.concatenate([np.arange(starts[i], starts[i] + counts[i]) for i in order] or [np.zeros(0, np.int64)])
+
+
+def merge_rows(frames):
+    """One frame from those of all shards, by the row numbers in column `number`."""
+    return pd.concat(frames, ignore_index=True).sort_values("number", ignore_index=True)

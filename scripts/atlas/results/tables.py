@@ -1,41 +1,35 @@
 """The published tables: columns checked against their contract, parquet and csv, and checksums of the figures."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from atlas.results.contracts import TABLES
 from atlas.errors import AtlasError
-from atlas.results.files import read_frame, read_provenance, replacing, write_frame
+from atlas.results.files import read_frame, read_provenance, replacing
 
 CSV_LIMIT = 10 * 2**20  # a csv is written beside a table whose csv stays below this many bytes
 
 
-def conform(frame, table, source="the result"):
-    """`frame` with the columns and types of TABLES[table], in that order; extra or missing columns are an error."""
-    schema = TABLES[table]
-    missing, extra = set(schema) - set(frame.columns), set(frame.columns) - set(schema)
+def conform(frame: pd.DataFrame, columns: Mapping[str, str], source: object = "the result") -> pd.DataFrame:
+    """`frame` with the columns and types of `columns`, in that order; extra or missing columns are an error."""
+    missing, extra = set(columns) - set(frame.columns), set(frame.columns) - set(columns)
     if missing or extra:
         raise AtlasError(
-            f"{source}: not a {table} table (missing columns: {sorted(missing)}, unknown: {sorted(extra)}); "
-            "delete the file and run again."
+            f"{source}: not the table that it should be (missing columns: {sorted(missing)}, unknown: {sorted(extra)});"
+            " delete the file and run again."
         )
-    return frame[list(schema)].astype(schema)
+    return frame[list(columns)].astype(dict(columns))
 
 
-def write_table(path, frame, table, provenance):
-    """Write `frame` as parquet under the contract TABLES[table], with `provenance` in its metadata."""
-    frame = conform(frame, table, str(path)).reset_index(drop=True)
-    write_frame(path, frame, provenance)
+def read_table(path: str | Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """The frame at `path`, checked against `columns`."""
+    return conform(read_frame(path), columns, path)
 
 
-def read_table(path, table):
-    """The frame at `path`, checked against TABLES[table]."""
-    return conform(read_frame(path), table, str(path))
-
-
-def write_csv(path, frame):
+def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
     """Write `frame` as csv; above CSV_LIMIT bytes write a one-line file that says so and names the parquet file."""
     path = Path(path)
     start = frame.head(2000).to_csv(index=False, lineterminator="\n")
@@ -49,14 +43,14 @@ def write_csv(path, frame):
             frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def concatenate(paths, table):
+def concatenate(paths: Iterable[str | Path], columns: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The tables at `paths` under each other, and their provenance documents by path."""
-    frames = [read_table(path, table) for path in paths]
-    frame = pd.concat(frames, ignore_index=True)
-    return conform(frame, table), {Path(path).as_posix(): read_provenance(path) for path in paths}
+    paths = list(paths)
+    frame = pd.concat([read_table(path, columns) for path in paths], ignore_index=True)
+    return conform(frame, columns), {Path(path).as_posix(): read_provenance(path) for path in paths}
 
 
-def write_manifest(path, files):
+def write_manifest(path: str | Path, files: Iterable[str | Path]) -> None:
     """Write the sha256 of `files` in the format of sha256sum."""
     lines = [f"{hashlib.sha256(Path(file).read_bytes()).hexdigest()}  {Path(file).as_posix()}\n" for file in files]
     with replacing(path) as temporary:

@@ -11,9 +11,10 @@ _LOOKS = [
 _ROW = 0.17  # inches
 
 
-def draw(costs, options):
+def draw(tables, options, sources):
     """(figure, caption) from the table costs: one line per rule, grouped by stage; left time, right memory."""
     style.begin()
+    costs = tables["costs"]
     costs = costs[costs["model"].isin(["", *options["models"]])]
     rules = list(dict.fromkeys(zip(costs["stage"], costs["rule"], strict=True)))
     height = 0.9 + _ROW * len(rules)

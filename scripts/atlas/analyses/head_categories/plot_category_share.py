@@ -5,16 +5,18 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import numpy as np
 
-from atlas.analyses.head_categories.plot_head_categories import COLOURS, caption, legend
+from atlas.analyses.head_categories.colours import COLOURS
+from atlas.analyses.head_categories.plot_head_categories import caption, legend
 from atlas.plots import style
 
 _BINS = 6  # groups of consecutive layers
 _TITLES = {"tau": "score > tau", "tau_and_null": "score > tau, q < alpha"}
 
 
-def draw(categories, pairs, options, sources):
+def draw(tables, options, sources):
     """(figure, caption): one row per model, left by threshold alone, right against shuffled targets."""
     style.begin()
+    categories, pairs = tables["head_categories"], tables["relation_pairs"]
     models = options["models"]
     figure, grid = plt.subplots(
         len(models), 2, figsize=(options["width"], options["width"] * 0.3 * len(models)), squeeze=False,
@@ -31,7 +33,7 @@ def draw(categories, pairs, options, sources):
     for axes in grid.flat:
         axes.set_ylim(0, max(5, 1.05 * max(other.dataLim.ymax for other in grid.flat)))
     legend(figure)
-    words = caption(categories[categories["significance"] == "tau"], pairs, options, sources)
+    words = caption(categories[categories["significance"] == "tau"], pairs, options, sources["head_categories"])
     return figure, f"Share of heads per category by depth (groups of layers) and in all layers. {words}"
 
 

@@ -9,24 +9,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
+from atlas.analyses.head_categories.colours import COLOURS
 from atlas.plots import style
 
-# In the order of the source's legend; its colours are grey, blue, orange, green, red, and purples from light to dark.
-COLOURS = {
-    "Unclassified": "#c7c7c7",
-    "Algorithmic": "#1f77b4",
-    "Knowledge": "#ff7f0e",
-    "Linguistic": "#2ca02c",
-    "Translation": "#d62728",
-    "2 categories": "#cbb2e3",
-    "3 categories": "#9467bd",
-    "4 categories": "#4b1f78",
-}
 
-
-def draw(categories, pairs, options, sources):
+def draw(tables, options, sources):
     """(figure, caption) from the tables head_categories and relation_pairs: one mark per head."""
     style.begin()
+    categories, pairs = tables["head_categories"], tables["relation_pairs"]
     models = options["models"]
     table = categories[categories["significance"] == options["significance"]]
     columns = min(2, len(models))
@@ -49,7 +39,7 @@ def draw(categories, pairs, options, sources):
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         style.apply_axes(axes, options, model)
     legend(figure)
-    return figure, caption(table, pairs, options, sources)
+    return figure, caption(table, pairs, options, sources["head_categories"])
 
 
 def legend(figure):

@@ -7,29 +7,9 @@ import base64
 
 import numpy as np
 
-from atlas.analyses.head_categories.plot_head_categories import COLOURS
-from atlas.analyses.heads.measures import METRICS
+from atlas.analyses.head_categories.colours import COLOURS
+from atlas.analyses.heads.measures import head_columns, measures
 
-# Columns of the table heads that the page shows for one head, by analysis; those of METRICS come with their rank.
-GROUPS = {
-    "head_categories": (
-        "Head categories",
-        ("score", "score_direct", "q_direct", "score_suppression", "q_suppression"),
-    ),
-    "sinks": (
-        "Attention sinks",
-        tuple(f"{name}_{kind}" for kind in ("natural", "random", "repeated") for name in ("alpha", "sink_rate")),
-    ),
-    "meaningless_tokens": (
-        "Meaningless tokens",
-        ("meaningless_effect", "meaningless_low", "meaningless_high", "span_mass"),
-    ),
-    "saliency": ("Question-to-answer saliency", ("saliency_signed", "saliency_absolute", "saliency_share")),
-    "safety_heads": (
-        "Safety heads",
-        tuple(f"{name}_{kind}" for kind in ("undifferentiated", "scaling") for name in ("ships", "kl")),
-    ),
-}
 NONE = 65535  # index of a text that is missing
 
 
@@ -52,15 +32,17 @@ def page_data(tables, options):
     models = [model for model in options["models"] if (heads["model"] == model).any()]
     heads = heads[heads["model"].isin(models)]
     names = [] if relations is None else sorted(relations["relation"].unique())
-    metrics = [metric for metric in options["metrics"] if heads[metric].notna().any()]
+    metrics = [metric for metric in options["metrics"] if metric in heads and heads[metric].notna().any()]
     groups = []
-    for analysis, (title, columns) in GROUPS.items():
-        columns = [column for column in columns if heads[column].notna().any()]
+    for analysis, dataset in options["datasets"].items():
+        told = head_columns(analysis)
+        columns = [column for column in told.SHOWN if column in heads and heads[column].notna().any()]
         if columns:
-            data = options["dataset_labels"][options["datasets"][analysis]]
-            groups.append({"title": title, "data": data, "columns": columns})
+            data = options["dataset_labels"][dataset]
+            groups.append({"title": told.TITLE, "data": data, "columns": columns})
+    known = measures(options["datasets"])
     return {
-        "metrics": [{"name": name, **_described(METRICS[name])} for name in metrics],
+        "metrics": [{"name": name, **_described(known[name])} for name in metrics],
         "groups": groups,
         "labels": list(COLOURS),
         "relations": names,

@@ -17,25 +17,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from atlas.analyses.heads.measures import METRICS
-from atlas.results.contracts import TABLES
 from atlas.statistics.intervals import bootstrap_weights, percentile_interval
 
 _CHUNK = 250  # bootstrap draws at once
 
 
-def overlap_table(heads, metrics, *, top, draws, confidence, seed):
-    """One row per model and pair of `metrics` (columns of the table `heads`, each oriented by METRICS), in their order.
+def overlap_table(heads, measures, *, top, draws, confidence, seed):
+    """One row per model and pair of `measures`: {column of the table `heads`: the Measure that orients it}, in order.
 
-    A measure that no model has is left out; one that a model lacks, or that is constant there, gives nulls. `top` heads
-    make a top set; fewer where the last of them ties with the next, null where the model has no more than `top`.
+    A measure that a model lacks, or that is constant there, gives nulls. `top` heads make a top set; fewer where the
+    last of them ties with the next, null where the model has no more than `top`.
     """
-    metrics = [metric for metric in metrics if heads[metric].notna().any()]
     frames = []
     for model, part in heads.groupby("model", sort=False):
-        values = {metric: METRICS[metric].sign * part[metric].to_numpy(float) for metric in metrics}
+        values = {metric: measures[metric].sign * part[metric].to_numpy(float) for metric in measures}
         layers, ranked, rows = part["layer"].to_numpy(), {}, []
-        for a, b in combinations(metrics, 2):
+        for a, b in combinations(measures, 2):
             both = np.isfinite(values[a]) & np.isfinite(values[b])
             for metric in (a, b):
                 if (metric, both.tobytes()) not in ranked:
@@ -57,7 +54,7 @@ def overlap_table(heads, metrics, *, top, draws, confidence, seed):
         for p, q in (("p", "q"), ("within_p", "within_q"), ("overlap_p", "overlap_q")):
             frame[q] = adjusted(frame[p].to_numpy(float))
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True)[list(TABLES["head_overlap"])].astype(TABLES["head_overlap"])
+    return pd.concat(frames, ignore_index=True)
 
 
 def adjusted(p):

@@ -34,8 +34,8 @@ LABEL_COLOURS = {
 }
 
 
-def build(tables, options):
-    """(html, caption) of the explorer; arguments as of explorer_data.page_data."""
+def draw(tables, options, sources):
+    """(html, caption) of the explorer; tables and options as of explorer_data.page_data."""
     data = page_data(tables, options)
     document, places = _document(data["metrics"])
     values = {

@@ -4,20 +4,21 @@ import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from atlas.analyses.heads.measures import METRICS
+from atlas.analyses.heads.measures import analysis_of, measures
 from atlas.plots import style
 
 _COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.BROWN, style.CYAN)
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def draw(overlap, options):
+def draw(tables, options, sources):
     """(figure, caption) from the table head_overlap: one line per pair of measures, one mark per model.
 
-    Columns: rho over all heads, rho within layers, heads in both top sets; the grey bar is what chance gives.
+    Columns: rho over all heads, rho within layers, heads in both top sets; the grey bar is what chance gives. A measure
+    that no model has is left out.
     """
     style.begin()
-    models = options["models"]
+    overlap, models = _known(tables["head_overlap"]), options["models"]
     shown = overlap[
         overlap["model"].isin(models)
         & overlap["metric_a"].isin(options["metrics"])
@@ -55,6 +56,13 @@ def draw(overlap, options):
     return figure, _caption(shown, options)
 
 
+def _known(overlap):
+    """Rows whose measures both occur in some model."""
+    seen = overlap[overlap["heads"] > 0]
+    known = {*seen["metric_a"], *seen["metric_b"]}
+    return overlap[overlap["metric_a"].isin(known) & overlap["metric_b"].isin(known)]
+
+
 def _intervals(axes, values, low, high, y, significant, look):
     axes.hlines(y, low, high, color=look["color"], lw=1)
     _marks(axes, values, y, significant, look)
@@ -67,7 +75,8 @@ def _marks(axes, values, y, significant, look):
 
 
 def _axes(grid, pairs, options, shown):
-    names = [f"{METRICS[a].label}  ×  {METRICS[b].label}" for a, b in pairs]
+    told = measures(options["datasets"])
+    names = [f"{told[a].label}  ×  {told[b].label}" for a, b in pairs]
     grid[0].set_yticks(range(len(pairs)), names)
     grid[0].set_ylim(len(pairs) - 0.5, -0.5)
     for axes in grid[:2]:
@@ -97,8 +106,8 @@ def _legend(figure, models, options):
 
 
 def _caption(shown, options):
-    measures = dict.fromkeys([*shown["metric_a"], *shown["metric_b"]])
-    analyses = dict.fromkeys(METRICS[metric].analysis for metric in measures)
+    owner = analysis_of(options["datasets"])
+    analyses = dict.fromkeys(owner[metric] for metric in dict.fromkeys([*shown["metric_a"], *shown["metric_b"]]))
     data = ", ".join(f"{name}: {options['dataset_labels'][options['datasets'][name]]}" for name in analyses)
     parts = [
         "Whether measures of attention heads point at the same heads. Left: Spearman's rho over all heads of a model, "

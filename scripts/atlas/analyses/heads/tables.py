@@ -1,45 +1,8 @@
 """Columns and types of the tables that join all analyses; docs/tables.md explains each (a test keeps the two equal)."""
 
 TABLES = {
-    "heads": {
-        "model": "str",
-        "layer": "int32",
-        "head": "int32",
-        "relations_dataset": "str",
-        "label": "str",
-        "label_null": "str",
-        "relation": "str",
-        "relation_sign": "str",
-        "score": "float64",
-        "score_direct": "float64",
-        "q_direct": "float64",
-        "score_suppression": "float64",
-        "q_suppression": "float64",
-        "sinks_dataset": "str",
-        "epsilon": "float64",
-        **{
-            f"{name}_{kind}": dtype
-            for kind in ("natural", "random", "repeated")
-            for name, dtype in (("alpha", "float64"), ("sink", "boolean"), ("sink_rate", "float64"))
-        },
-        "meaningless_dataset": "str",
-        "meaningless_effect": "float64",
-        "meaningless_low": "float64",
-        "meaningless_high": "float64",
-        "span_mass": "float64",
-        "saliency_dataset": "str",
-        "saliency_loss": "str",
-        "saliency_signed": "float64",
-        "saliency_absolute": "float64",
-        "saliency_share": "float64",
-        "safety_dataset": "str",
-        "ships_rank": "Int32",
-        **{
-            f"{name}_{ablation}": dtype
-            for ablation in ("undifferentiated", "scaling")
-            for name, dtype in (("ships", "float64"), ("kl", "float64"), ("position", "Int32"))
-        },
-    },
+    # Followed by what head_columns.py of each analysis of heads gives (registry.py puts them together).
+    "heads": {"model": "str", "layer": "int32", "head": "int32"},
     "head_overlap": {
         "model": "str",
         "metric_a": "str",

@@ -11,14 +11,14 @@ from atlas.plots import style
 SINK = 0.3  # first_token: auto hides a first token with more than this mean weight, the sink threshold of Gu et al.
 
 
-def draw(weights, effect, options, sources):
+def draw(tables, options, sources):
     """(figure, caption) from the tables attention_weights and meaningless_effect.
 
     Top row per model: both conditions, the span's columns left out, positions aligned. Bottom row: the whole sequence
     with the span shaded.
     """
     style.begin()
-    models = options["models"]
+    models, weights, effect = options["models"], tables["attention_weights"], tables["meaningless_effect"]
     data = weights[(weights["dataset"] == options["dataset"]) & weights["model"].isin(models)]
     effect = effect[effect["dataset"] == options["dataset"]]
     chosen = {model: choose_heads(effect[effect["model"] == model], options["heads"], model) for model in models}
@@ -59,7 +59,7 @@ def draw(weights, effect, options, sources):
                 axes.set_xlabel("Token position")
                 if column == 0:
                     axes.set_ylabel("Average\nAttention Weight")
-    return figure, _caption(options, sources, effect, chosen, hidden)
+    return figure, _caption(options, sources["attention_weights"], effect, chosen, hidden)
 
 
 def choose_heads(effect, heads, model):

@@ -7,7 +7,7 @@ ANALYSES = {
         kind="depth",
         tables=("mink", "mink_graphs", "mink_trend", "score_gap", "discrepancy", "depth_accuracy"),
         extractions={"token_logprobs": "storage"},
-        answers={"answers": "answers"},
+        answers=("answers",),
         plots={
             "mink_depth": Plot(("mink", "mink_graphs", "mink_trend", "score_gap"), "Depthwise memorisation"),
         },

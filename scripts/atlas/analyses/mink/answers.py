@@ -44,8 +44,3 @@ def answers_frame(answers, table, tokenizer):
             "prompt_tokens": [answer.prompt_tokens for answer in answers],
         }
     )
-
-
-def gather_answers(frames):
-    """One frame from those of all shards, by row number."""
-    return pd.concat(frames, ignore_index=True).sort_values("number", ignore_index=True)

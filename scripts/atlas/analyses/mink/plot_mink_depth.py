@@ -17,11 +17,8 @@ _GROUPS = {"25%": style.GREEN, "75%": style.ORANGE}
 _MEASURES = {"mink": "MIN-K%", "minkpp": "MIN-K%++"}
 
 
-def draw(tables, options, documents):
-    """(figure, caption) from the tables mink, mink_graphs, mink_trend and score_gap ({name: frame}).
-
-    documents: {table: {file: provenance}} of mink_trend and score_gap.
-    """
+def draw(tables, options, sources):
+    """(figure, caption) from the tables mink, mink_graphs, mink_trend and score_gap."""
     style.begin()
     upper, lower = options["models"], options["kde_models"]
     columns = max(len(upper), len(lower))
@@ -39,7 +36,7 @@ def draw(tables, options, documents):
     gaps = gaps[gaps["dataset"] == options["dataset"]]
     for column in range(columns):
         _panel(grid[1, column], lower, column, letters, options, lambda axes, model: _gaps(axes, gaps, model, options))
-    return figure, _caption(tables, options, documents)
+    return figure, _caption(tables, options, sources)
 
 
 def _panel(axes, models, column, letters, options, fill):

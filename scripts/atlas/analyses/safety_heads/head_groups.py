@@ -6,7 +6,7 @@ Source: Zhou et al., ICLR 2025, arXiv 2410.13708, section 4 (Sahara). Every grou
 import pandas as pd
 
 from atlas.analyses.safety_heads.extract import HeadAblation
-from atlas.analyses.safety_heads.metrics import check_ranks, ships
+from atlas.analyses.safety_heads.ships import check_ranks, ships
 
 
 def search(model, prompts, ranked, *, ablations, epsilon, rank, candidates, size, max_rows=None, progress=iter):

@@ -1,45 +1,17 @@
-"""Generalized Ships: how far ablating a head turns the leading subspace of the prompts' states (no model needed).
-
-Source: Zhou et al., ICLR 2025, arXiv 2410.13708, equation 9. With M (prompts, width) the last-token states, U_R its R
-leading left singular vectors, Ships = sum of the R principal angles between U_R and the U_R' of the ablated model.
-"""
+"""The tables of safety heads: Ships with intervals, and the KL divergence of every prompt (no model needed)."""
 
 import numpy as np
 import pandas as pd
 
-from atlas.errors import AtlasError
+from atlas.analyses.safety_heads.ships import (
+    check_ranks,
+    heads_of,
+    leading_subspace,
+    positions,
+    principal_angles,
+    ships,
+)
 from atlas.statistics.intervals import bootstrap_weights, percentile_interval
-
-
-def leading_subspace(gram, rank):
-    """(..., Q, rank) orthonormal leading left singular vectors of M from its Gram matrices M M^T (..., Q, Q)."""
-    return np.linalg.eigh(gram)[1][..., ::-1][..., :rank]
-
-
-def principal_angles(a, b):
-    """(..., R) angles in degrees, ascending, between the column spaces of orthonormal a and b (..., Q, R).
-
-    From sine and cosine together (Bjorck and Golub 1973): the arc cosine alone cannot see angles below 1e-8 rad in
-    float64 or 0.03 degrees in float32, and most heads are that small.
-    """
-    inner = np.swapaxes(a, -1, -2) @ b
-    cosines = np.linalg.svd(inner, compute_uv=False)
-    sines = np.linalg.svd(b - a @ inner, compute_uv=False)[..., ::-1]
-    return np.degrees(np.arctan2(sines, cosines))
-
-
-def ships(clean, ablated, rank):
-    """Generalized Ships in degrees (...,) from Gram matrices clean (Q, Q) and ablated (..., Q, Q)."""
-    return principal_angles(leading_subspace(clean, rank), leading_subspace(ablated, rank)).sum(-1)
-
-
-def check_ranks(ranks, queries):
-    """AtlasError unless every rank is at most a quarter of the number of queries."""
-    if max(ranks) * 4 > queries:
-        raise AtlasError(
-            f"analyses.safety_heads.rank asks for {max(ranks)}, but {queries} prompts allow at most {queries // 4} "
-            "(a quarter of their number); use more prompts or a smaller rank."
-        )
 
 
 def head_table(arrays, keys, dropped, options, progress=iter):
@@ -53,7 +25,7 @@ def head_table(arrays, keys, dropped, options, progress=iter):
     frames = []
     for ablation in options["ablations"]:
         gram, kl = arrays[f"{ablation}.gram"], arrays[f"{ablation}.kl"]
-        heads = _heads(arrays, ablation)
+        heads = heads_of(arrays, ablation)
         flat = gram.reshape(-1, queries, queries)
         replicates = resampled(clean, flat, options["rank"], progress(weights))
         kl = kl.reshape(-1, queries)
@@ -69,9 +41,7 @@ def head_table(arrays, keys, dropped, options, progress=iter):
                 kl_low=kl_low,
                 kl_high=kl_high,
             )
-            strongest = np.lexsort((frame["head"], frame["layer"], -frame["ships_degrees"]))
-            frame["position"] = np.argsort(strongest) + 1
-            frames.append(frame)
+            frames.append(frame.assign(position=positions(frame)))
     return pd.concat(frames, ignore_index=True).assign(**keys, queries=queries, queries_dropped=dropped)
 
 
@@ -80,17 +50,10 @@ def query_table(arrays, keys, names, options):
     frames = []
     for ablation in options["ablations"]:
         kl = arrays[f"{ablation}.kl"]
-        heads = _heads(arrays, ablation)
+        heads = heads_of(arrays, ablation)
         frame = heads.loc[heads.index.repeat(kl.shape[-1])].reset_index(drop=True)
         frames.append(frame.assign(query=np.tile(np.array(names, dtype=object), len(heads)), kl=kl.ravel()))
     return pd.concat(frames, ignore_index=True).assign(**keys)
-
-
-def _heads(arrays, ablation):
-    number = arrays[f"{ablation}.kl"].shape[1]
-    layers = np.repeat(arrays["layer"], number)
-    heads = np.tile(np.arange(number), len(arrays["layer"]))
-    return pd.DataFrame({"ablation": ablation, "layer": layers, "head": heads})
 
 
 def resampled(clean, gram, ranks, weights):

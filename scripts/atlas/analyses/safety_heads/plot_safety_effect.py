@@ -12,12 +12,13 @@ _STYLES = {
 }
 
 
-def draw(effect, groups, options, sources):
+def draw(tables, options, sources):
     """(figure, caption) from the table ablation_effect: one row per model, one column per ablation.
 
-    groups: the table head_groups, which the caption names, or None.
+    The caption names the groups of the table head_groups, where it is given.
     """
     style.begin()
+    effect, groups = tables["ablation_effect"], tables.get("head_groups")
     data = effect[(effect["dataset"] == options["dataset"]) & effect["model"].isin(options["models"])]
     ablations = options.get("ablations") or [name for name in _NAMES if name in set(data["ablation"])]
     models = options["models"]
@@ -51,7 +52,7 @@ def draw(effect, groups, options, sources):
                 axes.set_ylabel("")
     # Below the panels: curves and bands may fill them.
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    return figure, _caption(data, options, sources, silent) + _groups(groups, options)
+    return figure, _caption(data, options, sources["ablation_effect"], silent) + _groups(groups, options)
 
 
 def _panel(axes, rows):

@@ -22,10 +22,10 @@ _WORDS = {
 }
 
 
-def draw(heads, options, sources):
+def draw(tables, options, sources):
     """(figure, caption) from the table safety_heads: marker by model, colour by Generalized Ships in degrees."""
     style.begin()
-    models, ablations = options["models"], options["ablations"]
+    models, ablations, heads = options["models"], options["ablations"], tables["safety_heads"]
     data = heads[
         (heads["dataset"] == options["dataset"]) & heads["model"].isin(models) & (heads["rank"] == options["rank"])
     ]
@@ -45,7 +45,7 @@ def draw(heads, options, sources):
         axes.set(xlabel="Layer", ylabel="Head")
         style.apply_axes(axes, options, None)
     _legend(grid[0, -1], models, options["model_labels"])
-    return figure, _caption(data, options, sources)
+    return figure, _caption(data, options, sources["safety_heads"])
 
 
 def _panel(figure, axes, shown, models):

@@ -16,8 +16,8 @@ ANALYSES = {
             "qa_answers",
             "qa_dropped",
         ),
-        extractions={"hidden_states": "hidden_states", "saliency": "storage"},
-        answers={"qa_answers": "answers"},
+        extractions={"hidden_states": "storage", "saliency": "storage"},
+        answers=("qa_answers",),
         plots={
             "saliency_density": Plot(("saliency", "saliency_mixture", "probe_auroc"), _CATEGORY),
             "saliency_by_layer": Plot(("saliency_layers",), _CATEGORY),

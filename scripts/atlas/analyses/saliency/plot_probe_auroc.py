@@ -11,10 +11,10 @@ _MARKS = ["o", "s", "D", "^", "v", "P", "X", "*"]
 _LINES = ["-", "--", "-.", ":"]
 
 
-def draw(auroc, options, documents):
-    """(figure, caption) from the table probe_auroc; documents: {file: provenance} of it."""
+def draw(tables, options, sources):
+    """(figure, caption) from the table probe_auroc."""
     style.begin()
-    datasets = options["datasets"]
+    auroc, datasets = tables["probe_auroc"], options["datasets"]
     figure, grid = plt.subplots(
         1, len(datasets), figsize=(options["width"], options["width"] * 0.8 / max(len(datasets), 2)), squeeze=False,
         sharey=True, layout="constrained",
@@ -32,7 +32,7 @@ def draw(auroc, options, documents):
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
         style.apply_axes(axes, options, None)
     grid[0, 0].set_ylabel("AUROC (right against wrong)")
-    return figure, _caption(auroc, options, documents)
+    return figure, _caption(auroc, options, sources["probe_auroc"])
 
 
 def _curve(axes, part, label, number):

@@ -10,10 +10,10 @@ from atlas.analyses.saliency import plot_common as common
 from atlas.plots import style
 
 
-def draw(layers, options, documents):
-    """(figure, caption) from the table saliency_layers; documents: {file: provenance} of it."""
+def draw(tables, options, sources):
+    """(figure, caption) from the table saliency_layers."""
     style.begin()
-    part = common.rows(layers, options, "saliency_layers")
+    part = common.rows(tables["saliency_layers"], options, "saliency_layers")
     models = options["models"]
     figure, grid = plt.subplots(
         2, len(models), figsize=(options["width"], options["width"] * 0.36 * 2), squeeze=False, sharex="col",
@@ -33,7 +33,7 @@ def draw(layers, options, documents):
     ]
     handles.append(Line2D([], [], color="0.3", ls="--", label="from random question tokens"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    return figure, _caption(part, options, documents)
+    return figure, _caption(part, options, sources["saliency_layers"])
 
 
 def _panel(axes, part, flow, options):

@@ -13,11 +13,8 @@ from atlas.plots import style
 _COLUMNS = 3
 
 
-def draw(tables, options, documents):
-    """(figure, caption) from the tables saliency, saliency_mixture and probe_auroc ({name: frame}).
-
-    documents: {file: provenance} of the table saliency.
-    """
+def draw(tables, options, sources):
+    """(figure, caption) from the tables saliency, saliency_mixture and probe_auroc."""
     style.begin()
     part = common.rows(tables["saliency"], options, "saliency")
     part = part[part["flow"].isin(common.FLOWS)]
@@ -41,7 +38,7 @@ def draw(tables, options, documents):
         for colour in [common.colour(options, dataset, flow)]
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
-    return figure, _caption(part, tables, options, documents, ends)
+    return figure, _caption(part, tables, options, sources["saliency"], ends)
 
 
 def _panel(axes, part, options, model):

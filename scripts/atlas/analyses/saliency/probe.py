@@ -16,7 +16,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from atlas.analyses.saliency.probe_storage import table, untrained_table
 from atlas.errors import AtlasError
 
 
@@ -152,7 +151,7 @@ def _placements(scores, correct):
 
 
 def probe_of(hidden, frame, options, keys):
-    """(Probes or None, the probe_auroc frame, a sentence on what was trained) of one model and data set.
+    """(Probes or None, a sentence on what was trained) of one model and data set.
 
     hidden: {number, states} of hidden_extraction; frame: the samples file; options: `probe` (that block of
     analyses.saliency), `confidence`, `seed`; keys: model and dataset. Raises AtlasError for too few samples, unless
@@ -162,7 +161,7 @@ def probe_of(hidden, frame, options, keys):
     correct = rows["correct"].to_numpy(bool)
     problem = too_few(correct, block["folds"])
     if problem and block["too_few"] == "answer_nll":
-        return None, untrained_table(correct, block, keys), f"no probe: {problem}; probe.too_few: answer_nll instead"
+        return None, f"no probe: {problem}; probe.too_few: answer_nll instead"
     weights = rows["weight"].to_numpy(float) if block["weights"] == "sampling" else np.ones(len(rows))
     try:
         probes = train(
@@ -177,5 +176,4 @@ def probe_of(hidden, frame, options, keys):
         )
     except AtlasError as error:
         raise AtlasError(f"{keys['model']} on {keys['dataset']}: {error}") from None
-    note = f"layer {probes.chosen}, {correct.sum()} correct and {(~correct).sum()} wrong answers"
-    return probes, table(probes, correct, block, keys), note
+    return probes, f"layer {probes.chosen}, {correct.sum()} correct and {(~correct).sum()} wrong answers"

@@ -6,7 +6,7 @@ ANALYSES = {
     "sinks": Analysis(
         kind="text",
         tables=("sinks", "sink_rates"),
-        extractions={"sinks": "extract"},
+        extractions={"sinks": "storage"},
         plots={"sink_rates": Plot(("sinks", "sink_rates"), "Attention sinks")},
         head_tables=("sinks",),
         head_place=2,

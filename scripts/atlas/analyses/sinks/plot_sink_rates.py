@@ -15,10 +15,10 @@ _STYLES = {
 }
 
 
-def draw(heads, rates, options, sources):
+def draw(tables, options, sources):
     """(figure, caption) from the tables sinks and sink_rates: one row per model, curves left, map right."""
     style.begin()
-    models = options["models"]
+    models, heads, rates = options["models"], tables["sinks"], tables["sink_rates"]
     figure, grid = plt.subplots(
         len(models),
         2,
@@ -32,7 +32,7 @@ def draw(heads, rates, options, sources):
         _curves(grid[row, 0], rates[rates["model"] == model], title)
         style.apply_axes(grid[row, 0], options, model)
         _map(figure, grid[row, 1], heads[heads["model"] == model], title)
-    return figure, _caption(rates, options, sources)
+    return figure, _caption(rates, options, sources["sink_rates"])
 
 
 def _curves(axes, rates, title):

@@ -1,0 +1,61 @@
+"""All analyses, head by head: the tables of single heads of one model joined, and their measures compared."""
+
+
+def joined(wildcards):
+    """{analysis: its tables of single heads} of those that cover a model, in the order of their columns."""
+    return {
+        analysis: list(registry.ANALYSES[analysis].head_tables)
+        for analysis in ANALYSES["heads"]["datasets"]
+        if wildcards.model in ANALYSES[analysis]["models"]
+    }
+
+
+def joined_files(wildcards):
+    """Their files for the one data set that analyses.heads names."""
+    return {
+        table: f"results/metrics/{wildcards.model}/{table}/{ANALYSES['heads']['datasets'][analysis]}.parquet"
+        for analysis, tables in joined(wildcards).items()
+        for table in tables
+    }
+
+
+def head_libraries(*modules):
+    """A library with what each analysis says of single heads."""
+    told = [
+        f"{analysis}.head_columns" for analysis in ANALYSES.get("heads", {}).get("datasets", ())
+    ]
+    return library("compute", *modules, *told)
+
+
+use rule compute as join_heads with:
+    input:
+        unpack(joined_files),
+        library=head_libraries("heads.jobs.join_heads"),
+    output:
+        heads=f"{METRICS}/heads.parquet",
+    log:
+        log_of("join_heads", OF_MODEL),
+    benchmark:
+        costs_of("join_heads", OF_MODEL)
+    params:
+        job="heads.jobs.join_heads",
+        head_tables=joined,
+        tables=columns("heads"),
+        options=options("heads", "datasets", "rank", "loss"),
+
+
+use rule compute as compare_heads with:
+    input:
+        heads=f"{METRICS}/heads.parquet",
+        library=head_libraries("heads.jobs.compare_heads"),
+    output:
+        head_overlap=f"{METRICS}/head_overlap.parquet",
+    log:
+        log_of("compare_heads", OF_MODEL),
+    benchmark:
+        costs_of("compare_heads", OF_MODEL)
+    params:
+        job="heads.jobs.compare_heads",
+        analyses=list(ANALYSES.get("heads", {}).get("datasets", ())),
+        tables=columns("head_overlap"),
+        options=options("heads", "metrics", "top", "bootstrap", "confidence", "seed"),

@@ -1,0 +1,130 @@
+"""Min-K% by depth: log-probabilities of the scored texts, the model's own answers and their scores, gaps."""
+
+
+def logprob_dtype(wildcards):
+    """What log-probabilities are computed in: analyses.mink.dtype, or the model's own."""
+    own = ANALYSES["mink"]["dtype"]
+    return MODELS[wildcards.model]["dtype"] if own == "model" else own
+
+
+def judge_options(wildcards):
+    """The judge's kind and the options of that kind alone."""
+    judge = ANALYSES["mink"]["judge"]
+    return {key: value for key, value in judge.items() if key in ("kind", judge["kind"])}
+
+
+def answers_input(wanted):
+    """Input function: the answers (of the base of a control), where an analysis needs them."""
+
+    def inputs(wildcards):
+        model, dataset = answers_from(wildcards.model), wildcards.dataset
+        return (
+            {"answers": gathered("answers", "parquet").format(model=model, dataset=dataset)}
+            if wanted()
+            else {}
+        )
+
+    return inputs
+
+
+use rule extract as generate_answers with:
+    input:
+        model=MODEL,
+        dataset=DATASET,
+        library=library("extract", "mink.jobs.generate_answers"),
+    output:
+        shard_of("answers", "parquet"),
+    log:
+        log_of("generate_answers", OF_SHARD),
+    benchmark:
+        costs_of("generate_answers", OF_SHARD)
+    priority: 20
+    resources:
+        **asks("generate_answers"),
+    params:
+        job="mink.jobs.generate_answers",
+        options=options("mink", "predictions", "template", "system"),
+        journal=f"{ACTIVATIONS}/.unfinished/answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
+
+
+use rule compute as judge_answers with:
+    input:
+        unpack(answers_input(lambda: ANALYSES["mink"]["judge"]["kind"] != "column")),
+        dataset=DATASET,
+        library=library("compute", "mink.jobs.judge_answers"),
+    output:
+        f"{METRICS}/judgements/{{dataset}}.parquet",
+    log:
+        log_of("judge_answers", OF_DATASET),
+    benchmark:
+        costs_of("judge_answers", OF_DATASET)
+    resources:
+        **asks_light(minutes=240),
+    params:
+        job="mink.jobs.judge_answers",
+        judge=judge_options,
+        cache="results/judge_cache",
+
+
+use rule extract as extract_token_logprobs with:
+    input:
+        unpack(answers_input(lambda: "prediction" in ANALYSES["mink"]["texts"])),
+        model=MODEL,
+        dataset=DATASET,
+        library=library("extract", "mink.jobs.extract_token_logprobs"),
+    output:
+        shard_of("token_logprobs"),
+    log:
+        log_of("extract_token_logprobs", OF_SHARD),
+    benchmark:
+        costs_of("extract_token_logprobs", OF_SHARD)
+    priority: 10
+    resources:
+        **asks("extract_token_logprobs"),
+    params:
+        job="mink.jobs.extract_token_logprobs",
+        runtime=lambda wildcards: {**runtime_options(wildcards), "dtype": logprob_dtype(wildcards)},
+        options=options("mink", "texts", "template", "system", "max_tokens", "batch_tokens"),
+
+
+use rule compute as compute_mink with:
+    input:
+        activations=gathered("token_logprobs"),
+        dataset=DATASET,
+        library=library("compute", "mink.jobs.compute_mink"),
+    output:
+        **metrics("mink", "mink_graphs", "mink_trend"),
+    log:
+        log_of("compute_mink", OF_DATASET),
+    benchmark:
+        costs_of("compute_mink", OF_DATASET)
+    params:
+        job="mink.jobs.compute_mink",
+        tables=columns("mink", "mink_graphs", "mink_trend"),
+        options=options(
+            "mink", "k_percent", "min_tokens", "average", "confidence", "bootstrap", "seed"
+        ),
+
+
+use rule compute as compute_score_gap with:
+    input:
+        mink=metric("mink"),
+        judgements=lambda wildcards: (
+            f"results/metrics/{answers_from(wildcards.model)}/judgements/{wildcards.dataset}.parquet"
+        ),
+        dataset=DATASET,
+        library=library("compute", "mink.jobs.compute_score_gap"),
+    output:
+        **metrics("score_gap", "discrepancy", "depth_accuracy"),
+    log:
+        log_of("compute_score_gap", OF_DATASET),
+    benchmark:
+        costs_of("compute_score_gap", OF_DATASET)
+    params:
+        job="mink.jobs.compute_score_gap",
+        tables=columns("score_gap", "discrepancy", "depth_accuracy"),
+        options=options(
+            "mink", "k_percent", "threshold", "successors", "confidence", "bootstrap", "seed"
+        ),
+        text=lambda wildcards: ANALYSES["mink"]["texts"][0],
+        answers_from=lambda wildcards: answers_from(wildcards.model),

@@ -1,0 +1,127 @@
+"""Safety heads: every head ablated, Ships, groups of heads, and how often answers refuse without the strongest."""
+
+RANKS = f"{METRICS}/safety_ranks/{{dataset}}.parquet"
+
+
+use rule extract as extract_head_ablations with:
+    input:
+        model=MODEL,
+        dataset=DATASET,
+        library=library("extract", "safety_heads.jobs.extract_head_ablations"),
+    output:
+        shard_of("head_ablations"),
+    log:
+        log_of("extract_head_ablations", OF_SHARD),
+    benchmark:
+        costs_of("extract_head_ablations", OF_SHARD)
+    priority: 40
+    resources:
+        **asks("extract_head_ablations"),
+    params:
+        job="safety_heads.jobs.extract_head_ablations",
+        options=options("safety_heads", "template", "ablations", "epsilon", "max_rows"),
+
+
+use rule compute as compute_safety_heads with:
+    input:
+        activations=gathered("head_ablations"),
+        library=library("compute", "safety_heads.jobs.compute_safety_heads"),
+    output:
+        **metrics("safety_heads", "safety_queries"),
+    log:
+        log_of("compute_safety_heads", OF_DATASET),
+    benchmark:
+        costs_of("compute_safety_heads", OF_DATASET)
+    params:
+        job="safety_heads.jobs.compute_safety_heads",
+        tables=columns("safety_heads", "safety_queries"),
+        options=options("safety_heads", "ablations", "rank", "confidence", "bootstrap", "seed"),
+
+
+# Apart from the table, so that a new column in it ablates nothing again.
+use rule compute as rank_safety_heads with:
+    input:
+        activations=gathered("head_ablations"),
+        library=library("compute", "safety_heads.jobs.rank_safety_heads"),
+    output:
+        RANKS,
+    log:
+        log_of("rank_safety_heads", OF_DATASET),
+    benchmark:
+        costs_of("rank_safety_heads", OF_DATASET)
+    priority: 40
+    params:
+        job="safety_heads.jobs.rank_safety_heads",
+        options=options("safety_heads", "ablations", "rank"),
+
+
+use rule extract as search_head_groups with:
+    input:
+        model=MODEL,
+        dataset=DATASET,
+        ranks=RANKS,
+        library=library("extract", "safety_heads.jobs.search_head_groups"),
+    output:
+        metric("head_groups"),
+    log:
+        log_of("search_head_groups", OF_DATASET),
+    benchmark:
+        costs_of("search_head_groups", OF_DATASET)
+    priority: 40
+    resources:
+        **asks("search_head_groups"),
+    params:
+        job="safety_heads.jobs.search_head_groups",
+        options={
+            **options("safety_heads", "template", "ablations", "epsilon"),
+            **options("head_groups", "rank", "candidates", "size", "max_rows"),
+        },
+
+
+use rule extract as generate_ablated with:
+    input:
+        model=MODEL,
+        dataset=DATASET,
+        ranks=RANKS,
+        library=library("extract", "safety_heads.jobs.generate_ablated"),
+    output:
+        f"{ACTIVATIONS}/ablated_answers/{{dataset}}.parquet",
+    log:
+        log_of("generate_ablated", OF_DATASET),
+    benchmark:
+        costs_of("generate_ablated", OF_DATASET)
+    priority: 40
+    resources:
+        **asks("generate_ablated"),
+    params:
+        job="safety_heads.jobs.generate_ablated",
+        options={
+            **options("safety_heads", "ablations", "epsilon"),
+            **options(
+                "ablation_effect",
+                "template",
+                "heads",
+                "rank",
+                "draws",
+                "new_tokens",
+                "max_rows",
+                "seed",
+            ),
+        },
+
+
+use rule compute as compute_ablation_effect with:
+    input:
+        answers=f"{ACTIVATIONS}/ablated_answers/{{dataset}}.parquet",
+        phrases=lambda wildcards: in_project(ANALYSES["ablation_effect"]["phrases"]),
+        library=library("compute", "safety_heads.jobs.compute_ablation_effect"),
+    output:
+        **metrics("ablation_effect"),
+    log:
+        log_of("compute_ablation_effect", OF_DATASET),
+    benchmark:
+        costs_of("compute_ablation_effect", OF_DATASET)
+    params:
+        job="safety_heads.jobs.compute_ablation_effect",
+        tables=columns("ablation_effect"),
+        options=options("ablation_effect", "confidence"),

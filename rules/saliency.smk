@@ -1,0 +1,178 @@
+"""Saliency: answers, their exact tokens, hidden states, a probe, and the flow from question to answer."""
+
+
+def qa_samples(wildcards):
+    """The answers with their exact tokens that a model is measured on."""
+    return gathered("qa_samples", "parquet").format(
+        model=answers_from(wildcards.model), dataset=wildcards.dataset
+    )
+
+
+def saliency_file(option):
+    """Input function: a file that an option of this analysis names."""
+    return lambda wildcards: in_project(ANALYSES["saliency"][option])
+
+
+PROBE = f"{METRICS}/probe/{{dataset}}.safetensors"
+
+
+use rule extract as generate_qa_answers with:
+    input:
+        model=MODEL,
+        dataset=DATASET,
+        demonstrations=saliency_file("demonstrations"),
+        library=library("extract", "saliency.jobs.generate_qa_answers"),
+    output:
+        shard_of("qa_answers", "parquet"),
+    log:
+        log_of("generate_qa_answers", OF_SHARD),
+    benchmark:
+        costs_of("generate_qa_answers", OF_SHARD)
+    priority: 30
+    resources:
+        **asks("generate_qa_answers"),
+    params:
+        job="saliency.jobs.generate_qa_answers",
+        options=options("saliency", "prompt", "max_new_tokens", "batch_size"),
+        journal=f"{ACTIVATIONS}/.unfinished/qa_answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
+
+
+use rule extract as extract_exact_answers with:
+    input:
+        model=MODEL,
+        dataset=DATASET,
+        answers=gathered("qa_answers", "parquet"),
+        demonstrations=saliency_file("demonstrations"),
+        stop_words=saliency_file("stop_words"),
+        library=library("extract", "saliency.jobs.extract_exact_answers"),
+    output:
+        gathered("qa_samples", "parquet"),
+    log:
+        log_of("extract_exact_answers", OF_DATASET),
+    benchmark:
+        costs_of("extract_exact_answers", OF_DATASET)
+    priority: 30
+    resources:
+        **asks("extract_exact_answers"),
+    params:
+        job="saliency.jobs.extract_exact_answers",
+        options=options(
+            "saliency",
+            "prompt",
+            "max_new_tokens",
+            "batch_size",
+            "match",
+            "samples",
+            "seed",
+            "self_extraction",
+        ),
+        journal=f"{ACTIVATIONS}/.unfinished/qa_samples/{{dataset}}.jsonl",
+
+
+use rule compute as compute_qa_answers with:
+    input:
+        samples=qa_samples,
+        library=library("compute", "saliency.jobs.compute_qa_answers"),
+    output:
+        **metrics("qa_answers", "qa_dropped"),
+    log:
+        log_of("compute_qa_answers", OF_DATASET),
+    benchmark:
+        costs_of("compute_qa_answers", OF_DATASET)
+    params:
+        job="saliency.jobs.compute_qa_answers",
+        tables=columns("qa_answers", "qa_dropped"),
+        answers_from=lambda wildcards: answers_from(wildcards.model),
+
+
+use rule extract as extract_hidden_states with:
+    input:
+        model=MODEL,
+        samples=qa_samples,
+        library=library("extract", "saliency.jobs.extract_hidden_states"),
+    output:
+        shard_of("hidden_states"),
+    log:
+        log_of("extract_hidden_states", OF_SHARD),
+    benchmark:
+        costs_of("extract_hidden_states", OF_SHARD)
+    priority: 30
+    resources:
+        **asks("extract_hidden_states"),
+    params:
+        job="saliency.jobs.extract_hidden_states",
+        options=options("saliency", "batch_tokens"),
+
+
+use rule compute as train_probe with:
+    input:
+        activations=gathered("hidden_states"),
+        samples=qa_samples,
+        library=library("compute", "saliency.jobs.train_probe"),
+    output:
+        PROBE,
+    log:
+        log_of("train_probe", OF_DATASET),
+    benchmark:
+        costs_of("train_probe", OF_DATASET)
+    priority: 30
+    params:
+        job="saliency.jobs.train_probe",
+        options=options("saliency", "probe", "confidence", "seed"),
+
+
+# Apart from training, so that a new column in the table runs no backward pass again.
+use rule compute as compute_probe_auroc with:
+    input:
+        probe=PROBE,
+        samples=qa_samples,
+        library=library("compute", "saliency.jobs.compute_probe_auroc"),
+    output:
+        **metrics("probe_auroc"),
+    log:
+        log_of("compute_probe_auroc", OF_DATASET),
+    benchmark:
+        costs_of("compute_probe_auroc", OF_DATASET)
+    params:
+        job="saliency.jobs.compute_probe_auroc",
+        tables=columns("probe_auroc"),
+
+
+use rule extract as extract_saliency with:
+    input:
+        model=MODEL,
+        samples=qa_samples,
+        probe=PROBE,
+        library=library("extract", "saliency.jobs.extract_saliency"),
+    output:
+        shard_of("saliency"),
+    log:
+        log_of("extract_saliency", OF_SHARD),
+    benchmark:
+        costs_of("extract_saliency", OF_SHARD)
+    priority: 30
+    resources:
+        **asks("extract_saliency"),
+    params:
+        job="saliency.jobs.extract_saliency",
+        options=options("saliency", "loss", "batch_tokens", "block"),
+
+
+use rule compute as compute_saliency with:
+    input:
+        activations=gathered("saliency"),
+        samples=qa_samples,
+        probe=PROBE,
+        library=library("compute", "saliency.jobs.compute_saliency"),
+    output:
+        **metrics("saliency", "saliency_layers", "head_saliency", "saliency_mixture"),
+    log:
+        log_of("compute_saliency", OF_DATASET),
+    benchmark:
+        costs_of("compute_saliency", OF_DATASET)
+    params:
+        job="saliency.jobs.compute_saliency",
+        tables=columns("saliency", "saliency_layers", "head_saliency", "saliency_mixture"),
+        options=options(
+            "saliency", "loss", "reduction", "heads", "layers", "confidence", "bootstrap", "seed"
+        ),

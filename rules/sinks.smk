@@ -1,0 +1,35 @@
+"""Attention sinks: attention received per position, sink heads and sink rates."""
+
+
+use rule extract as extract_sinks with:
+    input:
+        model=MODEL,
+        dataset=DATASET,
+        library=library("extract", "sinks.jobs.extract_sinks"),
+    output:
+        shard_of("sinks"),
+    log:
+        log_of("extract_sinks", OF_SHARD),
+    benchmark:
+        costs_of("extract_sinks", OF_SHARD)
+    resources:
+        **asks("extract_sinks"),
+    params:
+        job="sinks.jobs.extract_sinks",
+        options=options("sinks", "inputs", "length", "sequences", "bos", "batch_tokens", "seed"),
+
+
+use rule compute as compute_sinks with:
+    input:
+        activations=gathered("sinks"),
+        library=library("compute", "sinks.jobs.compute_sinks"),
+    output:
+        **metrics("sinks", "sink_rates"),
+    log:
+        log_of("compute_sinks", OF_DATASET),
+    benchmark:
+        costs_of("compute_sinks", OF_DATASET)
+    params:
+        job="sinks.jobs.compute_sinks",
+        tables=columns("sinks", "sink_rates"),
+        options=options("sinks", "epsilon", "confidence", "bootstrap", "seed"),

@@ -1,0 +1,83 @@
+"""The body of each stage, once. `use rule extract as extract_sinks with:` says what is a rule's own: files and options.
+
+Priorities: first what other long jobs wait for, last the long jobs that nothing but a figure waits for, so that no core is
+idle at the end.
+"""
+
+
+# The only stage that runs a model. One file per shard, gathered into one file per model and data set.
+rule extract:
+    log:
+        log_of("extract", OF_SHARD),
+    benchmark:
+        costs_of("extract", OF_SHARD)
+    conda:
+        "../envs/atlas.yaml"
+    threads: model_threads
+    params:
+        runtime=runtime_options,
+    script:
+        "../scripts/extract.py"
+
+
+# From stored activations to one frame per model and data set. No model is loaded here.
+rule compute:
+    log:
+        log_of("compute", OF_DATASET),
+    benchmark:
+        costs_of("compute", OF_DATASET)
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    script:
+        "../scripts/compute.py"
+
+
+rule gather_shards:
+    input:
+        shards=lambda wildcards: shard_files(
+            f"results/activations/{wildcards.model}/{wildcards.extraction}/{wildcards.dataset}",
+            registry.EXTRACTIONS[wildcards.extraction][0],
+        ),
+        library=lambda wildcards: library("gather", registry.EXTRACTIONS[wildcards.extraction][1]),
+    output:
+        gathered("{extraction}"),
+    log:
+        "results/logs/gather_shards/{model}/{extraction}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/gather_shards/{model}/{extraction}/{dataset}.tsv"
+    wildcard_constraints:
+        extraction=any_of(registry.EXTRACTIONS),
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        storage=lambda wildcards: registry.EXTRACTIONS[wildcards.extraction][1],
+    script:
+        "../scripts/gather.py"
+
+
+rule gather_answers:
+    input:
+        shards=lambda wildcards: shard_files(
+            f"results/activations/{wildcards.model}/{wildcards.answers}/{wildcards.dataset}",
+            registry.ANSWERS[wildcards.answers],
+            "parquet",
+        ),
+        library=library("gather_answers"),
+    output:
+        gathered("{answers}", "parquet"),
+    log:
+        "results/logs/gather_answers/{model}/{answers}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/jobs/gather_answers/{model}/{answers}/{dataset}.tsv"
+    wildcard_constraints:
+        answers=any_of(registry.ANSWERS),
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    script:
+        "../scripts/gather_answers.py"

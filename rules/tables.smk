@@ -1,0 +1,72 @@
+"""aggregate: one tidy table over all models and data sets, as parquet and csv."""
+
+
+rule aggregate_table:
+    input:
+        metrics=lambda wildcards: metric_files(wildcards.table),
+        library=library("aggregate"),
+    output:
+        **table_output("{table}"),
+    log:
+        "results/logs/aggregate_table/{table}.log",
+    benchmark:
+        "results/benchmarks/jobs/aggregate_table/{table}.tsv"
+    wildcard_constraints:
+        table=any_of(registry.TABLE_ANALYSES),
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        columns=lambda wildcards: columns(wildcards.table)[wildcards.table],
+    script:
+        "../scripts/aggregate.py"
+
+
+# Joined tables have one file per model.
+for table in registry.JOINED_TABLES:
+
+    rule:
+        name:
+            f"aggregate_{table}"
+        input:
+            metrics=metric_files(table) if "heads" in ANALYSES else [],
+            library=library("aggregate"),
+        output:
+            **table_output(table),
+        log:
+            f"results/logs/aggregate_{table}/{table}.log",
+        benchmark:
+            f"results/benchmarks/jobs/aggregate_{table}/{table}.tsv"
+        conda:
+            "../envs/atlas.yaml"
+        resources:
+            **asks_light(),
+        params:
+            columns=columns(table)[table],
+        script:
+            "../scripts/aggregate.py"
+
+
+# The jobs' measurements are no tracked files: without them nothing is run again. Depending on all tables, this comes
+# after every job that is measured, and again whenever one of them has run.
+rule aggregate_costs:
+    input:
+        tables=table_files(),
+        library=library("aggregate_costs"),
+    output:
+        **table_output("costs"),
+    log:
+        "results/logs/aggregate_costs.log",
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        benchmarks="results/benchmarks/jobs",
+        logs="results/logs",
+        models=list(MODELS),
+        datasets=list(DATASETS),
+        columns=columns("costs")["costs"],
+    script:
+        "../scripts/aggregate_costs.py"

@@ -1,0 +1,22 @@
+"""Scores of every head on every relation, their null, and the category of every head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.head_categories.metrics import categories_table, relation_scores
+
+if TYPE_CHECKING:
+    from atlas.results.task import Result, Task
+
+
+def run(task: Task) -> Result:
+    options, given = task.options, task.params["k"]
+    ranks, document = task.arrays("activations")
+    document["metric_options"] = {**options, "k": given}
+    pairs = task.frame("pairs")
+    k = {relation: given.get(relation, given["default"]) for relation in pairs["relation"].unique()}
+    scores = relation_scores(ranks, pairs, k, draws=options["permutations"], seed=options["seed"])
+    categories = categories_table(scores, tau=options["tau"], alpha=options["alpha"])
+    found = {"head_relations": scores.assign(**task.keys), "head_categories": categories.assign(**task.keys)}
+    return found, document

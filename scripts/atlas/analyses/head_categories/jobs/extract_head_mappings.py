@@ -1,0 +1,36 @@
+"""Ranks of every pair's target under every head, read from the weights of one shard of the layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.head_categories.extract import map_heads
+from atlas.models.architectures import read_shape
+from atlas.models.loading import choose_device
+from atlas.results.shards import layers_of
+from atlas.results.task import provenance
+
+if TYPE_CHECKING:
+    from atlas.models.task import ModelTask
+    from atlas.results.task import Result
+
+
+def run(task: ModelTask) -> Result:
+    options = task.options
+    layers = layers_of(read_shape(task.folder).layers, **task.part)
+    device = choose_device(task.params["device"])
+    with task.counting("head mappings", "layer", len(layers)) as advance:
+        ranks = map_heads(
+            task.inputs["model"],
+            task.frame("pairs"),
+            layers,
+            first_mlp=options["first_mlp"],
+            k_max=options["k_max"],
+            memory_mb=options["memory_mb"],
+            threads=task.threads,
+            device=device,
+            progress=advance,
+        )
+    document = task.document("pairs")
+    runtime = {"device": device, "dtype": "float32"}
+    return ranks, document | provenance(options={**document["options"], **options}, runtime=runtime)

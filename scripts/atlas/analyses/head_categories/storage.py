@@ -1,0 +1,13 @@
+"""How shards (layers) of head mappings are joined; what the arrays hold stands in extract.py."""
+
+import numpy as np
+
+_SHARED = ("heads", "k_max")  # the same in every shard
+
+
+def merge(parts):
+    """What one call of map_heads over all the layers of `parts` would have returned."""
+    parts = sorted(parts, key=lambda part: part["layers"][0])
+    return {
+        name: parts[0][name] if name in _SHARED else np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }

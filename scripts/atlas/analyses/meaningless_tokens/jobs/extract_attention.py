@@ -1,0 +1,21 @@
+"""Column sums of attention with and without meaningless tokens, for one shard of one data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.meaningless_tokens.extract import extract
+from atlas.analyses.meaningless_tokens.prompts import build_prompts
+
+if TYPE_CHECKING:
+    from atlas.models.task import ModelTask
+    from atlas.results.task import Result
+
+
+def run(task: ModelTask) -> Result:
+    options = task.options
+    prompts, report = build_prompts(task.tokenizer, task.frame("dataset")["text"].tolist(), options)
+    task.log.info("%s", {name: value for name, value in report.items() if name != "tokens"})  # all their names are long
+    progress = task.progress("attention", "batch")
+    arrays = extract(task.model, prompts, batch_tokens=options["batch_tokens"], **task.part, progress=progress)
+    return arrays, task.provenance(samples=report)

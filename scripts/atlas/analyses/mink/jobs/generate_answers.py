@@ -1,0 +1,33 @@
+"""Greedy answers of one model to the questions of a depth data set, for one shard of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.mink.answers import answers_frame, question_prompts
+from atlas.models.generation import Prompt, end_tokens, generate, shared_beginning
+
+if TYPE_CHECKING:
+    from atlas.models.task import ModelTask
+    from atlas.results.task import Result
+
+
+def run(task: ModelTask) -> Result:
+    options, table = task.options, task.frame("dataset")
+    predictions = options["predictions"]
+    framing = {key: options[key] for key in ("template", "system")}
+    asked = question_prompts(task.tokenizer, table, predictions, **framing)
+    prompts = [Prompt(*prompt) for prompt in asked]
+    document = task.provenance(samples={"questions": len(prompts), "of": len(table)})
+    task.log.info("%s", document["samples"])
+    answers = generate(
+        task.model,
+        prompts,
+        end_tokens(task.model, task.tokenizer),
+        batch_size=predictions["batch_size"],
+        prefix=shared_beginning(prompts),
+        **task.part,
+        journal=task.journal([document, asked]),
+        progress=task.progress("answers", "batch"),
+    )
+    return answers_frame(answers, table, task.tokenizer), document

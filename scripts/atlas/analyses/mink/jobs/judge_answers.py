@@ -1,0 +1,26 @@
+"""Judged correctness of one model's answers to a depth data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.mink.judges import judge
+from atlas.results.task import provenance
+
+if TYPE_CHECKING:
+    from atlas.results.task import Result, Task
+
+
+def run(task: Task) -> Result:
+    answers, settings = task.optional_frame("answers"), task.params["judge"]
+    judgements = judge(
+        task.frame("dataset"),
+        answers,
+        settings,
+        model=task.wildcards["model"],
+        cache=task.params["cache"],
+        progress=task.progress("judge", "answer"),
+    )
+    dataset = task.document("dataset")["dataset"]
+    document = provenance(dataset=dataset) if answers is None else task.document("answers")
+    return judgements, {**document, "judge": settings}

@@ -1,0 +1,42 @@
+"""Which heads an effect check ablates together, and the frame of the answers (no model needed).
+
+Source: Zhou et al., ICLR 2025, arXiv 2410.13708, section 3.3; the control with random heads is ours.
+"""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from atlas.errors import AtlasError
+
+TOP, RANDOM = "top", "random"
+
+
+def variants(ranked, *, ablations, numbers, rank, draws, seed):
+    """A frame with one row per set of heads: ablation, selection, draw, heads_ablated, heads ([(layer, head)]).
+
+    ranked: rows of the table safety_heads of one model and data set. Random heads are drawn from those that are not
+    among the max(numbers) strongest; the first n of a draw are its set of n heads.
+    """
+    rows = []
+    for number, ablation in enumerate(ablations):
+        order = ranked[(ranked["ablation"] == ablation) & (ranked["rank"] == rank)].sort_values("position")
+        heads = list(zip(order["layer"].tolist(), order["head"].tolist(), strict=True))
+        most = max(numbers)
+        if 2 * most > len(heads):
+            raise AtlasError(
+                f"analyses.ablation_effect.heads asks for {most} heads, but of {len(heads)} in the model there "
+                f"must be as many others for the control: ask for at most {len(heads) // 2}."
+            )
+        rows += [(ablation, TOP, 0, n, heads[:n]) for n in numbers]
+        for draw in range(draws):
+            chosen = np.random.default_rng([seed, number, draw]).permutation(len(heads) - most)[:most] + most
+            rows += [(ablation, RANDOM, draw, n, [heads[i] for i in chosen[:n]]) for n in numbers]
+    return pd.DataFrame(rows, columns=["ablation", "selection", "draw", "heads_ablated", "heads"])
+
+
+def answers_frame(sets, answers, names):
+    """One row per answer: the columns of `sets` (heads as JSON), prompt and answer. answers: one list per set."""
+    frame = sets.assign(heads=sets["heads"].map(json.dumps), prompt=[list(names)] * len(sets), answer=answers)
+    return frame.explode(["prompt", "answer"], ignore_index=True)

@@ -1,0 +1,28 @@
+"""Effects of ablating every single head, for one shard of the layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.safety_heads.extract import extract
+from atlas.analyses.safety_heads.queries import build_queries
+
+if TYPE_CHECKING:
+    from atlas.models.task import ModelTask
+    from atlas.results.task import Result
+
+
+def run(task: ModelTask) -> Result:
+    options, option = task.options, "analyses.safety_heads.template"
+    prompts, report = build_queries(task.tokenizer, task.frame("dataset"), options["template"], task.context, option)
+    task.log.info("%s", report)
+    arrays = extract(
+        task.model,
+        prompts,
+        ablations=options["ablations"],
+        epsilon=options["epsilon"],
+        max_rows=options["max_rows"],
+        **task.part,
+        progress=task.progress("head ablations", "layer"),
+    )
+    return arrays, task.provenance(samples=report)

@@ -1,0 +1,32 @@
+"""Greedy answers with the strongest heads ablated, and with random heads ablated as control."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.safety_heads.ablated_generation import answers
+from atlas.analyses.safety_heads.ablated_sets import answers_frame, variants
+from atlas.analyses.safety_heads.queries import build_queries
+
+if TYPE_CHECKING:
+    from atlas.models.task import ModelTask
+    from atlas.results.task import Result
+
+
+def run(task: ModelTask) -> Result:
+    options, option = task.options, "analyses.ablation_effect.template"
+    drawn = {key: options[key] for key in ("ablations", "rank", "draws", "seed")}
+    sets = variants(task.frame("ranks"), numbers=options["heads"], **drawn)
+    room = None if task.context is None else task.context - options["new_tokens"]
+    prompts, report = build_queries(task.tokenizer, task.frame("dataset"), options["template"], room, option)
+    texts = answers(
+        task.model,
+        task.tokenizer,
+        prompts,
+        list(zip(sets["ablation"], sets["heads"], strict=True)),
+        epsilon=options["epsilon"],
+        new_tokens=options["new_tokens"],
+        max_rows=options["max_rows"],
+        progress=task.progress("ablated answers", "batch"),
+    )
+    return answers_frame(sets, texts, report["ids"]), task.provenance(samples=report)

@@ -1,0 +1,20 @@
+"""Greedy search for groups of heads among the strongest single heads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.safety_heads.head_groups import search
+from atlas.analyses.safety_heads.queries import build_queries
+
+if TYPE_CHECKING:
+    from atlas.models.task import ModelTask
+    from atlas.results.task import Result
+
+
+def run(task: ModelTask) -> Result:
+    options, option = task.options, "analyses.safety_heads.template"
+    prompts, report = build_queries(task.tokenizer, task.frame("dataset"), options["template"], task.context, option)
+    searched = {key: value for key, value in options.items() if key != "template"}
+    groups = search(task.model, prompts, task.frame("ranks"), **searched, progress=task.progress("head groups", "step"))
+    return groups.assign(**task.keys), task.provenance(samples=report)

@@ -1,0 +1,22 @@
+"""Hidden states of answered questions at the position that the probe reads, for one shard of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.saliency.answered_samples import answered_samples
+from atlas.analyses.saliency.hidden_states import extract
+
+if TYPE_CHECKING:
+    from atlas.models.task import ModelTask
+    from atlas.results.task import Result
+
+
+def run(task: ModelTask) -> Result:
+    samples, prefix = answered_samples(task.frame("samples"))
+    task.log.info("%d samples behind %d shared tokens", len(samples), len(prefix))
+    progress = task.progress("hidden states", "batch")
+    tokens = task.options["batch_tokens"]
+    arrays = extract(task.model, samples, prefix, batch_tokens=tokens, **task.part, progress=progress)
+    counts = {"measured": len(samples), "prefix_tokens": len(prefix)}
+    return arrays, task.provenance(dataset=task.dataset("samples"), samples=counts)

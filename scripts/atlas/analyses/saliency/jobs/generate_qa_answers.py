@@ -1,0 +1,34 @@
+"""Greedy answers of one model to the questions of a qa data set, for one shard of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.saliency.answers import token_answers
+from atlas.analyses.saliency.prompts import ask, read_demonstrations
+from atlas.models.generation import Prompt, answer_ends, generate
+
+if TYPE_CHECKING:
+    from atlas.models.task import ModelTask
+    from atlas.results.task import Result
+
+
+def run(task: ModelTask) -> Result:
+    options, table = task.options, task.frame("dataset")
+    examples = read_demonstrations(task.inputs["demonstrations"])
+    framing = {"prompt": options["prompt"], "context": task.context, "max_new_tokens": options["max_new_tokens"]}
+    asked, prefix, dropped = ask(task.tokenizer, table, examples, **framing)
+    task.log.info("%d of %d questions, %d shared tokens; dropped %s", len(asked), len(table), prefix, dropped)
+    document = task.provenance(samples={"questions": len(asked), "of": len(table), "dropped": dropped})
+    prompts = [Prompt(question.number, question.ids, options["max_new_tokens"]) for question in asked]
+    answers = generate(
+        task.model,
+        prompts,
+        answer_ends(task.model, task.tokenizer, options["prompt"]),
+        batch_size=options["batch_size"],
+        prefix=prefix,
+        **task.part,
+        journal=task.journal([document, [prompt.ids for prompt in prompts]]),
+        progress=task.progress("answers", "batch"),
+    )
+    return token_answers(answers, table, task.tokenizer), document

@@ -1,0 +1,21 @@
+"""Sink heads and sink rates from stored attention per position."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.sinks.metrics import heads_table, rates_table
+
+if TYPE_CHECKING:
+    from atlas.results.task import Result, Task
+
+
+def run(task: Task) -> Result:
+    arrays, document = task.arrays("activations")
+    document["metric_options"] = task.options
+    dropped = document["samples"]["dropped"]["too short"]
+    found = {
+        "sinks": heads_table(arrays, task.keys, task.options),
+        "sink_rates": rates_table(arrays, task.keys, dropped, task.options),
+    }
+    return found, document

@@ -1,0 +1,30 @@
+"""Attention received per position for natural, random and repeated input, for one shard of the sequences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.analyses.sinks.extract import column_means, sequences
+
+if TYPE_CHECKING:
+    from atlas.models.task import ModelTask
+    from atlas.results.task import Result
+
+
+def run(task: ModelTask) -> Result:
+    options, texts = task.options, task.frame("dataset")["text"].tolist()
+    arrays, dropped = {}, {}
+    for kind in options["inputs"]:
+        ids, dropped[kind] = sequences(
+            kind,
+            task.tokenizer,
+            texts,
+            length=options["length"],
+            number=options["sequences"],
+            bos=options["bos"],
+            seed=options["seed"],
+        )
+        progress = task.progress(kind, "batch")
+        found = column_means(task.model, ids, batch_tokens=options["batch_tokens"], **task.part, progress=progress)
+        arrays.update({f"{kind}.{name}": array for name, array in found.items()})
+    return arrays, task.provenance(samples={"dropped": {"too short": dropped}})

@@ -1,0 +1,12 @@
+"""How shards (sequences) of attention per position are joined; what the arrays hold stands in extract.py."""
+
+from atlas.results.shards import merge_samples
+
+
+def merge(parts):
+    """One dictionary of arrays from those of several shards, each kind of input ordered by sequence."""
+    joined = {}
+    for kind in sorted({name.split(".")[0] for name in parts[0]}):
+        named = [{name: part[name] for name in part if name.startswith(f"{kind}.")} for part in parts]
+        joined.update(merge_samples(named, f"{kind}.sequence"))
+    return joined

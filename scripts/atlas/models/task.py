@@ -1,0 +1,53 @@
+"""What a job that runs a model is given."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atlas.models.architectures import read_shape
+from atlas.models.folder import check_model_folder
+from atlas.models.loading import describe_runtime, load_model, load_tokenizer
+from atlas.results.task import Document, Task, provenance
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class ModelTask(Task):
+    """A job with a model: its folder is the input `model`, how it is loaded the param `runtime`."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.inputs["model"])
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return load_tokenizer(self.folder)
+
+    @property
+    def context(self) -> int | None:
+        """The longest text that the model takes, in tokens; None where it has no limit."""
+        return read_shape(self.folder).context
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """Loaded when it is first asked for: bad input is noticed before."""
+        model = load_model(self.folder, **self.params["runtime"])
+        self.log.info("%s", describe_runtime(model))
+        return model
+
+    def dataset(self, name: str = "dataset") -> Any:
+        """Where the data set of an input comes from, from its provenance."""
+        return self.document(name)["dataset"]
+
+    def provenance(self, *, dataset: Any = None, options: Any = None, **more: object) -> Document:
+        """Where the result of this model comes from; data set and options are those of the job unless given."""
+        return provenance(
+            options=self.options if options is None else options,
+            model=check_model_folder(self.folder),
+            dataset=self.dataset() if dataset is None else dataset,
+            runtime=describe_runtime(self.model),
+            **more,
+        )

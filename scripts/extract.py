@@ -1,0 +1,13 @@
+"""A job of an analysis that runs a model or reads its weights; `params.job` names it."""
+
+from typing import TYPE_CHECKING
+
+from atlas.models.task import ModelTask
+from atlas.results.task import perform
+from job import job, task
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake) as log:
+    perform(task(ModelTask, snakemake, log), snakemake.output)

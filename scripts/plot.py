@@ -1,0 +1,20 @@
+"""Draw one figure from the tables of its models; `params.plot` names the module that draws."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from atlas.plots import style
+from atlas.results.tables import concatenate
+from job import job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job(snakemake):
+    plot, tables, sources = import_module(f"atlas.analyses.{snakemake.params.plot}"), {}, {}
+    for name, columns in snakemake.params.tables.items():
+        if files := snakemake.input.get(name):
+            tables[name], sources[name] = concatenate([files] if isinstance(files, str) else files, columns)
+    figure, caption = plot.draw(tables, snakemake.params.figure, sources)
+    save = getattr(plot, "save", style.save)
+    save(figure, caption, snakemake.output)
