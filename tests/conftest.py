@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
-sys.path.append(str(ROOT / "benchmarks"))
+TESTS = Path(__file__).resolve().parent
+sys.path[:0] = [str(TESTS.parent / "scripts"), str(TESTS)]
+sys.path.append(str(TESTS.parent / "benchmarks"))
 
 
 @pytest.fixture(scope="session")

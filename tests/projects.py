@@ -1,18 +1,20 @@
 """A copy of the project with tiny data, and real `snakemake` runs in it; for tests of the workflow and of clusters."""
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
 from filelock import FileLock
 
 from make_tiny import make
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PARTS = ["Snakefile", "config.yaml", "rules", "scripts", "schemas", "profiles", "report", "envs", "configs", "data"]
 
 
@@ -127,3 +129,16 @@ def made_once(tmp_path_factory, name, make):
             make(copy_project(folder))
             done.touch()
     return Project(folder)
+
+
+def digests(folder, pattern):
+    """{name: sha256} of the files that match."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(pattern))}
+
+
+def wait_for(condition, limit=120):
+    """Until condition() holds."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "gave up waiting"
+        time.sleep(0.1)

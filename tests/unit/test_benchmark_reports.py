@@ -2,7 +2,6 @@
 
 import csv
 import math
-from pathlib import Path
 
 import growth_report
 import pytest
@@ -10,7 +9,8 @@ import run_all
 import side_by_side
 from growth_report import fit, fixed_cost, markdown, panels, summary, table
 
-ROOT = Path(__file__).resolve().parents[2]
+from places import ROOT
+
 LENGTHS = (256, 512, 1024, 2048, 4096)
 
 

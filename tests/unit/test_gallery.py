@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from conftest import ROOT
+from places import ROOT
 
 TEXT = (ROOT / "docs" / "gallery.md").read_text()
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from atlas.planning.imports import closure
-from conftest import ROOT
+from places import ROOT
 
 SCRIPTS = ROOT / "scripts"
 LIGHT = sorted(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from projects import ROOT, Project, copy_project, made_once  # noqa: F401  ROOT is asked of whichever conftest was loaded last
+from projects import copy_project, made_once
 
 
 @pytest.fixture

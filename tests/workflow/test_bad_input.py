@@ -264,7 +264,7 @@ def filled(rule):
 
 def test_defaults_of_the_schema_are_those_of_the_default_configuration():
     from atlas.config import ANALYSIS_KINDS
-    from conftest import ROOT  # the tests' top-level conftest
+    from places import ROOT
 
     config = yaml.safe_load((ROOT / "config.yaml").read_text())["analyses"]
     schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["$defs"]
@@ -278,7 +278,7 @@ def test_defaults_of_the_schema_are_those_of_the_default_configuration():
 
 
 def test_other_defaults_of_the_schema_are_those_of_the_default_configuration():
-    from conftest import ROOT
+    from places import ROOT
 
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["properties"]

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from test_faults import CHAIN, FIGURE, forget, results
 
 from atlas.results.provenance import file_record
+from chart import CHAIN, FIGURE, forget, results
 
 
 def flip(path):

@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from atlas.results.files import read_arrays, write_arrays
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL_RULES = {"extract_token_logprobs", "generate_answers"}
 
 

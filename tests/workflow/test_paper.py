@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import ROOT, copy_project
 from paper_models import save_miniature
+from places import ROOT
+from projects import copy_project
 
 PAPER = ["--configfile", "configs/paper.yaml", "--config", "allow_unpinned=True"]
 # architecture -> the model of the sources that it is a miniature of

@@ -13,6 +13,7 @@ import pytest
 
 from atlas.analyses.published import read_table
 from atlas.analyses.registry import TABLES
+from projects import digests, wait_for
 
 FIGURES = [
     "attention_sinks", "sink_rates", "head_categories", "head_categories_null", "category_share", "mink_depth",
@@ -24,10 +25,6 @@ AFTER_SINKS = {
     "plot_head_overlap": 1, "plot_explorer": 1, "manifest": 1,
 }  # fmt: skip
 TRAINED_ONLY = ("head_groups", "ablation_effect")
-
-
-def digests(folder, pattern):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(pattern))}
 
 
 def test_full_run_makes_every_figure_and_table(finished):
@@ -200,13 +197,6 @@ def test_killed_run_resumes_with_what_was_finished(fresh):
     assert again.returncode == 0, again.stdout
     assert fresh.planned(*targets) == {}
     assert not list(fresh.folder.glob("results/**/.*.part"))
-
-
-def wait_for(condition, limit=120):
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end, "gave up waiting"
-        time.sleep(0.1)
 
 
 def test_report_needs_no_network_and_holds_every_figure_and_table(finished, tmp_path):

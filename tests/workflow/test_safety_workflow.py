@@ -6,9 +6,9 @@ import signal
 
 import numpy as np
 import pandas as pd
-from test_runs import digests, wait_for
 
 from atlas.analyses.published import read_table
+from projects import digests, wait_for
 
 LAYERS, HEADS, PROMPTS = 4, 6, 24
 

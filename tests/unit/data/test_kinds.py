@@ -1,0 +1,295 @@
+"""From raw rows to the checked table of each kind, and at least one sentence for each way of getting it wrong."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from atlas.data.kinds import KINDS, prepare
+from atlas.data.sources import materialise_dataset
+from atlas.errors import AtlasError
+from places import ROOT
+
+
+def jsonl(folder, rows, name="rows.jsonl"):
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def texts(n):
+    return [{"text": f"text {i}"} for i in range(n)]
+
+
+def test_prompts(tmp_path):
+    rows = [{"q": "a", "meta": {"subject": "s"}}, {"q": "b", "meta": {"subject": "t"}}]
+    entry = {"columns": {"text": "q", "group": "meta.subject"}}
+    table, report = prepare("prompts", entry, jsonl(tmp_path, rows))
+    assert table.to_dict("list") == {"id": ["0", "1"], "text": ["a", "b"], "group": ["s", "t"]}
+    assert report["rows_in_file"] == report["rows_used"] == 2
+    assert report["dropped"] == {}
+    assert len(report["files"]["rows.jsonl"]) == 64
+
+
+def test_columns_are_exactly_those_of_the_kind(tmp_path):
+    rows = [{"id": 7, "text": "a", "junk": 1}, {"id": 8, "text": "b", "junk": 1, "system": "s"}]
+    table, _ = prepare("prompts", {}, jsonl(tmp_path, rows))
+    assert table.to_dict("list") == {"id": ["7", "8"], "text": ["a", "b"], "system": [None, "s"]}
+    table, _ = prepare("text", {}, jsonl(tmp_path, rows))
+    assert list(table) == ["id", "text"]
+
+
+def test_qa_with_nested_answers(tmp_path):
+    rows = [{"question": "q", "answer": {"aliases": ["x", "y"]}, "spans": [[0, 1]]}]
+    table, _ = prepare(
+        "qa", {"columns": {"answers": "answer.aliases", "question_spans": "spans"}}, jsonl(tmp_path, rows)
+    )
+    assert table.to_dict("records") == [{"id": "0", "question": "q", "answers": ["x", "y"], "question_spans": [[0, 1]]}]
+    rows = [{"question": "q", "answers": [{"text": "x"}, {"text": "y"}]}]
+    table, _ = prepare("qa", {"columns": {"answers": "answers.text"}}, jsonl(tmp_path, rows))
+    assert table["answers"][0] == ["x", "y"]
+    table, _ = prepare("qa", {"columns": {"answers": "answers.1.text"}}, jsonl(tmp_path, rows))
+    assert table["answers"][0] == ["y"]
+
+
+def test_questions_that_cannot_be_used_are_left_out_named_and_counted(tmp_path):
+    rows = [
+        {"question": "ab", "answers": ["x"], "question_spans": [[0, 2]]},
+        {"question": "ab", "answers": []},
+        {"question": "ab", "answers": ["x"], "question_spans": [[0, 1], [1, 3]]},
+        {"question": "ab", "answers": ["x"], "question_spans": [[1, 1]]},
+        {"question": "ab", "answers": None},
+        {"question": "ab", "answers": ["x"]},
+    ]
+    table, report = prepare("qa", {}, jsonl(tmp_path, rows))
+    assert table["id"].tolist() == ["0", "5"]
+    without, outside = "question without answers", "question span outside the question"
+    assert report["dropped"] == {without: 2, outside: 2}
+    assert report["unusable"] == {without: ["1", "4"], outside: ["2", "3"]}
+    assert (report["rows_in_file"], report["rows_used"]) == (6, 2)
+    with pytest.raises(AtlasError, match=r"`sample.n` is 3, but there are only 2"):
+        prepare("qa", {"sample": {"n": 3, "seed": 0}}, jsonl(tmp_path, rows))
+
+
+def test_csv_cells_get_their_types(tmp_path):
+    path = tmp_path / "d.csv"
+    path.write_text('id,depth,question,answer,predecessors,score\nc,1,q,007,,\np,2,q,a,"[""c""]",0.5\ns,3,q,a,p,4\n')
+    table, _ = prepare("depth", {}, path)
+    assert table["depth"].tolist() == [1, 2, 3]
+    assert table["predecessors"].tolist() == [[], ["c"], ["p"]]
+    assert table["answer"][0] == "007"
+    assert table["score"].isna().tolist() == [True, False, False]
+
+
+def depth_rows():
+    rows = []
+    for tree in range(4):
+        rows.append({"id": f"c{tree}", "depth": 1, "question": "q", "answer": "a"})
+        rows.append({"id": f"p{tree}", "depth": 2, "question": "q", "answer": "a", "predecessors": [f"c{tree}"]})
+        rows.append({"id": f"s{tree}", "depth": 3, "question": "q", "answer": "a", "predecessors": [f"p{tree}"]})
+    return rows
+
+
+def test_depth_takes_whole_trees(tmp_path):
+    path = jsonl(tmp_path, depth_rows())
+    table, report = prepare("depth", {"limit": 2}, path)
+    assert table["id"].tolist() == ["c0", "p0", "s0", "c1", "p1", "s1"]
+    assert report["dropped"] == {"beyond the limit": 6}
+    table, _ = prepare("depth", {"sample": {"n": 1, "seed": 0}}, path)
+    assert table["depth"].tolist() == [1, 2, 3]
+    assert len({name[1:] for name in table["id"]}) == 1
+
+
+def test_limit_takes_the_first(tmp_path):
+    table, report = prepare("text", {"limit": 3}, jsonl(tmp_path, texts(9)))
+    assert table["id"].tolist() == ["0", "1", "2"]
+    assert report["dropped"] == {"beyond the limit": 6}
+    assert len(prepare("text", {"limit": 99}, jsonl(tmp_path, texts(9)))[0]) == 9
+
+
+def test_sample_is_seeded_and_keeps_the_order(tmp_path):
+    path = jsonl(tmp_path, texts(200))
+    draws = {seed: prepare("text", {"sample": {"n": 20, "seed": seed}}, path)[0]["id"].tolist() for seed in (0, 1)}
+    assert draws[0] == prepare("text", {"sample": {"n": 20, "seed": 0}}, path)[0]["id"].tolist()
+    assert draws[0] != draws[1]
+    assert draws[0] == sorted(draws[0], key=int)
+    assert len(set(draws[0])) == 20
+
+
+def relations_folder(
+    folder, index="relation,category,description\ncapital,Knowledge,x\nplural,Linguistic,y\n", **files
+):
+    files = {"capital": "source,target\nFrance,Paris\nItaly,Rome\n", "plural": "source,target\ncat,cats\n"} | files
+    (folder / "relations.csv").write_text(index)
+    for name, content in files.items():
+        (folder / f"{name}.csv").write_text(content)
+    return folder
+
+
+def test_relations_folder(tmp_path):
+    table, report = prepare("relations", {}, relations_folder(tmp_path))
+    assert table.to_dict("list") == {
+        "relation": ["capital", "capital", "plural"],
+        "category": ["Knowledge", "Knowledge", "Linguistic"],
+        "source": ["France", "Italy", "cat"],
+        "target": ["Paris", "Rome", "cats"],
+    }
+    assert list(report["files"]) == ["relations.csv", "capital.csv", "plural.csv"]
+    assert prepare("relations", {"limit": 1}, tmp_path)[0]["source"].tolist() == ["France", "cat"]
+
+
+GOOD_D1 = {"id": "c", "depth": 1, "question": "q", "answer": "a", "predecessors": []}
+PAIR = {"relation": "r", "category": "Knowledge", "source": "s", "target": "t"}
+BAD = {
+    "missing column": (
+        "text", {}, [{"txt": "x"}],
+        r"row 0 \(line 1\) has no column 'text'.*columns are: txt \(nearest: txt\)",
+    ),
+    "missing in one row": ("text", {}, [{"text": "x"}, {"b": 1}], r"rows\.jsonl row 1 \(line 2\) has no column 'text'"),
+    "mapped column": (
+        "text", {"columns": {"text": "pasage"}}, [{"passage": "x"}],
+        r"no column 'pasage'.*nearest: passage",
+    ),
+    "nested column": (
+        "qa", {"columns": {"answers": "answer.alias"}}, [{"question": "q", "answer": {"aliases": ["x"]}}],
+        r"row 0 .* no column 'answer.alias'.*columns inside answer are: aliases",
+    ),
+    "optional but mapped": (
+        "prompts", {"columns": {"group": "g"}}, [{"text": "x"}],
+        r"row 0 .*no column 'g' for field 'group'",
+    ),
+    "unknown field": ("text", {"columns": {"txt": "x"}}, [{"x": "x"}], r"names the field 'txt'.*nearest: text"),
+    "column no name": ("text", {"columns": {"text": 3}}, [{"x": "x"}], r"`columns\.text` is 3"),
+    "empty text": ("text", {}, [{"text": "x"}, {"text": ""}], r"row 1 \(line 2\): field 'text' is empty"),
+    "blank text": ("prompts", {}, [{"text": " \n\t"}], r"row 0 .*field 'text' is empty"),
+    "null text": ("text", {}, [{"text": None}], r"row 0 .*field 'text' is empty"),
+    "text a list": ("text", {}, [{"text": ["x"]}], r"field 'text' must be of type string, not \[\"x\"\]"),
+    "text a truth value": ("text", {}, [{"text": True}], r"field 'text' must be of type string, not true"),
+    "text a fraction": ("text", {}, [{"text": 1.5}], r"field 'text' must be of type string, not 1.5"),
+    "group an object": ("prompts", {}, [{"text": "x", "group": {}}], r"field 'group' must be of type string"),
+    "duplicate id": (
+        "text", {}, [{"id": 1, "text": "x"}, {"id": 2, "text": "y"}, {"id": "1", "text": "z"}],
+        r"row 2 \(line 3\): field 'id' is '1', as in rows\.jsonl row 0 \(line 1\)",
+    ),
+    "empty id": ("text", {}, [{"id": "", "text": "x"}], r"field 'id' is empty"),
+    "null id": ("text", {}, [{"id": None, "text": "x"}], r"field 'id' is empty"),
+    "half a character": (
+        "text", {}, [{"text": "x\ud800"}],
+        r"row 0 .*'text' holds half of a surrogate pair at character 1",
+    ),
+    "nothing but questions without answers": (
+        "qa", {}, [{"question": "q", "answers": []}, {"question": "q", "answers": ["a"], "question_spans": [[1, 1]]}],
+        r"no row can be used \(1 question without answers, 1 question span outside the question\)",
+    ),
+    "empty answer": ("qa", {}, [{"question": "q", "answers": ["x", ""]}], r"field 'answers' \(item 1\) is empty"),
+    "answers of objects": (
+        "qa", {}, [{"question": "q", "answers": [{"a": 1}]}],
+        r"'answers' \(item 0\) must be of type string",
+    ),
+    "span of one number": (
+        "qa", {}, [{"question": "q", "answers": ["a"], "question_spans": [[0]]}],
+        r"field 'question_spans'",
+    ),
+    "depth too great": ("depth", {}, [GOOD_D1 | {"depth": 4}], r"field 'depth' is 4; the maximum is 3"),
+    "depth a word": ("depth", {}, [GOOD_D1 | {"depth": "one"}], r"field 'depth' must be of type integer, not \"one\""),
+    "score a word": ("depth", {}, [GOOD_D1 | {"score": "good"}], r"field 'score' must be of type number"),
+    "unknown predecessor": (
+        "depth", {}, [GOOD_D1, GOOD_D1 | {"id": "p", "depth": 2, "predecessors": ["x"]}],
+        r"row 1 .*field 'predecessors' of 'p' names 'x', which is no id",
+    ),
+    "predecessor of wrong depth": (
+        "depth", {}, [GOOD_D1, GOOD_D1 | {"id": "s", "depth": 3, "predecessors": ["c"]}],
+        r"row 1 .*names 'c' of depth 1; a predecessor must be exactly one depth lower",
+    ),
+    "cycle": (
+        "depth", {},
+        [GOOD_D1 | {"id": "a", "depth": 2, "predecessors": ["b"]},
+         GOOD_D1 | {"id": "b", "depth": 2, "predecessors": ["a"]}],
+        r"exactly one depth lower",
+    ),
+    "predecessor twice": ("depth", {}, [GOOD_D1 | {"depth": 2, "predecessors": ["c", "c"]}], r"names something twice"),
+    "category": (
+        "relations", {}, [PAIR | {"category": "Knowlege"}],
+        r"field 'category' is \"Knowlege\"; it must be one of Algorithmic",
+    ),
+    "source twice": (
+        "relations", {}, [PAIR, PAIR | {"target": "u"}],
+        r"row 1 .*field 'source' is 's', as in rows\.jsonl row 0",
+    ),
+    "two categories": (
+        "relations", {}, [PAIR, PAIR | {"source": "u", "category": "Linguistic"}],
+        r"field 'category' of relation 'r' is Linguistic, but Knowledge",
+    ),
+    "limit and sample": (
+        "text", {"limit": 1, "sample": {"n": 1, "seed": 0}}, texts(3),
+        "`limit` and `sample` are both given",
+    ),
+    "negative limit": ("text", {"limit": -1}, texts(3), "`limit` is -1"),
+    "sample too large": ("text", {"sample": {"n": 4, "seed": 0}}, texts(3), "`sample.n` is 4, but there are only 3"),
+    "sample without seed": ("text", {"sample": {"n": 1}}, texts(3), r"`sample\.seed` is None"),
+    "unknown kind": ("prompt", {}, texts(1), r"kind 'prompt' is unknown \(nearest: prompts"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "entry", "rows", "message"), BAD.values(), ids=BAD)
+def test_bad_data_is_named_with_file_row_and_field(tmp_path, kind, entry, rows, message):
+    with pytest.raises(AtlasError, match=message) as caught:
+        prepare(kind, entry, jsonl(tmp_path, rows))
+    assert str(caught.value).count("\n") == 0
+    assert len(str(caught.value)) < 400
+
+
+BAD_FOLDERS = {
+    "file missing": ({"index": "relation,category\nother,Knowledge\ncapital,Knowledge\nplural,Linguistic\n"},
+                     r"relations\.csv row 0 \(line 2\) lists relation 'other', but other\.csv does not exist"),
+    "file not listed": (
+        {"captal": "source,target\na,b\n"},
+        r"captal\.csv is not listed in relations\.csv \(nearest: capital",
+    ),
+    "listed twice": (
+        {"index": "relation,category\ncapital,Knowledge\ncapital,Knowledge\n"},
+        r"\(line 3\) lists relation 'capital', as",
+    ),
+    "column missing": (
+        {"plural": "source,targt\na,b\n"},
+        r"plural\.csv row 0 \(line 2\) has no column 'target'.*nearest: targt",
+    ),
+    "index column": (
+        {"index": "relation,kind\ncapital,Knowledge\n"},
+        r"relations\.csv row 0 .* has no column 'category'",
+    ),
+    "outside": ({"index": "relation,category\n../x,Knowledge\n"}, "not a plain file name"),
+    "empty target": ({"plural": "source,target\na,\n"}, r"plural\.csv row 0 \(line 2\): field 'target' is empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "message"), BAD_FOLDERS.values(), ids=BAD_FOLDERS)
+def test_bad_relations_folder(tmp_path, files, message):
+    with pytest.raises(AtlasError, match=message):
+        prepare("relations", {}, relations_folder(tmp_path, **files))
+
+
+def test_blank_line_in_a_list_of_prompts(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n\nthree\n")
+    with pytest.raises(AtlasError, match=r"a\.txt row 1 \(line 2\): field 'text' is empty"):
+        prepare("prompts", {}, tmp_path / "a.txt")
+
+
+def test_bad_data_leaves_the_raw_folder_untouched(tmp_path):
+    raw = materialise_dataset({"path": str(jsonl(tmp_path, [{"text": ""}]))}, tmp_path / "raw")
+    before = {path: path.read_bytes() for path in raw.iterdir()}
+    with pytest.raises(AtlasError):
+        prepare("text", {}, raw)
+    assert {path: path.read_bytes() for path in raw.iterdir()} == before
+
+
+def test_every_kind_has_a_schema_that_describes_its_fields():
+    for kind in KINDS.values():
+        assert set(kind.required) <= set(kind.fields)
+        assert all(field.get("description") for field in kind.fields.values()), kind.name
+
+
+def test_no_torch_is_imported():
+    code = "import sys; import atlas.data.kinds, atlas.data.sources, atlas.fetch; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", check=False).returncode == 0

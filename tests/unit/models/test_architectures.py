@@ -1,0 +1,179 @@
+"""The family table against the live models it describes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+import families
+from atlas.errors import AtlasError
+from atlas.models import architectures
+from places import ROOT
+
+ALL = sorted(families.FAMILIES)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_shape_equals_live_modules(name, tmp_path):
+    model = families.build(name)
+    model.config.save_pretrained(tmp_path)
+    shape = architectures.read_shape(tmp_path)
+    assert shape == architectures.read_shape(model.config) == architectures.read_shape(model.config.to_dict())
+    assert shape == architectures.read_shape(str(tmp_path))
+
+    attention = architectures.attention_modules(model)
+    assert list(attention) == list(range(shape.layers))
+    head = architectures.unembedding(model)
+    assert head.weight.shape == (shape.vocabulary, shape.width)
+    projection = architectures.output_projection(attention[0]).weight
+    assert sorted(projection.shape) == sorted((shape.width, shape.heads * shape.value_width))
+    assert shape.context == 128
+    assert shape.group * shape.kv_heads == shape.heads
+
+    seen = {}
+
+    def spy(module, query, key, value, attention_mask, **kwargs):
+        seen.update(heads=query.shape[1], kv=key.shape[1], head_width=query.shape[-1], value_width=value.shape[-1])
+        return torch.zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]), None
+
+    from transformers import AttentionInterface
+
+    AttentionInterface.register("shape_spy", spy)
+    model.set_attn_implementation("shape_spy")
+    with torch.no_grad():
+        model(torch.tensor([[5, 6, 7]]), use_cache=False)
+    assert (seen["heads"], seen["kv"]) == (shape.heads, shape.kv_heads)
+    assert (seen["head_width"], seen["value_width"]) == (shape.head_width, shape.value_width)
+
+
+@pytest.mark.parametrize("left_out", ["all", "head_dim"])
+@pytest.mark.parametrize("model_type", sorted(architectures.FAMILIES))
+def test_defaults_of_a_sparse_config(model_type, left_out, tmp_path):
+    """A config.json that leaves sizes to the family's class gives what the class gives."""
+    values = AutoConfig.for_model(model_type).to_dict() if left_out == "head_dim" else {}
+    values.pop("head_dim", None)
+    (tmp_path / "config.json").write_text(json.dumps({**values, "model_type": model_type}))
+    config = AutoConfig.from_pretrained(tmp_path)
+    shape = architectures.read_shape(tmp_path)
+    assert (shape.layers, shape.heads) == (config.num_hidden_layers, config.num_attention_heads)
+    assert (shape.width, shape.vocabulary) == (config.hidden_size, config.vocab_size)
+    with torch.device("meta"):
+        config.num_hidden_layers = 1
+        config.layer_types = ["full_attention"]
+        model = AutoModelForCausalLM.from_config(config)
+    attention = architectures.attention_modules(model)[0]
+    rows = sorted(architectures.output_projection(attention).weight.shape)
+    assert rows == sorted((shape.width, shape.heads * shape.head_width))
+    if hasattr(attention, "v_proj"):
+        assert attention.v_proj.weight.shape[0] == shape.kv_heads * shape.value_width
+
+
+def test_explicit_null_means_derived(tmp_path):
+    values = {
+        "model_type": "mistral",
+        "hidden_size": 48,
+        "num_attention_heads": 6,
+        "num_hidden_layers": 2,
+        "vocab_size": 9,
+    }
+    (tmp_path / "config.json").write_text(json.dumps({**values, "num_key_value_heads": None, "head_dim": None}))
+    shape = architectures.read_shape(tmp_path)
+    assert (shape.kv_heads, shape.head_width) == (6, 8)
+
+
+def test_shape_of_a_known_family_needs_no_torch(tmp_path):
+    families.configuration("gemma2").save_pretrained(tmp_path)
+    code = (
+        "import sys; from atlas.models.architectures import read_shape; print(read_shape(sys.argv[1]).head_width);"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={"PYTHONPATH": str(ROOT / "scripts")},
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.strip() == "8", run.stderr
+
+
+def test_shape_of_a_family_outside_the_table(tmp_path):
+    families.configuration("bloom").save_pretrained(tmp_path)
+    shape = architectures.read_shape(tmp_path)
+    assert (shape.layers, shape.heads, shape.kv_heads, shape.width, shape.head_width) == (4, 6, 6, 48, 8)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        ("{", "not valid JSON"),
+        ("[]", "names no model_type"),
+        ('{"model_type": "no_such"}', "no_such"),
+        (
+            '{"model_type": "llama", "num_key_value_heads": 5, "num_attention_heads": 6, "hidden_size": 48, '
+            '"num_hidden_layers": 1, "vocab_size": 5}',
+            "cannot share",
+        ),
+        (
+            '{"model_type": "llama", "num_key_value_heads": 6, "num_attention_heads": "6", "hidden_size": 48, '
+            '"num_hidden_layers": 1, "vocab_size": 5}',
+            "config.json",
+        ),
+    ],
+)
+def test_bad_configuration_is_one_sentence(content, words, tmp_path):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(AtlasError, match=words) as caught:
+        architectures.read_shape(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_family_lists_the_supported_ones():
+    with pytest.raises(AtlasError, match=r"'mamba' is not supported by head categories; supported: .*llama.*qwen3"):
+        architectures.family_of("mamba", purpose="head categories")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_families_with_the_attention_interface_pass(name):
+    architectures.attention_implementation(families.configuration(name))
+
+
+@pytest.mark.parametrize("model_type", ["falcon", "gptj", "bloom", "mpt", "t5"])
+def test_families_without_it_are_refused(model_type):
+    with pytest.raises(AtlasError, match=model_type):
+        architectures.attention_implementation(AutoConfig.for_model(model_type))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_parallel_flag_and_final_norm(name):
+    """In a parallel block the MLP's input does not depend on the attention output of the same layer."""
+    model = families.build(name)
+    layer = architectures.decoder_layers(model)[0]
+    mlp = getattr(layer, "mlp", None) or layer.fc1
+    inputs, norm_out = [], []
+    mlp.register_forward_pre_hook(lambda module, args: inputs.append(args[0].clone()))
+    architectures.final_norm(model).register_forward_hook(lambda module, args, out: norm_out.append(out))
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        logits = model(ids).logits
+        architectures.output_projection(architectures.attention_modules(model)[0]).weight.mul_(-3.0)
+        model(ids)
+    assert torch.equal(*inputs) == architectures.is_parallel(model.config)
+    scale = getattr(model.config, "logit_scale", None) or 1 / (getattr(model.config, "logits_scaling", None) or 1)
+    expected = architectures.unembedding(model)(norm_out[0]) * scale
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    expected = expected if cap is None else torch.tanh(expected / cap) * cap
+    torch.testing.assert_close(logits, expected)
+    assert inputs[0].shape[-1] == model.config.hidden_size
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+@pytest.mark.parametrize("name", ["gpt_neox", "stablelm"])
+def test_parallel_flag_follows_the_config(name, parallel):
+    config = families.configuration(name)
+    config.use_parallel_residual = parallel
+    assert architectures.is_parallel(config) is parallel

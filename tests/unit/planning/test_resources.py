@@ -1,0 +1,153 @@
+"""What jobs ask for: the formulas, their growth, and the table in docs/clusters.md."""
+
+import sys
+
+import pytest
+import yaml
+
+from atlas.models.architectures import Shape
+from atlas.planning.resources import (
+    STAGES,
+    Job,
+    Size,
+    download_mb,
+    download_minutes,
+    gpus,
+    light_mb,
+    memory_mb,
+    runtime_minutes,
+    stage_options,
+)
+from places import ROOT
+
+SMALL = Size(134_515_008, 30, 270, 64, 192, 576, 49_152, file_bytes=4)
+LARGE = Size(70_553_706_496, 80, 5_120, 128, 1_024, 8_192, 128_256)
+OPTIONS = {"batch_tokens": 4096, "inputs": ["natural", "random"], "length": 64, "sequences": 64}
+
+
+def test_memory_on_a_cpu_holds_the_weights_as_stored_and_as_loaded():
+    # 1200 + 538 MB mapped + 538 MB in float32 + 4096 tokens x 576 x 20 x 4 bytes
+    assert memory_mb("extract_sinks", Job(SMALL, OPTIONS)) == round(1200 + 2 * 538.060 + 188.744 + 0.5)
+    half = memory_mb("extract_sinks", Job(SMALL, OPTIONS, dtype="bfloat16"))
+    assert half == round(1200 + 538.060 + 269.030 + 94.372 + 0.5)
+
+
+def test_memory_with_a_gpu_is_bounded_by_what_is_staged():
+    assert memory_mb("extract_sinks", Job(LARGE, OPTIONS, gpu=True)) == 1200 + 3000 + 10_000
+    assert memory_mb("extract_sinks", Job(SMALL, OPTIONS, gpu=True)) == round(4200 + 538.060 + 0.5)
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "a_stage_of_its_own"])
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_attempts_ask_for_as_much_again(stage, size, defaults):
+    job = Job(size, stage_options(stage, defaults))
+    for ask in (memory_mb, runtime_minutes):
+        once = ask(stage, job)
+        for attempt in (2, 3):
+            assert (once - 1) * attempt < ask(stage, job, attempt) <= once * attempt
+    assert memory_mb(stage, job) >= 1500 or stage == "a_stage_of_its_own"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_larger_models_ask_for_more(stage, defaults):
+    options = stage_options(stage, defaults)
+    small, large = Job(SMALL, options), Job(LARGE, options)
+    assert memory_mb(stage, large) > 2 * memory_mb(stage, small)
+    assert runtime_minutes(stage, large) > 10 * runtime_minutes(stage, small)
+
+
+def test_whole_models_fit_and_weights_read_by_layers_need_less(defaults):
+    asked = {stage: memory_mb(stage, Job(LARGE, stage_options(stage, defaults))) for stage in STAGES}
+    weights = LARGE.parameters * 4 / 1e6
+    assert all(number > weights for stage, number in asked.items() if stage != "extract_head_mappings")
+    assert asked["extract_head_mappings"] < weights / 10
+
+
+def test_gpus_are_counted_from_memory_only_under_a_device_map():
+    job = {"size": LARGE, "options": OPTIONS}
+    assert gpus("extract_sinks", Job(**job)) == 0
+    assert gpus("extract_sinks", Job(**job, gpu=True)) == 1
+    spread = {**job, "gpu": True, "device_map": "auto"}
+    assert gpus("extract_sinks", Job(**spread)) == 2  # 141 GB and 1.3 GB into 72 GB each
+    assert gpus("extract_sinks", Job(**spread, gpu_memory_gb=24)) == 7
+    assert gpus("extract_sinks", Job(**spread, dtype="float32")) == 4
+    assert gpus("extract_sinks", Job(SMALL, OPTIONS, gpu=True, device_map="auto")) == 1
+
+
+def test_shards_and_threads_divide_the_work_not_the_start():
+    size, options = LARGE, OPTIONS
+    whole = runtime_minutes("extract_sinks", Job(size, options))
+    start = runtime_minutes("extract_sinks", Job(size, options), shards=10**9)
+    assert runtime_minutes("extract_sinks", Job(size, options), shards=4) - start == pytest.approx(
+        (whole - start) / 4, abs=1
+    )
+    assert runtime_minutes("extract_sinks", Job(size, options, threads=4)) == pytest.approx(
+        runtime_minutes("extract_sinks", Job(size, options), shards=4), abs=1
+    )
+
+
+def test_a_hint_gives_a_shape_near_the_real_one():
+    for size in (SMALL, LARGE):
+        guess = Size.guess(size.parameters)
+        for field in ("layers", "heads", "width"):
+            assert 1 / 4 < getattr(guess, field) / getattr(size, field) < 4
+
+
+def test_sizes_of_a_downloaded_model():
+    shape = Shape(
+        layers=2, heads=4, kv_heads=2, group=2, head_width=8, value_width=8, width=32, vocabulary=200, context=64
+    )
+    size = Size.of(shape, {"parameters": 1000, "dtype": "bfloat16"})
+    assert size == Size(1000, 2, 8, 8, 16, 32, 200, file_bytes=2)
+
+
+def test_downloads_and_jobs_without_a_model():
+    assert download_mb(SMALL, convert=True) == round(1200 + 8 * 134.515 + 0.5)
+    assert download_mb(LARGE, convert=False) < 20_000 < download_mb(LARGE, convert=True)
+    assert download_minutes(LARGE, 2) > download_minutes(LARGE) > 120
+    assert (light_mb(270), light_mb(270, 2)) == (1635, 3270)
+
+
+def test_table_in_the_docs_is_what_the_code_says():
+    sys.path.insert(0, str(ROOT / "docs"))
+    from resource_table import render
+
+    text = (ROOT / "docs" / "clusters.md").read_text()
+    assert render(text) == text, "run python docs/resource_table.py"
+    assert all(f"`{stage}`" in text for stage in STAGES)
+
+
+def test_containers_install_the_locks_with_their_versions():
+    lock = (ROOT / "requirements.lock").read_text()
+    torch = next(line for line in lock.splitlines() if line.startswith("torch=="))
+    recipes = {path.name: path.read_text() for path in (ROOT / "containers").iterdir()}
+    assert set(recipes) == {"Dockerfile", "atlas.def"}
+    for text in recipes.values():
+        pinned = [word for word in text.split() if "==" in word and not word.startswith("'^")]
+        assert pinned == [torch]
+        for name in ("requirements.txt", "requirements-cluster.lock"):
+            assert f"--no-deps --require-hashes -r /opt/atlas/{name}" in text
+        assert "python:3.11-" in text  # the version that the lock was resolved for
+
+
+def test_cluster_lock_agrees_with_the_lock_and_is_hashed():
+    sys.path.insert(0, str(ROOT / "envs"))
+    from from_lock import pins
+
+    lock, cluster = ((ROOT / f"requirements{part}.lock").read_text() for part in ("", "-cluster"))
+    main = {pin.split("==")[0]: pin for pin in pins(lock)}
+    shared = [pin for pin in pins(cluster) if pin.split("==")[0] in main]
+    assert len(shared) > 10
+    for pin in shared:
+        assert pin.split(" ;")[0] == main[pin.split("==")[0]].split(" ;")[0]
+    for block in cluster.replace("\\\n", "").splitlines():
+        assert "--hash=sha256:" in block, block
+    wanted = [line for line in (ROOT / "requirements-cluster.in").read_text().splitlines() if "==" in line]
+    assert set(wanted) <= set(pins(cluster))
+    assert len(wanted) == 5
+
+
+@pytest.fixture(scope="module")
+def defaults():
+    """The analyses of config.yaml."""
+    return yaml.safe_load((ROOT / "config.yaml").read_text())["analyses"]
