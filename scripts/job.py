@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 from atlas.errors import AtlasError
+from atlas.results.documents import PACKAGES, provenance
 from atlas.results.versions import package_versions
 
-_PACKAGES = ("snakemake", "torch", "transformers", "numpy", "pandas", "pyarrow")
+__all__ = ["counting", "job", "optional_path", "progress", "provenance"]
+
 _LOG = logging.getLogger("atlas")
 _done = []  # what progress() and counting() have counted in this job
 
@@ -30,7 +32,7 @@ def job(snakemake):
     log.info("%s %s", snakemake.rule, dict(snakemake.wildcards.items()))
     log.info(
         "versions %s, threads %d (OMP_NUM_THREADS %s)",
-        package_versions(*_PACKAGES),
+        package_versions("snakemake", *PACKAGES),
         snakemake.threads,
         os.environ.get("OMP_NUM_THREADS", "not set"),
     )
@@ -86,16 +88,6 @@ def counting(description, unit, total):
             _done.append({"what": what, "rows": rows, "seconds": seconds})
             inside = f" of {rows} rows" if what == "rows" else ""
             _LOG.info("%s: %d %s%s, %.3g %s/s", description, bar.n, steps, inside, rows / seconds, what)
-
-
-def provenance(model=None, dataset=None, options=None, **more):
-    """The provenance document of a result: where model and data come from, the options, the versions."""
-    found = {"options": options, "versions": package_versions(*_PACKAGES[1:]), **more}
-    if model is not None:
-        found["model"] = model
-    if dataset is not None:
-        found["dataset"] = dataset
-    return found
 
 
 def optional_path(value):

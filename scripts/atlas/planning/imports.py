@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 
 def closure(entries: Path | Iterable[Path], root: Path) -> list[str]:
@@ -36,7 +37,7 @@ def parsed(path: str) -> ast.Module:
     return ast.parse(Path(path).read_bytes(), filename=path)
 
 
-def for_type_checkers(node: ast.AST) -> bool:
+def for_type_checkers(node: ast.AST) -> TypeGuard[ast.If]:
     """Whether this is `if TYPE_CHECKING:`, whose body never runs."""
     if not isinstance(node, ast.If):
         return False

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 from atlas.planning.imports import as_paths, closure, for_type_checkers, parsed
 
@@ -31,6 +32,8 @@ _SHOWN_CALLS = {"len", "round", "str", "repr", "int", "float", "type"}
 _FOR_ANNOTATIONS = {"typing", "typing_extensions", "collections.abc", "jaxtyping"}
 # Set by position alone, or by the version of Python: `ctx` follows from where an expression stands.
 _SKIPPED_FIELDS = {"ctx", "type_comment", "kind", "type_ignores"}
+# Named also when empty: a block may be empty because a docstring was all that stood in it.
+_BLOCKS = {"body", "orelse", "finalbody"}
 
 
 def library(entries: Path | Iterable[Path], root: Path, without: Collection[str] = tuple(LEFT_OUT)) -> list[str]:
@@ -109,7 +112,7 @@ class _Canonical:
         write(f"{node.__class__.__name__}(")
         for field in node._fields:
             value = getattr(node, field, None)
-            if value is None or value == [] or field in _SKIPPED_FIELDS or field in without:
+            if value is None or field in _SKIPPED_FIELDS or field in without or (value == [] and field not in _BLOCKS):
                 continue
             write(f"{field}=")
             if isinstance(value, list):
@@ -218,7 +221,7 @@ class _Canonical:
         self._parts.append("JoinedStr(")
         for value in node.values:
             if isinstance(value, ast.Constant):
-                text += value.value
+                text += str(value.value)
                 continue
             self._parts.append(_scalar(text) if text else "")
             text = ""
@@ -253,7 +256,7 @@ def _for_annotations(node: ast.Import | ast.ImportFrom) -> bool:
     return _FOR_ANNOTATIONS.issuperset(names)
 
 
-def _is_log_line(node: ast.expr) -> bool:
+def _is_log_line(node: ast.expr) -> TypeGuard[ast.Call]:
     """log("..."), log.info("...") and the like, as a statement of its own."""
     if not isinstance(node, ast.Call):
         return False

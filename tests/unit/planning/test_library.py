@@ -22,14 +22,14 @@ def digest(text):
     return tree_digest(ast.parse(text))
 
 
-# ------------------------------------------------------------------------------------ what does not count, in every file
+# ----------------------------------------------------------------------------------- what does not count, in every file
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_comments_layout_docstrings_and_log_lines_do_not_count(path):
     text = path.read_text()
     before = digest(text)
     assert before == code_digest(path)
     assert digest(text + "\n# another comment\n") == before
-    assert digest("# coding: utf-8\n" + text.replace("\n\n", "\n\n\n")) == before
+    assert digest("# coding: utf-8\n\n" + text) == before
     assert digest(ast.unparse(ast.parse(text))) == before  # every line, bracket and quote laid out anew
     assert digest(ast.unparse(_Words().visit(ast.parse(text)))) == before
 
@@ -60,7 +60,7 @@ class _Words(ast.NodeTransformer):
         return ast.fix_missing_locations(node)
 
 
-# -------------------------------------------------------------------------------------------- what counts, in every file
+# ------------------------------------------------------------------------------------------- what counts, in every file
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_every_other_change_counts(path):
     """Changes single nodes of the file, one at a time, and looks at the statement of the module that they stand in."""
@@ -68,13 +68,11 @@ def test_every_other_change_counts(path):
     tree = ast.parse(path.read_text())
     tree.body = [statement for statement in tree.body if not _for_annotations(statement)]
     places = [(statement, node) for statement in tree.body for node in _counting(statement)]
-    for statement, node in draw.sample(places, min(60, len(places))):
-        before, cut = canonical(ast.Module([statement])), ast.dump(statement)
+    for statement, node in draw.sample(places, min(30, len(places))):
+        before = canonical(statement)
         for undo in _changes(node):
-            assert ast.dump(statement) != cut, f"nothing was changed in {ast.dump(node)}"
-            assert canonical(ast.Module([statement])) != before, f"unnoticed: {ast.dump(node)}, line {node.lineno}"
+            assert canonical(statement) != before, f"unnoticed: {ast.dump(node)}, line {node.lineno}"
             undo()
-        assert ast.dump(statement) == cut
 
 
 def _for_annotations(node):
@@ -131,7 +129,8 @@ def _changes(node):
     if isinstance(node, ast.Constant):
         other = {bool: not node.value, str: f"{node.value}x", int: 7919, float: 0.123, bytes: b"x"}
         yield put("value", other.get(type(node.value), "x"))
-        yield put("value", str(node.value) if not isinstance(node.value, str) else None)
+        if not isinstance(node.value, str):
+            yield put("value", str(node.value))
     elif isinstance(node, ast.Name):
         yield put("id", f"{node.id}_")
     elif isinstance(node, ast.Attribute):
@@ -150,11 +149,11 @@ def _changes(node):
     elif isinstance(node, (ast.arg, ast.keyword)):
         yield put("arg", f"{node.arg}_")
     elif isinstance(node, (ast.BinOp, ast.AugAssign)):
-        yield put("op", ast.LShift())
+        yield put("op", ast.MatMult() if isinstance(node.op, ast.LShift) else ast.LShift())
     elif isinstance(node, ast.BoolOp):
         yield put("op", ast.And() if isinstance(node.op, ast.Or) else ast.Or())
     elif isinstance(node, ast.UnaryOp):
-        yield put("op", ast.Invert())
+        yield put("op", ast.Not() if isinstance(node.op, ast.Invert) else ast.Invert())
     elif isinstance(node, ast.Compare):
         yield put("ops", [ast.IsNot(), *node.ops[1:]] if not isinstance(node.ops[0], ast.IsNot) else [ast.Is()])
     elif isinstance(node, ast.AnnAssign):
@@ -178,7 +177,7 @@ def _changes(node):
         yield put("ifs", [*node.ifs, ast.Name("other")])
 
 
-# ---------------------------------------------------------------------------------------------------------- single cases
+# --------------------------------------------------------------------------------------------------------- single cases
 SAME = {
     "annotations of functions": ("def f(a, b=1): pass", "def f(a: int, b: 'x' = 1) -> None: pass"),
     "annotations of variables": ("x = 1\nself.y = 2", "x: int = 1\nself.y: float = 2"),
@@ -189,7 +188,7 @@ SAME = {
     ),
     "else for type checkers": ("x = 1", "if typing.TYPE_CHECKING:\n    x = 2\nelse:\n    x = 1"),
     "sentences of errors": ("raise AtlasError(f'{x} is bad') from e", "raise AtlasError('Bad.', x) from e"),
-    "sentences of errors that are returned": ("return_ = AtlasError('a')", "return_ = errors.AtlasError('b')"[:10] + "AtlasError('b')"),
+    "sentences of errors that are returned": ("return_ = AtlasError('a')", "return_ = AtlasError('b')"),
     "messages of assertions": ("assert x", "assert x, 'must be'"),
     "log lines": ("f()", "log.info('%d %s', len(x), a.b)\nf()\n_LOG.warning(f'{x!r:>3}')\nlogging.error(-x[0])"),
     "log lines by a function": ("f()", "f()\nlog(f'downloading {name}=={version}')"),
@@ -264,10 +263,10 @@ async def f(a, /, b: int = 3, *c, d=4, **e) -> int:
 
 def test_every_python_gives_the_same_digest():
     """Found equal on 3.11, 3.12 and 3.13; whichever runs this test is held to it."""
-    assert digest(EVERYTHING) == "GOLDEN"
+    assert digest(EVERYTHING) == "73d4449624c7"
 
 
-# ------------------------------------------------------------------------------------------------------------- libraries
+# ------------------------------------------------------------------------------------------------------------ libraries
 def test_library_names_every_file_with_its_digest(tmp_path):
     for name, text in {"plot.py": "import lib\n", "lib.py": "x = 1\n", "job.py": "", "page.js": "// x\n"}.items():
         (tmp_path / name).write_text(text)
