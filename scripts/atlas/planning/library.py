@@ -6,7 +6,7 @@ not repeated for the sake of a word.
 
 import ast
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import TypeGuard
@@ -43,7 +43,7 @@ def library(entries: Path | Iterable[Path], root: Path, without: Collection[str]
     without: paths to leave out. Raises SyntaxError, with the file's name, and OSError.
     """
     entries = as_paths(entries)
-    files = {Path(file) for file in (*entries, *closure(entries, root))}
+    files = {*entries, *map(Path, closure(entries, root))}
     named = {file.relative_to(root).as_posix(): file for file in files}
     return [f"{name} {code_digest(named[name])}" for name in sorted(named) if name not in without]
 
@@ -78,7 +78,7 @@ class _Canonical:
         self._names: set[str] = set()  # that the code uses, annotations not counted
         self._late: list[tuple[int, ast.Import | ast.ImportFrom]] = []  # where imports for annotations stand
         self._in_class = False
-        self._special = {
+        self._special: dict[type, Callable] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
             ast.JoinedStr: self._joined,
