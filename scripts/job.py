@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 from atlas.errors import AtlasError
+from atlas.results.documents import PACKAGES
 from atlas.results.versions import package_versions
 
-_PACKAGES = ("snakemake", "torch", "transformers", "numpy", "pandas", "pyarrow")
+__all__ = ["counting", "job", "optional_path", "progress", "task"]
+
 _LOG = logging.getLogger("atlas")
 _done = []  # what progress() and counting() have counted in this job
 
@@ -30,7 +32,7 @@ def job(snakemake):
     log.info("%s %s", snakemake.rule, dict(snakemake.wildcards.items()))
     log.info(
         "versions %s, threads %d (OMP_NUM_THREADS %s)",
-        package_versions(*_PACKAGES),
+        package_versions("snakemake", *PACKAGES),
         snakemake.threads,
         os.environ.get("OMP_NUM_THREADS", "not set"),
     )

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.data.kinds import prepare
+from atlas.results.documents import provenance
 from atlas.results.files import write_frame
-from atlas.results.task import provenance
 from job import job
 
 if TYPE_CHECKING:

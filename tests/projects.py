@@ -98,6 +98,10 @@ class Project:
         assert old in text, f"{old!r} is not in {name}"
         path.write_text(text.replace(old, new))
 
+    def append(self, name, text):
+        with (self.folder / name).open("a") as file:
+            file.write(text)
+
     def configure(self, change):
         """Apply `change` (a function of the dictionary) to configs/tiny.yaml."""
         path = self.folder / "configs" / "tiny.yaml"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from atlas.models.architectures import read_shape
 from atlas.models.folder import check_model_folder
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
-from atlas.results.task import Document, Task, provenance
+from atlas.results.documents import provenance
+from atlas.results.task import Document, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

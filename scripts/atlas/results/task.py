@@ -12,14 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from atlas.results.files import read_arrays, read_frame, read_provenance, write_arrays, write_frame
 from atlas.results.journal import Journal
 from atlas.results.tables import conform
-from atlas.results.versions import package_versions
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-
-# In every result; Snakemake's own version is in the log alone.
-PACKAGES = ("torch", "transformers", "numpy", "pandas", "pyarrow")
 
 Document = dict[str, Any]
 Columns = Mapping[str, str]
@@ -89,12 +85,6 @@ class Task:
         journal = Journal(self.params["journal"], key)
         self.journals.append(journal)
         return journal
-
-
-def provenance(options: object = None, **more: object) -> Document:
-    """The provenance document of a result: the options, the versions, and `more`, without what is None."""
-    found = {key: value for key, value in more.items() if value is not None}
-    return {"options": options, "versions": package_versions(*PACKAGES), **found}
 
 
 def perform(task: Task, output: Any) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.head_categories.pairs import single_token_pairs
 from atlas.models.folder import check_model_folder
-from atlas.results.task import provenance
+from atlas.results.documents import provenance
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.heads.measures import measures
 from atlas.analyses.heads.overlap import overlap_table
-from atlas.results.task import provenance
+from atlas.results.documents import provenance
 
 if TYPE_CHECKING:
     from atlas.results.task import Result, Task

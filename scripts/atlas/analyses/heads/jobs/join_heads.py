@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.heads.join import join_heads
-from atlas.results.task import provenance
+from atlas.results.documents import provenance
 
 if TYPE_CHECKING:
     from atlas.results.task import Result, Task
