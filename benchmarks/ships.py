@@ -162,7 +162,7 @@ def accuracy(arguments):
     import numpy as np
 
     from atlas.analyses.safety_heads.extract import extract
-    from atlas.analyses.safety_heads.metrics import ships
+    from atlas.analyses.safety_heads.ships import ships
 
     found = {}
     for dtype in ("float32", "bfloat16"):

@@ -3,6 +3,7 @@
 import mimetypes
 import os
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -14,7 +15,11 @@ sys.path.insert(0, str(SCRIPTS))
 from atlas.analyses import registry
 from atlas.config import checked, package_key, packages
 from atlas.errors import AtlasError
-from atlas.planning.imports import closure
+from atlas.fetch.hub import allowed
+from atlas.planning import paths
+from atlas.planning.content import content
+from atlas.planning.library import library as code_of
+from atlas.planning.stamps import cure
 
 # The report takes files of no known type for text and would show their bytes.
 mimetypes.add_type("application/vnd.apache.parquet", ".parquet")
@@ -46,6 +51,19 @@ OF_MODEL, OF_DATASET = "{model}", "{model}/{dataset}"
 OF_SHARD = "{model}/{dataset}/{shard}-of-{shards}"
 
 
+if workflow.is_main_process:
+    cure(
+        ["results", "figures"],
+        [
+            PROJECT / entry["source"]["path"]
+            for entry in (*MODELS.values(), *DATASETS.values())
+            if "path" in entry["source"]
+        ],
+        time.time(),
+        dry_run=workflow.dryrun,
+    )
+
+
 def any_of(keys):
     """A wildcard constraint that matches exactly these names."""
     import re
@@ -64,18 +82,41 @@ wildcard_constraints:
 
 
 # ---------------------------------------------------------------------------------------------- what a rule depends on
+# Times say nothing: what our code does and what a user hands in stand among a rule's params, by content. Files that are
+# handed in are inputs all the same, so that a missing one is named, but `ancient` ones.
 def in_project(path):
     """A path of the project relative to the working directory where possible: a moved checkout is no changed one."""
-    path, here = PROJECT / path, Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return paths.in_project(path, PROJECT, Path.cwd())
 
 
-def library(script, *modules):
-    """Every file of ours that scripts/{script}.py and `modules` of atlas.analyses import, directly or through others."""
-    entries = [SCRIPTS / f"{script}.py"]
-    entries += [SCRIPTS / "atlas" / "analyses" / f"{m.replace('.', '/')}.py" for m in modules]
-    found = {path for entry in entries for path in closure(entry, SCRIPTS)}
-    return sorted(in_project(path) for path in found | set(map(str, entries[1:])))
+def library(script, *modules, files=()):
+    """A digest of each file of ours that a job runs, as positional params: a change shows which file it is in.
+
+    modules: of atlas.analyses, that scripts/{script}.py imports by name; files: of scripts/, that they read.
+    """
+    named = [f"atlas/analyses/{module.replace('.', '/')}.py" for module in modules]
+    return code_of([SCRIPTS / name for name in (f"{script}.py", *named, *files)], SCRIPTS)
+
+
+def handed_in(path):
+    """A file or folder that a user or the project hands in, as an input."""
+    return ancient(in_project(path))
+
+
+def content_of(path, counts=None):
+    """The same as a param: its digest, behind its name."""
+    return f"{path} {content(PROJECT / Path(path).expanduser(), counts)}"
+
+
+def source_content(entries, key, counts=None):
+    """What a `path` source holds, as a param."""
+    source = entries[key]["source"]
+    return content_of(source["path"], counts) if "path" in source else ""
+
+
+def model_file(name):
+    """Whether a file of a model's folder is brought in."""
+    return "/" not in name and allowed(name)
 
 
 def options(analysis, *keys):
@@ -109,7 +150,7 @@ def source_inputs(entries, key):
     if "control" in source:
         return {"base": f"results/models/{source['control']['of']}"}
     if "path" in source:
-        return {"local": in_project(Path(source["path"]).expanduser())}
+        return {"local": handed_in(source["path"])}
     return {}
 
 

@@ -4,7 +4,6 @@
 rule download_dataset:
     input:
         unpack(lambda wildcards: source_inputs(DATASETS, wildcards.dataset)),
-        library=library("download_dataset"),
     output:
         directory("results/downloads/datasets/{dataset}"),
     log:
@@ -16,6 +15,8 @@ rule download_dataset:
     resources:
         **asks_light(minutes=120),
     params:
+        *library("download_dataset"),
+        content=lambda wildcards: source_content(DATASETS, wildcards.dataset),
         source=lambda wildcards: source_of(DATASETS, wildcards.dataset),
         staging="results/downloads/staging/datasets/{dataset}",
     script:
@@ -25,10 +26,9 @@ rule download_dataset:
 rule prepare_dataset:
     input:
         raw="results/downloads/datasets/{dataset}",
-        schemas=lambda wildcards: in_project(
+        schemas=lambda wildcards: handed_in(
             f"schemas/kinds/{DATASETS[wildcards.dataset]['kind']}.schema.json"
         ),
-        library=library("prepare_dataset"),
     output:
         "results/datasets/{dataset}.parquet",
     log:
@@ -40,6 +40,10 @@ rule prepare_dataset:
     resources:
         **asks_light(),
     params:
+        *library("prepare_dataset"),
+        schema=lambda wildcards: content_of(
+            f"schemas/kinds/{DATASETS[wildcards.dataset]['kind']}.schema.json"
+        ),
         entry=lambda wildcards: {
             key: DATASETS[wildcards.dataset][key]
             for key in ("kind", "format", "columns", "limit", "sample", "encoding")

@@ -85,7 +85,9 @@ def plot_library(plot):
         told = [
             f"{analysis}.head_columns" for analysis in ANALYSES.get("heads", {}).get("datasets", ())
         ]
-    return library("plot", f"{registry.PLOT_FOLDERS[plot]}.plot_{plot}", *told)
+    folder = registry.PLOT_FOLDERS[plot]
+    beside = [f"atlas/analyses/{folder}/{file}" for file in registry.PLOTS[plot].files]
+    return library("plot", f"{folder}.plot_{plot}", *told, files=beside)
 
 
 # plot_saliency_density, plot_sink_rates, ...: one rule for each plot of the records, with one body.
@@ -96,15 +98,6 @@ for plot in registry.PLOTS:
             f"plot_{plot}"
         input:
             unpack(figure_inputs),
-            page=(
-                [
-                    in_project(f"scripts/atlas/analyses/heads/page/explorer.{part}")
-                    for part in ("html", "css", "js")
-                ]
-                if registry.PLOTS[plot].page
-                else []
-            ),
-            library=plot_library(plot),
         output:
             **figure_output(plot),
         log:
@@ -116,6 +109,7 @@ for plot in registry.PLOTS:
         resources:
             **asks_light(),
         params:
+            *plot_library(plot),
             plot=f"{registry.PLOT_FOLDERS[plot]}.plot_{plot}",
             tables=columns(*drawn_tables(plot)),
             figure=figure_params,
@@ -128,7 +122,6 @@ for plot in registry.PLOTS:
 rule manifest:
     input:
         figures=figure_files(reproducible=True),
-        library=library("write_manifest"),
     output:
         "figures/manifest.sha256",
     log:
@@ -137,6 +130,8 @@ rule manifest:
         "../envs/atlas.yaml"
     resources:
         **asks_light(),
+    params:
+        *library("write_manifest"),
     script:
         "../scripts/write_manifest.py"
 

@@ -5,7 +5,6 @@ use rule extract as select_pairs with:
     input:
         model=MODEL,
         dataset=DATASET,
-        library=library("extract", "head_categories.jobs.select_pairs"),
     output:
         pairs=f"{ACTIVATIONS}/pairs/{{dataset}}.parquet",
         report=metric("relation_pairs"),
@@ -17,6 +16,7 @@ use rule extract as select_pairs with:
     resources:
         **asks_light(),
     params:
+        *library("extract", "head_categories.jobs.select_pairs"),
         job="head_categories.jobs.select_pairs",
         options=options("head_categories", "leading_space", "minimum_pairs"),
 
@@ -25,7 +25,6 @@ use rule extract as extract_head_mappings with:
     input:
         model=MODEL,
         pairs=f"{ACTIVATIONS}/pairs/{{dataset}}.parquet",
-        library=library("extract", "head_categories.jobs.extract_head_mappings"),
     output:
         shard_of("head_mappings"),
     log:
@@ -36,6 +35,7 @@ use rule extract as extract_head_mappings with:
     resources:
         **asks("extract_head_mappings"),
     params:
+        *library("extract", "head_categories.jobs.extract_head_mappings"),
         job="head_categories.jobs.extract_head_mappings",
         device=lambda wildcards: MODELS[wildcards.model]["device"],
         options=lambda wildcards: {
@@ -48,7 +48,6 @@ use rule compute as compute_head_categories with:
     input:
         activations=gathered("head_mappings"),
         pairs=f"{ACTIVATIONS}/pairs/{{dataset}}.parquet",
-        library=library("compute", "head_categories.jobs.compute_head_categories"),
     output:
         **metrics("head_relations", "head_categories"),
     log:
@@ -56,6 +55,7 @@ use rule compute as compute_head_categories with:
     benchmark:
         costs_of("compute_head_categories", OF_DATASET)
     params:
+        *library("compute", "head_categories.jobs.compute_head_categories"),
         job="head_categories.jobs.compute_head_categories",
         tables=columns("head_relations", "head_categories"),
         k=lambda wildcards: for_model("head_categories", "k", wildcards.model),

@@ -30,7 +30,6 @@ def head_libraries(*modules):
 use rule compute as join_heads with:
     input:
         unpack(joined_files),
-        library=head_libraries("heads.jobs.join_heads"),
     output:
         heads=f"{METRICS}/heads.parquet",
     log:
@@ -38,6 +37,7 @@ use rule compute as join_heads with:
     benchmark:
         costs_of("join_heads", OF_MODEL)
     params:
+        *head_libraries("heads.jobs.join_heads"),
         job="heads.jobs.join_heads",
         head_tables=joined,
         tables=columns("heads"),
@@ -47,7 +47,6 @@ use rule compute as join_heads with:
 use rule compute as compare_heads with:
     input:
         heads=f"{METRICS}/heads.parquet",
-        library=head_libraries("heads.jobs.compare_heads"),
     output:
         head_overlap=f"{METRICS}/head_overlap.parquet",
     log:
@@ -55,6 +54,7 @@ use rule compute as compare_heads with:
     benchmark:
         costs_of("compare_heads", OF_MODEL)
     params:
+        *head_libraries("heads.jobs.compare_heads"),
         job="heads.jobs.compare_heads",
         analyses=list(ANALYSES.get("heads", {}).get("datasets", ())),
         tables=columns("head_overlap"),

@@ -5,7 +5,6 @@ use rule extract as extract_attention with:
     input:
         model=MODEL,
         dataset=DATASET,
-        library=library("extract", "meaningless_tokens.jobs.extract_attention"),
     output:
         shard_of("attention"),
     log:
@@ -15,6 +14,7 @@ use rule extract as extract_attention with:
     resources:
         **asks("extract_attention"),
     params:
+        *library("extract", "meaningless_tokens.jobs.extract_attention"),
         job="meaningless_tokens.jobs.extract_attention",
         options=options(
             "meaningless_tokens",
@@ -30,7 +30,6 @@ use rule extract as extract_attention with:
 use rule compute as compute_attention with:
     input:
         activations=gathered("attention"),
-        library=library("compute", "meaningless_tokens.jobs.compute_attention"),
     output:
         **metrics("attention_weights", "meaningless_effect"),
     log:
@@ -38,6 +37,7 @@ use rule compute as compute_attention with:
     benchmark:
         costs_of("compute_attention", OF_DATASET)
     params:
+        *library("compute", "meaningless_tokens.jobs.compute_attention"),
         job="meaningless_tokens.jobs.compute_attention",
         tables=columns("attention_weights", "meaningless_effect"),
         options=options("meaningless_tokens", "reading", "confidence", "bootstrap", "seed"),

@@ -31,7 +31,6 @@ use rule extract as generate_answers with:
     input:
         model=MODEL,
         dataset=DATASET,
-        library=library("extract", "mink.jobs.generate_answers"),
     output:
         shard_of("answers", "parquet"),
     log:
@@ -42,6 +41,7 @@ use rule extract as generate_answers with:
     resources:
         **asks("generate_answers"),
     params:
+        *library("extract", "mink.jobs.generate_answers"),
         job="mink.jobs.generate_answers",
         options=options("mink", "predictions", "template", "system"),
         journal=f"{ACTIVATIONS}/.unfinished/answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
@@ -51,7 +51,6 @@ use rule compute as judge_answers with:
     input:
         unpack(answers_input(lambda: ANALYSES["mink"]["judge"]["kind"] != "column")),
         dataset=DATASET,
-        library=library("compute", "mink.jobs.judge_answers"),
     output:
         f"{METRICS}/judgements/{{dataset}}.parquet",
     log:
@@ -61,6 +60,7 @@ use rule compute as judge_answers with:
     resources:
         **asks_light(minutes=240),
     params:
+        *library("compute", "mink.jobs.judge_answers"),
         job="mink.jobs.judge_answers",
         judge=judge_options,
         cache="results/judge_cache",
@@ -71,7 +71,6 @@ use rule extract as extract_token_logprobs with:
         unpack(answers_input(lambda: "prediction" in ANALYSES["mink"]["texts"])),
         model=MODEL,
         dataset=DATASET,
-        library=library("extract", "mink.jobs.extract_token_logprobs"),
     output:
         shard_of("token_logprobs"),
     log:
@@ -82,6 +81,7 @@ use rule extract as extract_token_logprobs with:
     resources:
         **asks("extract_token_logprobs"),
     params:
+        *library("extract", "mink.jobs.extract_token_logprobs"),
         job="mink.jobs.extract_token_logprobs",
         runtime=lambda wildcards: {**runtime_options(wildcards), "dtype": logprob_dtype(wildcards)},
         options=options("mink", "texts", "template", "system", "max_tokens", "batch_tokens"),
@@ -91,7 +91,6 @@ use rule compute as compute_mink with:
     input:
         activations=gathered("token_logprobs"),
         dataset=DATASET,
-        library=library("compute", "mink.jobs.compute_mink"),
     output:
         **metrics("mink", "mink_graphs", "mink_trend"),
     log:
@@ -99,6 +98,7 @@ use rule compute as compute_mink with:
     benchmark:
         costs_of("compute_mink", OF_DATASET)
     params:
+        *library("compute", "mink.jobs.compute_mink"),
         job="mink.jobs.compute_mink",
         tables=columns("mink", "mink_graphs", "mink_trend"),
         options=options(
@@ -113,7 +113,6 @@ use rule compute as compute_score_gap with:
             f"results/metrics/{answers_from(wildcards.model)}/judgements/{wildcards.dataset}.parquet"
         ),
         dataset=DATASET,
-        library=library("compute", "mink.jobs.compute_score_gap"),
     output:
         **metrics("score_gap", "discrepancy", "depth_accuracy"),
     log:
@@ -121,6 +120,7 @@ use rule compute as compute_score_gap with:
     benchmark:
         costs_of("compute_score_gap", OF_DATASET)
     params:
+        *library("compute", "mink.jobs.compute_score_gap"),
         job="mink.jobs.compute_score_gap",
         tables=columns("score_gap", "discrepancy", "depth_accuracy"),
         options=options(

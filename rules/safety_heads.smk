@@ -7,7 +7,6 @@ use rule extract as extract_head_ablations with:
     input:
         model=MODEL,
         dataset=DATASET,
-        library=library("extract", "safety_heads.jobs.extract_head_ablations"),
     output:
         shard_of("head_ablations"),
     log:
@@ -18,6 +17,7 @@ use rule extract as extract_head_ablations with:
     resources:
         **asks("extract_head_ablations"),
     params:
+        *library("extract", "safety_heads.jobs.extract_head_ablations"),
         job="safety_heads.jobs.extract_head_ablations",
         options=options("safety_heads", "template", "ablations", "epsilon", "max_rows"),
 
@@ -25,7 +25,6 @@ use rule extract as extract_head_ablations with:
 use rule compute as compute_safety_heads with:
     input:
         activations=gathered("head_ablations"),
-        library=library("compute", "safety_heads.jobs.compute_safety_heads"),
     output:
         **metrics("safety_heads", "safety_queries"),
     log:
@@ -33,6 +32,7 @@ use rule compute as compute_safety_heads with:
     benchmark:
         costs_of("compute_safety_heads", OF_DATASET)
     params:
+        *library("compute", "safety_heads.jobs.compute_safety_heads"),
         job="safety_heads.jobs.compute_safety_heads",
         tables=columns("safety_heads", "safety_queries"),
         options=options("safety_heads", "ablations", "rank", "confidence", "bootstrap", "seed"),
@@ -42,7 +42,6 @@ use rule compute as compute_safety_heads with:
 use rule compute as rank_safety_heads with:
     input:
         activations=gathered("head_ablations"),
-        library=library("compute", "safety_heads.jobs.rank_safety_heads"),
     output:
         RANKS,
     log:
@@ -51,6 +50,7 @@ use rule compute as rank_safety_heads with:
         costs_of("rank_safety_heads", OF_DATASET)
     priority: 40
     params:
+        *library("compute", "safety_heads.jobs.rank_safety_heads"),
         job="safety_heads.jobs.rank_safety_heads",
         options=options("safety_heads", "ablations", "rank"),
 
@@ -60,7 +60,6 @@ use rule extract as search_head_groups with:
         model=MODEL,
         dataset=DATASET,
         ranks=RANKS,
-        library=library("extract", "safety_heads.jobs.search_head_groups"),
     output:
         metric("head_groups"),
     log:
@@ -71,6 +70,7 @@ use rule extract as search_head_groups with:
     resources:
         **asks("search_head_groups"),
     params:
+        *library("extract", "safety_heads.jobs.search_head_groups"),
         job="safety_heads.jobs.search_head_groups",
         options={
             **options("safety_heads", "template", "ablations", "epsilon"),
@@ -83,7 +83,6 @@ use rule extract as generate_ablated with:
         model=MODEL,
         dataset=DATASET,
         ranks=RANKS,
-        library=library("extract", "safety_heads.jobs.generate_ablated"),
     output:
         f"{ACTIVATIONS}/ablated_answers/{{dataset}}.parquet",
     log:
@@ -94,6 +93,7 @@ use rule extract as generate_ablated with:
     resources:
         **asks("generate_ablated"),
     params:
+        *library("extract", "safety_heads.jobs.generate_ablated"),
         job="safety_heads.jobs.generate_ablated",
         options={
             **options("safety_heads", "ablations", "epsilon"),
@@ -113,8 +113,7 @@ use rule extract as generate_ablated with:
 use rule compute as compute_ablation_effect with:
     input:
         answers=f"{ACTIVATIONS}/ablated_answers/{{dataset}}.parquet",
-        phrases=lambda wildcards: in_project(ANALYSES["ablation_effect"]["phrases"]),
-        library=library("compute", "safety_heads.jobs.compute_ablation_effect"),
+        phrases=lambda wildcards: handed_in(ANALYSES["ablation_effect"]["phrases"]),
     output:
         **metrics("ablation_effect"),
     log:
@@ -122,6 +121,8 @@ use rule compute as compute_ablation_effect with:
     benchmark:
         costs_of("compute_ablation_effect", OF_DATASET)
     params:
+        *library("compute", "safety_heads.jobs.compute_ablation_effect"),
         job="safety_heads.jobs.compute_ablation_effect",
+        content=lambda wildcards: content_of(ANALYSES["ablation_effect"]["phrases"]),
         tables=columns("ablation_effect"),
         options=options("ablation_effect", "confidence"),

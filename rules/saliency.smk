@@ -10,7 +10,12 @@ def qa_samples(wildcards):
 
 def saliency_file(option):
     """Input function: a file that an option of this analysis names."""
-    return lambda wildcards: in_project(ANALYSES["saliency"][option])
+    return lambda wildcards: handed_in(ANALYSES["saliency"][option])
+
+
+def saliency_content(*options):
+    """Param function: what stands in the files that these options name."""
+    return lambda wildcards: [content_of(ANALYSES["saliency"][option]) for option in options]
 
 
 PROBE = f"{METRICS}/probe/{{dataset}}.safetensors"
@@ -21,7 +26,6 @@ use rule extract as generate_qa_answers with:
         model=MODEL,
         dataset=DATASET,
         demonstrations=saliency_file("demonstrations"),
-        library=library("extract", "saliency.jobs.generate_qa_answers"),
     output:
         shard_of("qa_answers", "parquet"),
     log:
@@ -32,7 +36,9 @@ use rule extract as generate_qa_answers with:
     resources:
         **asks("generate_qa_answers"),
     params:
+        *library("extract", "saliency.jobs.generate_qa_answers"),
         job="saliency.jobs.generate_qa_answers",
+        content=saliency_content("demonstrations"),
         options=options("saliency", "prompt", "max_new_tokens", "batch_size"),
         journal=f"{ACTIVATIONS}/.unfinished/qa_answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
 
@@ -44,7 +50,6 @@ use rule extract as extract_exact_answers with:
         answers=gathered("qa_answers", "parquet"),
         demonstrations=saliency_file("demonstrations"),
         stop_words=saliency_file("stop_words"),
-        library=library("extract", "saliency.jobs.extract_exact_answers"),
     output:
         gathered("qa_samples", "parquet"),
     log:
@@ -55,7 +60,9 @@ use rule extract as extract_exact_answers with:
     resources:
         **asks("extract_exact_answers"),
     params:
+        *library("extract", "saliency.jobs.extract_exact_answers"),
         job="saliency.jobs.extract_exact_answers",
+        content=saliency_content("demonstrations", "stop_words"),
         options=options(
             "saliency",
             "prompt",
@@ -72,7 +79,6 @@ use rule extract as extract_exact_answers with:
 use rule compute as compute_qa_answers with:
     input:
         samples=qa_samples,
-        library=library("compute", "saliency.jobs.compute_qa_answers"),
     output:
         **metrics("qa_answers", "qa_dropped"),
     log:
@@ -80,6 +86,7 @@ use rule compute as compute_qa_answers with:
     benchmark:
         costs_of("compute_qa_answers", OF_DATASET)
     params:
+        *library("compute", "saliency.jobs.compute_qa_answers"),
         job="saliency.jobs.compute_qa_answers",
         tables=columns("qa_answers", "qa_dropped"),
         answers_from=lambda wildcards: answers_from(wildcards.model),
@@ -89,7 +96,6 @@ use rule extract as extract_hidden_states with:
     input:
         model=MODEL,
         samples=qa_samples,
-        library=library("extract", "saliency.jobs.extract_hidden_states"),
     output:
         shard_of("hidden_states"),
     log:
@@ -100,6 +106,7 @@ use rule extract as extract_hidden_states with:
     resources:
         **asks("extract_hidden_states"),
     params:
+        *library("extract", "saliency.jobs.extract_hidden_states"),
         job="saliency.jobs.extract_hidden_states",
         options=options("saliency", "batch_tokens"),
 
@@ -108,7 +115,6 @@ use rule compute as train_probe with:
     input:
         activations=gathered("hidden_states"),
         samples=qa_samples,
-        library=library("compute", "saliency.jobs.train_probe"),
     output:
         PROBE,
     log:
@@ -117,6 +123,7 @@ use rule compute as train_probe with:
         costs_of("train_probe", OF_DATASET)
     priority: 30
     params:
+        *library("compute", "saliency.jobs.train_probe"),
         job="saliency.jobs.train_probe",
         options=options("saliency", "probe", "confidence", "seed"),
 
@@ -126,7 +133,6 @@ use rule compute as compute_probe_auroc with:
     input:
         probe=PROBE,
         samples=qa_samples,
-        library=library("compute", "saliency.jobs.compute_probe_auroc"),
     output:
         **metrics("probe_auroc"),
     log:
@@ -134,6 +140,7 @@ use rule compute as compute_probe_auroc with:
     benchmark:
         costs_of("compute_probe_auroc", OF_DATASET)
     params:
+        *library("compute", "saliency.jobs.compute_probe_auroc"),
         job="saliency.jobs.compute_probe_auroc",
         tables=columns("probe_auroc"),
 
@@ -143,7 +150,6 @@ use rule extract as extract_saliency with:
         model=MODEL,
         samples=qa_samples,
         probe=PROBE,
-        library=library("extract", "saliency.jobs.extract_saliency"),
     output:
         shard_of("saliency"),
     log:
@@ -154,6 +160,7 @@ use rule extract as extract_saliency with:
     resources:
         **asks("extract_saliency"),
     params:
+        *library("extract", "saliency.jobs.extract_saliency"),
         job="saliency.jobs.extract_saliency",
         options=options("saliency", "loss", "batch_tokens", "block"),
 
@@ -163,7 +170,6 @@ use rule compute as compute_saliency with:
         activations=gathered("saliency"),
         samples=qa_samples,
         probe=PROBE,
-        library=library("compute", "saliency.jobs.compute_saliency"),
     output:
         **metrics("saliency", "saliency_layers", "head_saliency", "saliency_mixture"),
     log:
@@ -171,6 +177,7 @@ use rule compute as compute_saliency with:
     benchmark:
         costs_of("compute_saliency", OF_DATASET)
     params:
+        *library("compute", "saliency.jobs.compute_saliency"),
         job="saliency.jobs.compute_saliency",
         tables=columns("saliency", "saliency_layers", "head_saliency", "saliency_mixture"),
         options=options(

@@ -5,7 +5,6 @@ use rule extract as extract_sinks with:
     input:
         model=MODEL,
         dataset=DATASET,
-        library=library("extract", "sinks.jobs.extract_sinks"),
     output:
         shard_of("sinks"),
     log:
@@ -15,6 +14,7 @@ use rule extract as extract_sinks with:
     resources:
         **asks("extract_sinks"),
     params:
+        *library("extract", "sinks.jobs.extract_sinks"),
         job="sinks.jobs.extract_sinks",
         options=options("sinks", "inputs", "length", "sequences", "bos", "batch_tokens", "seed"),
 
@@ -22,7 +22,6 @@ use rule extract as extract_sinks with:
 use rule compute as compute_sinks with:
     input:
         activations=gathered("sinks"),
-        library=library("compute", "sinks.jobs.compute_sinks"),
     output:
         **metrics("sinks", "sink_rates"),
     log:
@@ -30,6 +29,7 @@ use rule compute as compute_sinks with:
     benchmark:
         costs_of("compute_sinks", OF_DATASET)
     params:
+        *library("compute", "sinks.jobs.compute_sinks"),
         job="sinks.jobs.compute_sinks",
         tables=columns("sinks", "sink_rates"),
         options=options("sinks", "epsilon", "confidence", "bootstrap", "seed"),

@@ -40,7 +40,6 @@ rule gather_shards:
             f"results/activations/{wildcards.model}/{wildcards.extraction}/{wildcards.dataset}",
             registry.EXTRACTIONS[wildcards.extraction][0],
         ),
-        library=lambda wildcards: library("gather", registry.EXTRACTIONS[wildcards.extraction][1]),
     output:
         gathered("{extraction}"),
     log:
@@ -55,6 +54,7 @@ rule gather_shards:
         **asks_light(),
     params:
         storage=lambda wildcards: registry.EXTRACTIONS[wildcards.extraction][1],
+        library=lambda wildcards: library("gather", registry.EXTRACTIONS[wildcards.extraction][1]),
     script:
         "../scripts/gather.py"
 
@@ -66,7 +66,6 @@ rule gather_answers:
             registry.ANSWERS[wildcards.answers],
             "parquet",
         ),
-        library=library("gather_answers"),
     output:
         gathered("{answers}", "parquet"),
     log:
@@ -79,5 +78,7 @@ rule gather_answers:
         "../envs/atlas.yaml"
     resources:
         **asks_light(),
+    params:
+        *library("gather_answers"),
     script:
         "../scripts/gather_answers.py"

@@ -4,7 +4,6 @@
 rule aggregate_table:
     input:
         metrics=lambda wildcards: metric_files(wildcards.table),
-        library=library("aggregate"),
     output:
         **table_output("{table}"),
     log:
@@ -18,6 +17,7 @@ rule aggregate_table:
     resources:
         **asks_light(),
     params:
+        *library("aggregate"),
         columns=lambda wildcards: columns(wildcards.table)[wildcards.table],
     script:
         "../scripts/aggregate.py"
@@ -31,7 +31,6 @@ for table in registry.JOINED_TABLES:
             f"aggregate_{table}"
         input:
             metrics=metric_files(table) if "heads" in ANALYSES else [],
-            library=library("aggregate"),
         output:
             **table_output(table),
         log:
@@ -43,6 +42,7 @@ for table in registry.JOINED_TABLES:
         resources:
             **asks_light(),
         params:
+            *library("aggregate"),
             columns=columns(table)[table],
         script:
             "../scripts/aggregate.py"
@@ -53,7 +53,6 @@ for table in registry.JOINED_TABLES:
 rule aggregate_costs:
     input:
         tables=table_files(),
-        library=library("aggregate_costs"),
     output:
         **table_output("costs"),
     log:
@@ -63,6 +62,7 @@ rule aggregate_costs:
     resources:
         **asks_light(),
     params:
+        *library("aggregate_costs"),
         benchmarks="results/benchmarks/jobs",
         logs="results/logs",
         models=list(MODELS),

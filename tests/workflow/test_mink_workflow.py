@@ -128,7 +128,7 @@ def test_metrics_judges_and_plots_import_no_torch():
     code = (
         "import sys; sys.path.insert(0, 'scripts')\n"
         "import atlas.analyses.mink.metrics, atlas.analyses.mink.score_gaps, atlas.analyses.mink.plot_mink_depth\n"
-        "import atlas.analyses.mink.judges.reference, atlas.analyses.mink.judges.api, atlas.results.gathering\n"
+        "import atlas.analyses.mink.judges.reference, atlas.analyses.mink.judges.api, atlas.results.shards\n"
         "import openai, rouge_score.rouge_scorer\n"
         "assert 'torch' not in sys.modules"
     )

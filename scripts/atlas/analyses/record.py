@@ -11,14 +11,15 @@ class Plot:
     """One kind of figure; its draw function is `plot_{name}.draw`, its options are in `plot_{name}.yaml`.
 
     tables: read by it, of the figure's models alone; beside: also those, where their analysis is configured.
-    category: its heading in the report. page: one HTML page instead of pdf, svg and png. measures_machine: its bytes
-    differ from run to run, so the manifest leaves it out.
+    category: its heading in the report. page: one HTML page instead of pdf, svg and png; files: what it is put
+    together from. measures_machine: its bytes differ from run to run, so the manifest leaves it out.
     """
 
     tables: tuple[str, ...]
     category: str
     beside: tuple[str, ...] = ()
     page: bool = False
+    files: tuple[str, ...] = ()
     measures_machine: bool = False
 
 

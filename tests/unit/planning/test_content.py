@@ -11,7 +11,7 @@ import pytest
 
 from atlas.planning import content as module
 from atlas.planning.content import MISSING
-from conftest import ROOT
+from places import ROOT
 
 
 @pytest.fixture

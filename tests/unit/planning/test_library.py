@@ -10,7 +10,7 @@ import pytest
 
 from atlas.planning.imports import closure
 from atlas.planning.library import LEFT_OUT, canonical, code_digest, library, tree_digest
-from conftest import ROOT
+from places import ROOT
 
 SCRIPTS = ROOT / "scripts"
 FILES = sorted(SCRIPTS.rglob("*.py"))

@@ -53,7 +53,11 @@ def weights(first=0.1):
 
 
 def drawn(first=0.1, **options):
-    return attention_sinks.draw(weights(first), effect(), {**OPTIONS, **options}, {"x": DOCUMENT})
+    return attention_sinks.draw(
+        {"attention_weights": weights(first), "meaningless_effect": effect()},
+        {**OPTIONS, **options},
+        {"attention_weights": {"x": DOCUMENT}},
+    )
 
 
 def test_heads_with_the_largest_drop_are_chosen():
@@ -109,7 +113,9 @@ def test_sink_rates_draw_every_input_and_every_head():
     rows = [(layer, head, layer + head / 10) for layer in range(2) for head in range(3)]
     heads = pd.DataFrame(rows, columns=["layer", "head", "alpha"])
     figure, caption = sink_rates.draw(
-        heads.assign(model="m", input="natural"), rates, OPTIONS | {"title": "{label}"}, {"x": DOCUMENT}
+        {"sinks": heads.assign(model="m", input="natural"), "sink_rates": rates},
+        OPTIONS | {"title": "{label}"},
+        {"sink_rates": {"x": DOCUMENT}},
     )
     curves, image = figure.axes[0], figure.axes[1].images[0]
     assert [line.get_ydata().tolist() for line in curves.lines] == [[0, 80], [0, 60], [0, 0]]

@@ -7,7 +7,9 @@ import pytest
 from atlas.analyses.registry import TABLES
 from atlas.errors import AtlasError
 from atlas.results.files import read_arrays, read_frame, read_provenance, replacing, write_arrays, write_frame
-from atlas.results.tables import CSV_LIMIT, concatenate, read_table, write_csv, write_manifest, write_table
+from atlas.analyses.published import read_table, write_table
+from atlas.analyses.registry import TABLES
+from atlas.results.tables import CSV_LIMIT, concatenate, write_csv, write_manifest
 
 ROW = {
     "model": "m", "dataset": "d", "input": "natural", "layer": 0, "head": 1, "alpha": 0.5, "sink_rate": 1.0,
@@ -72,7 +74,7 @@ def test_cut_off_files_are_named(tmp_path, cut):
 def test_concatenate_keeps_every_source(tmp_path):
     for name in ("one", "two"):
         write_table(tmp_path / f"{name}.parquet", pd.DataFrame([{**ROW, "model": name}]), "sinks", {"name": name})
-    frame, sources = concatenate([tmp_path / "one.parquet", tmp_path / "two.parquet"], "sinks")
+    frame, sources = concatenate([tmp_path / "one.parquet", tmp_path / "two.parquet"], TABLES["sinks"])
     assert frame["model"].tolist() == ["one", "two"]
     assert [document["name"] for document in sources.values()] == ["one", "two"]
 

@@ -9,7 +9,13 @@ ANALYSES = {
         joined=("heads", "head_overlap"),
         plots={
             "head_overlap": Plot(("head_overlap",), _CATEGORY),
-            "explorer": Plot(("heads",), _CATEGORY, beside=("head_relations", "attention_weights"), page=True),
+            "explorer": Plot(
+                ("heads",),
+                _CATEGORY,
+                beside=("head_relations", "attention_weights"),
+                page=True,
+                files=("page/explorer.html", "page/explorer.css", "page/explorer.js"),
+            ),
         },
     ),
 }

@@ -8,11 +8,10 @@ from safetensors.torch import load_file, save_file
 
 import families
 from atlas.analyses.head_categories import extract as head_mappings
-from atlas.analyses.head_categories import logit_ranks
+from atlas.analyses.head_categories import logit_ranks, storage
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.errors import AtlasError
 from atlas.models import architectures
-from atlas.results import gathering
 
 MIXTURES = ("mixtral", "gpt_oss")
 K_MAX = 12
@@ -326,7 +325,7 @@ def test_layers_threads_memory_and_order_change_no_byte(folder):
     pairs = some_pairs()
     whole = map_heads(folder, pairs, k_max=K_MAX, threads=1)
     parts = [map_heads(folder, pairs, [layer], k_max=K_MAX, threads=2, memory_mb=600) for layer in range(4)]
-    assert same(whole, gathering.merge_layers(parts[::-1]))
+    assert same(whole, storage.merge(parts[::-1]))
     assert same(whole, map_heads(folder, pairs, k_max=K_MAX, threads=2, memory_mb=4000))
     turned = map_heads(folder, pairs.iloc[::-1].reset_index(drop=True), k_max=K_MAX, threads=1)
     assert np.array_equal(whole["rank_direct"], turned["rank_direct"][:, :, ::-1])

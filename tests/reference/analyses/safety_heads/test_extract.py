@@ -8,7 +8,7 @@ from scipy.linalg import subspace_angles
 import families
 import head_ablation_reference as reference
 from atlas.analyses.safety_heads.extract import HeadAblation, extract
-from atlas.analyses.safety_heads.metrics import leading_subspace, principal_angles, ships
+from atlas.analyses.safety_heads.ships import leading_subspace, principal_angles, ships
 from atlas.analyses.safety_heads.storage import merge
 from atlas.attention import Pack, Plan, layer_inputs, packed
 from atlas.errors import AtlasError

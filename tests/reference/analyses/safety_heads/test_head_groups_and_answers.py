@@ -11,7 +11,7 @@ from atlas.analyses.registry import TABLES
 from atlas.analyses.safety_heads.ablated_generation import answers
 from atlas.analyses.safety_heads.extract import Divergence, HeadAblation
 from atlas.analyses.safety_heads.head_groups import search
-from atlas.analyses.safety_heads.metrics import ships
+from atlas.analyses.safety_heads.ships import ships
 from atlas.models.loading import load_tokenizer
 from tiny_models import save_tokenizer
 

@@ -7,6 +7,7 @@ import pytest
 
 from atlas.analyses.costs.metrics import gather
 from atlas.analyses.costs.plot_costs import draw
+from atlas.analyses.registry import TABLES
 from atlas.results.tables import conform
 
 HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
@@ -31,7 +32,7 @@ def run(tmp_path):
 
 
 def gathered(tmp_path):
-    return conform(gather(tmp_path / "jobs", tmp_path / "logs", MODELS, DATASETS), "costs")
+    return conform(gather(tmp_path / "jobs", tmp_path / "logs", MODELS, DATASETS), TABLES["costs"])
 
 
 def told(rows, seconds, mib=0, peak=0):
@@ -105,7 +106,7 @@ def test_figure_shows_every_rule_once_and_says_what_it_is(run, tmp_path):
     run("compute_x/tiny/texts", 1, 100)
     run("prepare_dataset/texts", 1, 90)
     options = {"models": MODELS, "model_labels": {"tiny": "Tiny", "other": "Other"}, "width": 7.0}
-    figure, caption = draw(gathered(tmp_path), options)
+    figure, caption = draw({"costs": gathered(tmp_path)}, options, {})
     left, right = figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["prepare_dataset", "extract_x", "compute_x"]
     drawn = {line.get_label(): sorted(line.get_xdata()) for line in left.lines if line.get_marker() != "None"}
@@ -120,6 +121,6 @@ def test_figure_of_few_jobs_or_none(run, tmp_path, measured):
     for name in measured:
         run(name, 10, 500)
     options = {"models": MODELS, "model_labels": {"tiny": "Tiny", "other": "Other"}, "width": 7.0}
-    figure, caption = draw(gathered(tmp_path), options)
+    figure, caption = draw({"costs": gathered(tmp_path)}, options, {})
     assert f"n = {len(measured)} jobs" in caption
     figure.savefig(tmp_path / "costs.png")

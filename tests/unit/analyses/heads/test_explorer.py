@@ -100,7 +100,7 @@ def test_every_category_has_a_colour_of_its_own():
 
 
 def test_page_holds_all_it_needs_and_its_data_parse():
-    page, caption = explorer.build(tables(), options())
+    page, caption = explorer.draw(tables(), options(), {})
     assert "Model one, Model two" in caption
     own = page.replace(INLINE.js_raw[0], "")
     assert len(own) < len(page) - 1_000_000  # Bokeh is written into the page
@@ -112,18 +112,18 @@ def test_page_holds_all_it_needs_and_its_data_parse():
 
 
 def test_a_label_cannot_leave_its_script():
-    page, _ = explorer.build(tables(), options(model_labels={"one": "</script><b>", "two": "2"}))
+    page, _ = explorer.draw(tables(), options(model_labels={"one": "</script><b>", "two": "2"}), {})
     assert "</script><b>" not in page
     assert "<\\/script><b>" in page
 
 
 @pytest.mark.parametrize("before", ["", "from bokeh.plotting import figure; figure().line([1], [2]); "])
 def test_same_bytes_in_every_process(before):
-    page, _ = explorer.build(tables(), options())
+    page, _ = explorer.draw(tables(), options(), {})
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT / 'scripts')!r}, {str(ROOT / 'tests')!r}]; {before}"
         "from atlas.analyses.heads import plot_explorer as explorer; from head_tables import options, tables; "
-        "sys.stdout.buffer.write(explorer.build(tables(), options())[0].encode())"
+        "sys.stdout.buffer.write(explorer.draw(tables(), options(), {})[0].encode())"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert output.decode() == page

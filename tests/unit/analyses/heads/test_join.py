@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.analyses.heads.join import join_heads
-from atlas.analyses.heads.measures import METRICS
-from atlas.analyses.registry import TABLES
+from atlas.analyses.heads import join
+from atlas.analyses.heads.measures import analysis_of, measures
+from atlas.analyses.registry import ANALYSES, HEAD_ANALYSES, MEASURES, TABLES, heads_columns
 from atlas.config.heads import heads_problems
 from atlas.errors import AtlasError
 
@@ -63,6 +63,16 @@ def tables():
                               "rank": [1, 3]}, ["ships_degrees", "kl_mean", "position"]
         ).assign(position=lambda frame: (1000 * frame["position"]).astype(int)),
     }  # fmt: skip
+
+
+def join_heads(tables, choice, columns=TABLES["heads"]):
+    """The table of these tables by name, each under its analysis."""
+    nested = {
+        analysis: {name: tables[name] for name in ANALYSES[analysis].head_tables}
+        for analysis in HEAD_ANALYSES
+        if tables.keys() & set(ANALYSES[analysis].head_tables)
+    }
+    return join.join_heads(nested, choice, columns)
 
 
 def cell(frame, column, **where):
@@ -182,16 +192,30 @@ def test_two_rows_of_one_head_are_refused(tables):
         join_heads(tables, CHOICE)
 
 
-def test_every_metric_is_a_number_of_the_table_and_known_to_the_schema():
+def test_an_ablation_that_few_run_has_columns_where_it_is_run(tables):
+    columns = heads_columns({"safety_heads": {"ablations": ["mean", "scaling"]}})
+    assert [name for name in columns if name not in TABLES["heads"]] == ["ships_mean", "kl_mean", "position_mean"]
+    assert heads_columns({"safety_heads": {"ablations": ["scaling"]}}) == TABLES["heads"]
+    joined = join_heads(tables, CHOICE, columns)
+    row = joined.iloc[5]
+    where = {name: row[name] for name in ("model", "layer", "head")}
+    where |= {"dataset": "p2", "ablation": "mean", "rank": 3}
+    assert row["ships_mean"] == cell(tables["safety_heads"], "ships_degrees", **where)
+    assert row["position_mean"] == cell(tables["safety_heads"], "position", **where)
+
+
+def test_every_measure_is_a_number_of_the_table_and_known_to_the_schema():
     import yaml
 
     from places import ROOT
 
-    assert {TABLES["heads"][metric] for metric in METRICS} == {"float64"}
+    columns = heads_columns({"safety_heads": {"ablations": ["mean"]}})
+    assert {columns[metric] for metric in MEASURES} == {"float64"}
+    assert measures(HEAD_ANALYSES) == MEASURES
+    assert set(analysis_of(HEAD_ANALYSES).values()) == set(HEAD_ANALYSES)
     schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["$defs"]
-    assert schema["metrics"]["items"]["enum"] == list(METRICS)
-    chosen = schema["heads"]["properties"]["datasets"]["properties"]
-    assert {metric.analysis for metric in METRICS.values()} == set(chosen)
+    assert set(schema["metrics"]["items"]["enum"]) <= set(MEASURES)
+    assert set(schema["heads"]["properties"]["datasets"]["properties"]) == set(HEAD_ANALYSES)
 
 
 def settings(**changes):

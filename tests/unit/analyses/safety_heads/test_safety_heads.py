@@ -8,10 +8,13 @@ import pytest
 import torch
 
 import families
-from atlas.analyses.safety_heads.ablation_effect import answers_frame, effect_table, read_phrases, refuses, variants
+from atlas.analyses.registry import TABLES
+from atlas.analyses.safety_heads.ablated_sets import answers_frame, variants
+from atlas.analyses.safety_heads.ablation_effect import effect_table, read_phrases, refuses
 from atlas.analyses.safety_heads.extract import default_rows
-from atlas.analyses.safety_heads.metrics import check_ranks, head_table, query_table, resampled, ships
+from atlas.analyses.safety_heads.metrics import head_table, query_table, resampled
 from atlas.analyses.safety_heads.queries import build_queries
+from atlas.analyses.safety_heads.ships import check_ranks, ranking, ships
 from atlas.errors import AtlasError
 from atlas.results.tables import conform
 from atlas.statistics.intervals import wilson_interval, wilson_rate
@@ -80,7 +83,7 @@ def test_bootstrap_equals_resampled_rows():
 
 
 def test_head_table():
-    table = conform(head_table(stored(), KEYS, 2, OPTIONS), "safety_heads")
+    table = conform(head_table(stored(), KEYS, 2, OPTIONS), TABLES["safety_heads"])
     assert len(table) == 2 * 6
     for _, part in table.groupby("rank"):
         assert part.sort_values("position")["ships_degrees"].is_monotonic_decreasing
@@ -89,12 +92,20 @@ def test_head_table():
     assert set(table["queries"]) == {8}
     assert set(table["queries_dropped"]) == {2}
     again = head_table(stored(), KEYS, 2, OPTIONS)
-    pd.testing.assert_frame_equal(table, conform(again, "safety_heads"))
+    pd.testing.assert_frame_equal(table, conform(again, TABLES["safety_heads"]))
+
+
+def test_the_ranking_is_that_of_the_table():
+    table = head_table(stored(), KEYS, 2, OPTIONS)
+    ranked = ranking(stored(), OPTIONS)
+    keys = ["ablation", "rank", "layer", "head"]
+    shared = [*keys, "ships_degrees", "position"]
+    pd.testing.assert_frame_equal(ranked[shared], table[shared])
 
 
 def test_query_table_keeps_every_prompt():
     arrays = stored()
-    table = conform(query_table(arrays, KEYS, [f"p{i}" for i in range(8)], OPTIONS), "safety_queries")
+    table = conform(query_table(arrays, KEYS, [f"p{i}" for i in range(8)], OPTIONS), TABLES["safety_queries"])
     row = table[(table["layer"] == 1) & (table["head"] == 2) & (table["query"] == "p5")]
     assert row["kl"].item() == arrays["scaling.kl"][1, 2, 5]
 
@@ -186,7 +197,7 @@ def test_effect_table():
     texts = [said[row.selection, row.heads_ablated].split() for row in sets.itertuples()]
     frame = answers_frame(sets, texts, ["a", "b"])
     assert json.loads(frame["heads"].iloc[-1]) == [list(pair) for pair in sets["heads"].iloc[-1]]
-    table = conform(effect_table(frame, ["no"], KEYS, 0.95), "ablation_effect").set_index(
+    table = conform(effect_table(frame, ["no"], KEYS, 0.95), TABLES["ablation_effect"]).set_index(
         ["selection", "heads_ablated"]
     )
     assert table.loc[("top", 0), "refusal_rate"] == 1

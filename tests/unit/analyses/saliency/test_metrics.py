@@ -13,6 +13,7 @@ from atlas.analyses.saliency import mixture
 from atlas.analyses.saliency import probe as truth_probe
 from atlas.analyses.saliency import probe_storage as probe_layout
 from atlas.analyses.saliency.answered_samples import answered_samples
+from atlas.analyses.saliency.probe_table import table as probe_table
 from atlas.analyses.saliency.storage import FLOWS
 from atlas.errors import AtlasError
 
@@ -138,11 +139,13 @@ def test_too_few_answers_of_a_kind_are_counted():
     with pytest.raises(AtlasError, match="m on d: 9 correct and 21 wrong answers are too few for a probe in 5 folds"):
         truth_probe.probe_of(hidden, frame, options, KEYS)
     options["probe"]["too_few"] = "answer_nll"
-    probes, table, note = truth_probe.probe_of(hidden, frame, options, KEYS)
+    probes, note = truth_probe.probe_of(hidden, frame, options, KEYS)
     assert probes is None
     assert "answer_nll instead" in note
-    assert not table["chosen"].any()
     stored = probe_layout.arrays(np.arange(30), None)
+    table = probe_table(stored, correct, options["probe"], KEYS)
+    assert not table["chosen"].any()
+    assert (table["correct"].item(), table["wrong"].item()) == (9, 21)
     assert saliency_metrics.computed({}, ["probe_bce"], stored) == ["answer_nll"]
     with pytest.raises(AtlasError, match="hidden states 1 to 6; got \\[9\\]"):
         truth_probe.train(*noise(), np.ones(60), folds=5, regularisation=1.0, layers=[9])

@@ -55,7 +55,7 @@ def density(frame=None, draws_used=200, **options):
          "draws": 200, "draws_used": draws_used}
     ])  # fmt: skip
     tables = {"saliency": saliency() if frame is None else frame, "saliency_mixture": mixture, "probe_auroc": auroc()}
-    return saliency_density.draw(tables, {**OPTIONS, **options}, DOCUMENTS)
+    return saliency_density.draw(tables, {**OPTIONS, **options}, {"saliency": DOCUMENTS})
 
 
 def test_caption_counts_bootstrap_draws_without_a_fit():
@@ -143,7 +143,7 @@ def test_saliency_by_layer_shows_weighted_means_and_the_random_control():
         part = one[one["layer"] == layer]
         assert mean[layer] == pytest.approx(np.average(part["saliency"], weights=part["weight"]))
     assert (half > 0).all()
-    figure, caption = saliency_by_layer.draw(frame, OPTIONS, DOCUMENTS)
+    figure, caption = saliency_by_layer.draw({"saliency_layers": frame}, OPTIONS, {"saliency_layers": DOCUMENTS})
     top = figure.axes[0]
     assert [line.get_linestyle() for line in top.lines] == ["-", "--", "-", "--"]
     np.testing.assert_allclose(top.lines[0].get_ydata(), mean)
@@ -152,7 +152,7 @@ def test_saliency_by_layer_shows_weighted_means_and_the_random_control():
 
 
 def test_probe_auroc_marks_the_chosen_layer():
-    figure, caption = probe_auroc.draw(auroc(), OPTIONS, {})
+    figure, caption = probe_auroc.draw({"probe_auroc": auroc()}, OPTIONS, {"probe_auroc": {}})
     axes = figure.axes[0]
     assert axes.get_title() == "Set A"
     assert axes.lines[0].get_ydata().tolist() == [0.5, 0.7, 0.6]
@@ -160,7 +160,7 @@ def test_probe_auroc_marks_the_chosen_layer():
     assert "Model M (nested 0.65)" in [text.get_text() for text in axes.get_legend().get_texts()]
     assert "Set B: n = 15 right and 45 wrong answers." in caption
     with pytest.raises(AtlasError, match="no rows of m on c"):
-        probe_auroc.draw(auroc(), {**OPTIONS, "datasets": ["c"]}, {})
+        probe_auroc.draw({"probe_auroc": auroc()}, {**OPTIONS, "datasets": ["c"]}, {"probe_auroc": {}})
 
 
 def test_figures_ask_for_data_sets_and_losses_of_the_analysis():
