@@ -21,12 +21,12 @@ from .plan import Flow, Plan, Record
 from .saliency import attention_gradients, attention_rows, flow_sums
 
 # transformers dispatches on substrings: these names must not contain "sdpa", "flash" or "flex" nor start with "paged|".
-FAST, EXACT = "atlas_probe", "atlas_probe_exact"
+FAST, EXACT = "atlas_attend", "atlas_attend_exact"
 
 
 @dataclass
 class _State:
-    """One active `probe` context."""
+    """One active `attend` context."""
 
     plan: Plan
     record: Record
@@ -45,7 +45,7 @@ class _State:
         return visible
 
 
-_ACTIVE: contextvars.ContextVar[_State | None] = contextvars.ContextVar("atlas_probe", default=None)
+_ACTIVE: contextvars.ContextVar[_State | None] = contextvars.ContextVar("atlas_attend", default=None)
 
 
 def _own_eager(module):
@@ -73,7 +73,7 @@ def _attention(exact, module, query, key, value, attention_mask, scaling=None, d
     """transformers' attention function: returns (output (B, Q, H, Dv), weights or None)."""
     state = _ACTIVE.get()
     if state is None:
-        raise AtlasError("The attention probe ran outside its context; use `with probe(model, plan):`.")
+        raise AtlasError("The attention function of `attend` ran outside its context; use `with attend(model, plan):`.")
     plan, record, layer = state.plan, state.record, getattr(module, "layer_idx", None)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     q_len = query.shape[2]
@@ -180,15 +180,15 @@ AttentionMaskInterface.register(FAST, sdpa_mask)
 AttentionMaskInterface.register(EXACT, eager_mask)
 
 
-def supports_probe(model_or_class) -> bool:
-    """True if the model class uses transformers' AttentionInterface, so that `probe` can read and edit it."""
+def can_attend(model_or_class) -> bool:
+    """True if the model class uses transformers' AttentionInterface, so that `attend` can read and edit it."""
     cls = model_or_class if isinstance(model_or_class, type) else type(model_or_class)
     return bool(cls._can_set_attn_implementation())
 
 
-def require_probe(model) -> None:
-    """AtlasError that names the family if `probe` cannot work with it."""
-    if not supports_probe(model):
+def require_interface(model) -> None:
+    """AtlasError that names the family if `attend` cannot work with it."""
+    if not can_attend(model):
         raise AtlasError(
             f"Model type '{model.config.model_type}' ({type(model).__name__}) does not use transformers' attention "
             "interface, so its attention cannot be read or edited; choose a model of another family, such as Llama, "
@@ -197,7 +197,7 @@ def require_probe(model) -> None:
 
 
 @contextlib.contextmanager
-def probe(model, plan: Plan | None = None, exact: bool = False):
+def attend(model, plan: Plan | None = None, exact: bool = False):
     """Run the model's forwards inside the block under `plan`; yields the Record.
 
     exact: attention output by the model file's own eager function, bit-identical to `attn_implementation="eager"`
@@ -206,11 +206,13 @@ def probe(model, plan: Plan | None = None, exact: bool = False):
     Contexts do not nest on one model.  The former implementation comes back also after an exception.
     Errors: AtlasError for families without the attention interface and for a model in training mode.
     """
-    require_probe(model)
+    require_interface(model)
     if model.training:
         raise AtlasError("The model is in training mode, where dropout changes attention; call model.eval() first.")
     if _ACTIVE.get() is not None:
-        raise AtlasError("A probe is active already; put everything into one Plan instead of nesting contexts.")
+        raise AtlasError(
+            "An `attend` context is active already; put everything into one Plan instead of nesting contexts."
+        )
     plan = Plan() if plan is None else plan
     state = _State(plan, Record.for_plan(plan), fused=bool(getattr(model, "_supports_sdpa", False)))
     before = model.config._attn_implementation

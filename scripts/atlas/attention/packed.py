@@ -21,7 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from ..errors import AtlasError
 from ..models.architectures import FAMILIES, attention_modules, output_projection
 from .edits import apply_edits
-from .interface import _eager, require_probe
+from .interface import _eager, require_interface
 from .kernels import AttentionInputs
 from .masks import Visibility
 from .plan import Plan
@@ -306,7 +306,7 @@ def packed(model, pack: Pack):
     States are what the unembedding is given (after the final norm); prompts in the pack's order.  The same prompt twice
     is computed once.
     """
-    require_probe(model)
+    require_interface(model)
     if model.training:
         raise AtlasError("The model is in training mode, where dropout changes attention; call model.eval() first.")
     layers = decoder_layers(model)

@@ -60,7 +60,7 @@ class Flow:
 
 @dataclass
 class Plan:
-    """What to record and edit in every forward inside `probe`.  Tensors may live on any device.
+    """What to record and edit in every forward inside `attend`.  Tensors may live on any device.
 
     Recorded (A is the attention that the model computes, before any edit of the same layer):
       rows           (R,) positions of queries: A[b, h, rows, :]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import AtlasError
-from .interface import probe, require_probe
+from .interface import attend, require_interface
 from .plan import Plan
 
 
@@ -100,13 +100,13 @@ def _difference(a, b) -> float:
 
 @torch.no_grad()
 def self_check(model, tokens: int = 12, resume: bool = True) -> None:
-    """Compare the probe and resuming with the stock model on random ids; AtlasError if they differ.
+    """Compare `attend` and resuming with the stock model on random ids; AtlasError if they differ.
 
     Logits must agree with the model's own implementation to 1e-4 of their largest magnitude (0.1 in half precision,
     where kernels round differently), every attention layer must be seen, and resuming must change nothing (1e-5).
     Three forwards of 2 x `tokens`, one more with `resume`.  Call it once after loading.
     """
-    require_probe(model)
+    require_interface(model)
     layers = decoder_layers(model)
     name = f"{type(model).__name__} ('{model.config.model_type}')"
     embedding = model.get_input_embeddings()
@@ -133,11 +133,11 @@ def self_check(model, tokens: int = 12, resume: bool = True) -> None:
     half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
     tolerance = 0.1 if half else 1e-4
     middle = len(layers) // 2
-    with probe(model, Plan(diagonal=True)) as record:
+    with attend(model, Plan(diagonal=True)) as record:
         blocked = run()
     if not record.diagonal:
-        raise AtlasError(f"{name}: the attention probe saw no layer; choose a model of another family.")
-    with probe(model), layer_inputs(model, {middle}) as hidden:
+        raise AtlasError(f"{name}: the attention function saw no layer; choose a model of another family.")
+    with attend(model), layer_inputs(model, {middle}) as hidden:
         fused = run()
     for what, logits in (("block-wise", blocked), ("fused", fused)):
         worst = _difference(logits, expected)
@@ -148,7 +148,7 @@ def self_check(model, tokens: int = 12, resume: bool = True) -> None:
             )
     if not resume:
         return
-    with probe(model), resume_from(model, middle, hidden[middle]):
+    with attend(model), resume_from(model, middle, hidden[middle]):
         worst = _difference(run(), fused)
     if not worst <= 1e-5:
         raise AtlasError(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from atlas.analyses.meaningless_tokens.storage import CONDITIONS, COUNTS, SUMS, merge
-from atlas.attention import ColumnSum, Plan, RowMass, probe
+from atlas.attention import ColumnSum, Plan, RowMass, attend
 from atlas.models.finite import require_finite
 from atlas.results.shards import batches, shard_of
 
@@ -61,7 +61,7 @@ def _batch(model, prompts, numbers):
             plan.column_sums["below_outside"] = ColumnSum(row_weights=outside, min_distance=1)
             plan.column_sums["below_renormalised"] = ColumnSum(row_weights=outside, min_distance=1, exclude=in_span)
             plan.row_masses["span"] = RowMass(in_span)
-        with torch.no_grad(), probe(model, plan) as record:
+        with torch.no_grad(), attend(model, plan) as record:
             model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
         keep = mask.bool().cpu().numpy()
         for name in SUMS[condition]:

@@ -4,7 +4,7 @@ import torch
 from transformers import DynamicCache, LogitsProcessorList
 
 from atlas.analyses.safety_heads.extract import ablation_plan, head_means
-from atlas.attention import probe
+from atlas.attention import attend
 from atlas.models.finite import FiniteLogits
 
 _ROWS = 128  # (variant, prompt) pairs of one batch when max_rows is left open
@@ -54,7 +54,7 @@ def _generate(model, tokenizer, prompts, plan, new_tokens):
         mask[row, width - len(prompt) :] = 1
     device = model.get_input_embeddings().weight.device
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    with probe(model, plan):
+    with attend(model, plan):
         out = model.generate(
             ids.to(device),
             attention_mask=mask.to(device),
