@@ -8,12 +8,15 @@ Everything works through transformers' AttentionInterface, so no model code is p
     record.column_sums["alpha"][layer]      # (B, H, T)
 """
 
+from ..models.architectures import decoder_layers
+from .check import self_check
 from .interface import attend, can_attend
 from .kernels import AttentionInputs
-from .packed import Pack, packed
+from .packed import packed
+from .packs import Pack
 from .plan import ColumnSum, Flow, Plan, Record, RowMass
 from .residuals import lowest_layers, read_in_layer, residuals
-from .resume import decoder_layers, layer_inputs, resume_from, self_check
+from .resume import layer_inputs, resume_from
 from .saliency import FlowSums, attention_gradients, attention_rows, flow_sums
 
 __all__ = [
