@@ -55,7 +55,7 @@ def run(variant, model, ids):
     import torch
 
     sys.path.insert(0, str(ROOT / "scripts"))
-    from atlas.attention import ColumnSum, Plan, probe
+    from atlas.attention import ColumnSum, Plan, attend
 
     options = {"use_cache": False, "logits_to_keep": 1}
     with torch.no_grad():
@@ -66,7 +66,7 @@ def run(variant, model, ids):
             out = model(ids, output_attentions=True, **options)
             return torch.stack([torch.cat(s) for s in zip(*map(statistics, out.attentions), strict=True)])
         plan = Plan(column_sums={"alpha": ColumnSum(), "avg": ColumnSum(min_distance=1)}, diagonal=True)
-        with probe(model, plan) as record:
+        with attend(model, plan) as record:
             model(ids, **options)
         parts = record.column_sums["alpha"], record.column_sums["avg"], record.diagonal
         return torch.stack([torch.cat(list(part.values())) for part in parts])

@@ -1,19 +1,22 @@
 """One attention function for every decoder family: read attention, its sums and gradients, edit heads, resume.
 
-Everything works through transformers' AttentionInterface, so no model code is patched.  Start with `probe`:
+Everything works through transformers' AttentionInterface, so no model code is patched.  Start with `attend`:
 
     plan = Plan(column_sums={"alpha": ColumnSum()}, diagonal=True)
-    with torch.no_grad(), probe(model, plan) as record:
+    with torch.no_grad(), attend(model, plan) as record:
         model(input_ids, attention_mask=mask, use_cache=False)
     record.column_sums["alpha"][layer]      # (B, H, T)
 """
 
-from .interface import probe, supports_probe
+from ..models.architectures import decoder_layers
+from .check import self_check
+from .interface import attend, can_attend
 from .kernels import AttentionInputs
-from .packed import Pack, packed
+from .packed import packed
+from .packs import Pack
 from .plan import ColumnSum, Flow, Plan, Record, RowMass
 from .residuals import lowest_layers, read_in_layer, residuals
-from .resume import decoder_layers, layer_inputs, resume_from, self_check
+from .resume import layer_inputs, resume_from
 from .saliency import FlowSums, attention_gradients, attention_rows, flow_sums
 
 __all__ = [
@@ -25,17 +28,17 @@ __all__ = [
     "Plan",
     "Record",
     "RowMass",
+    "attend",
     "attention_gradients",
     "attention_rows",
+    "can_attend",
     "decoder_layers",
     "flow_sums",
     "layer_inputs",
     "lowest_layers",
     "packed",
-    "probe",
     "read_in_layer",
     "residuals",
     "resume_from",
     "self_check",
-    "supports_probe",
 ]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from ..errors import AtlasError
-from .kernels import AttentionInputs
-from .plan import Plan
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
+    from torch import Tensor
+
+    from .kernels import AttentionInputs
+    from .plan import Plan
 
 
-def uniform_output(x: AttentionInputs) -> torch.Tensor:
+def uniform_output(x: AttentionInputs) -> Float[Tensor, "batch queries heads value_width"]:
     """Output (B, Q, H, Dv) of heads whose scores are all 0, the exact limit of scaling the query to 0.
 
     Each row is the mean of the values that it sees (Zhou et al., arXiv 2410.13708, undifferentiated attention, here
@@ -37,7 +44,9 @@ def uniform_output(x: AttentionInputs) -> torch.Tensor:
     return (total / count).to(x.value.dtype).transpose(1, 2)
 
 
-def _heads(tensor, x: AttentionInputs, layer: int, what: str) -> torch.Tensor:
+def _heads(
+    tensor: Shaped[Tensor, "rows heads"], x: AttentionInputs, layer: int, what: str
+) -> Shaped[Tensor, "rows 1 heads 1"]:
     if tensor.dim() != 2 or tensor.shape[0] not in (1, x.batch) or tensor.shape[1] != x.heads:
         raise AtlasError(
             f"The {what} edit of layer {layer} has shape {tuple(tensor.shape)}, but the layer has {x.heads} heads "
@@ -46,8 +55,13 @@ def _heads(tensor, x: AttentionInputs, layer: int, what: str) -> torch.Tensor:
     return tensor.to(x.query.device)[:, None, :, None]
 
 
-def apply_edits(out: torch.Tensor, x: AttentionInputs, plan: Plan, layer: int) -> torch.Tensor:
-    """Attention output (B, Q, H, Dv) after the plan's edits of this layer."""
+def apply_edits(
+    out: Float[Tensor, "batch queries heads value_width"], x: AttentionInputs, plan: Plan, layer: int
+) -> Float[Tensor, "batch queries heads value_width"]:
+    """Attention output (B, Q, H, Dv) after the plan's edits of this layer.
+
+    Raises AtlasError for an edit whose shape is not (B, H) or (1, H).
+    """
     if layer in plan.uniform:
         out = torch.where(_heads(plan.uniform[layer], x, layer, "uniform").bool(), uniform_output(x), out)
     if layer in plan.replace:

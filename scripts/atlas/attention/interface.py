@@ -6,7 +6,9 @@ import contextlib
 import contextvars
 import sys
 import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AttentionInterface
@@ -14,27 +16,40 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
 
 from ..errors import AtlasError
+from .collector import Collector
 from .edits import apply_edits
-from .kernels import AttentionInputs, Collector, Scratch, blocked_attention, kept_normaliser
+from .kernels import AttentionInputs, Scratch, blocked_attention, collect, kept_normaliser
 from .masks import Visibility
-from .plan import Flow, Plan, Record
+from .plan import Plan, Record
 from .saliency import attention_gradients, attention_rows, flow_sums
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+    # As the model built it: boolean or additive, None where it is plainly causal or hides nothing.
+    Mask = Shaped[Tensor, "#batch #heads queries keys"] | None
+    Output = Float[Tensor, "batch queries heads value_width"]
+
 # transformers dispatches on substrings: these names must not contain "sdpa", "flash" or "flex" nor start with "paged|".
-FAST, EXACT = "atlas_probe", "atlas_probe_exact"
+FAST, EXACT = "atlas_attend", "atlas_attend_exact"
 
 
 @dataclass
 class _State:
-    """One active `probe` context."""
+    """One active `attend` context."""
 
     plan: Plan
     record: Record
     fused: bool  # the model's classes declare that SDPA computes their attention
     scratch: Scratch = field(default_factory=Scratch)
-    masks: list = field(default_factory=list)  # [(mask tensor, Visibility)], a model has one or two
+    masks: list[tuple[Tensor | None, Visibility]] = field(default_factory=list)  # a model has one or two
 
-    def visibility(self, mask, causal, batch, q_len, kv_len, device):
+    def visibility(
+        self, mask: Mask, causal: bool, batch: int, q_len: int, kv_len: int, device: torch.device
+    ) -> Visibility:
+        """What is visible under `mask`, made once for all layers that get the same tensor."""
         block = self.plan.block
         for known, visible in self.masks:
             same = (visible.causal, visible.q_len, visible.kv_len, visible.device) == (causal, q_len, kv_len, device)
@@ -45,10 +60,10 @@ class _State:
         return visible
 
 
-_ACTIVE: contextvars.ContextVar[_State | None] = contextvars.ContextVar("atlas_probe", default=None)
+_ACTIVE: contextvars.ContextVar[_State | None] = contextvars.ContextVar("atlas_attend", default=None)
 
 
-def _own_eager(module):
+def _own_eager(module: nn.Module) -> Callable[..., tuple[Output, Tensor | None]]:
     """The eager function of the model file that defines the attention class."""
     for cls in type(module).__mro__:
         function = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
@@ -59,7 +74,16 @@ def _own_eager(module):
     )
 
 
-def _eager(module, query, key, value, mask, causal, **options):
+def own_attention(
+    module: nn.Module,
+    query: Float[Tensor, "batch heads queries width"],
+    key: Float[Tensor, "batch kv_heads keys width"],
+    value: Float[Tensor, "batch kv_heads keys value_width"],
+    mask: Mask,
+    causal: bool,
+    **options: Any,
+) -> tuple[Output, Tensor | None]:
+    """(output, weights or None) by the model file's own eager function, under the mask that it would have built."""
     if mask is None and causal:
         n, t = query.shape[2], key.shape[2]
         mask = torch.ones(n, t, dtype=torch.bool, device=query.device).tril(t - n)[None, None]
@@ -68,13 +92,27 @@ def _eager(module, query, key, value, mask, causal, **options):
     return _own_eager(module)(module, query, key, value, mask, **options)
 
 
-def _attention(exact, module, query, key, value, attention_mask, scaling=None, dropout=0.0, is_causal=None,
-               softcap=None, s_aux=None, position_bias=None, **kwargs):  # fmt: skip
+def _attention(
+    exact: bool,
+    module: nn.Module,
+    query: Float[Tensor, "batch heads queries width"],
+    key: Float[Tensor, "batch kv_heads keys width"],
+    value: Float[Tensor, "batch kv_heads keys value_width"],
+    attention_mask: Mask,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    is_causal: bool | None = None,
+    softcap: float | None = None,
+    s_aux: Float[Tensor, " heads"] | None = None,
+    position_bias: Float[Tensor, "#batch heads queries keys"] | None = None,
+    **kwargs: Any,
+) -> tuple[Output, Tensor | None]:
     """transformers' attention function: returns (output (B, Q, H, Dv), weights or None)."""
     state = _ACTIVE.get()
     if state is None:
-        raise AtlasError("The attention probe ran outside its context; use `with probe(model, plan):`.")
-    plan, record, layer = state.plan, state.record, getattr(module, "layer_idx", None)
+        raise AtlasError("The attention function of `attend` ran outside its context; use `with attend(model, plan):`.")
+    plan = state.plan
+    layer: int | None = getattr(module, "layer_idx", None)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     q_len = query.shape[2]
     flag = is_causal if is_causal is not None else getattr(module, "is_causal", True)
@@ -93,83 +131,74 @@ def _attention(exact, module, query, key, value, attention_mask, scaling=None, d
     if exact or (graph and (special or not state.fused)) or (not state.fused and not special):
         options = {"softcap": softcap, "s_aux": s_aux, "position_bias": position_bias, "is_causal": is_causal}
         options = {name: option for name, option in options.items() if option is not None}
-        out, weights = _eager(module, query, key, value, attention_mask, causal, scaling=scaling, dropout=dropout,
-                              **options, **kwargs)  # fmt: skip
+        out, weights = own_attention(module, query, key, value, attention_mask, causal, scaling=scaling,
+                                     dropout=dropout, **options, **kwargs)  # fmt: skip
     elif graph or not (collector or special):
         out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,
                                         is_causal=is_causal, position_bias=position_bias, **kwargs)  # fmt: skip
     else:  # the statistics need all rows anyway, so the output comes from the same blocks
-        out = blocked_attention(x, collector, True, state.scratch)
-        collector, done = None, collector
-        if done is not None:
-            done.store(record, layer)
-    if layer is None:
-        return out, weights
+        out = blocked_attention(x, collector, state.scratch)
+        return _leave(state, layer, x, out, collector), None
     if collector is not None:
-        blocked_attention(x, collector, False, state.scratch)
-        collector.store(record, layer)
+        collect(x, collector, state.scratch)
+    return _leave(state, layer, x, out, collector), weights
 
+
+def _leave(state: _State, layer: int | None, x: AttentionInputs, out: Output, collector: Collector | None) -> Output:
+    """What is done once a layer's output is known: records, the start of a graph, edits; returns the edited output."""
+    plan, record = state.plan, state.record
+    if layer is None:
+        return out
+    if collector is not None:
+        collector.store(record, layer)
     if plan.grads and torch.is_grad_enabled() and not out.requires_grad:
         out = out.detach().requires_grad_(True)  # the graph starts here: parameters may stay frozen
-    if recorded:
+    if plan.records(layer):
         _record_rows(x, out, plan, record, layer)
         if plan.capture:
             record.captures[layer] = replace(x, output=out, log_normaliser=kept_normaliser(x, out))
-    return apply_edits(out, x, plan, layer), weights
+    return apply_edits(out, x, plan, layer)
 
 
-def _record_rows(x: AttentionInputs, out: torch.Tensor, plan: Plan, record: Record, layer: int):
+def _record_rows(x: AttentionInputs, out: Output, plan: Plan, record: Record, layer: int) -> None:
     """Rows now; their gradients and the saliency sums when the backward pass reaches this layer.
 
     The hook must hold neither `out`, which holds the hook, nor the record, which may hold `out` as a capture: such a
     cycle would keep the whole graph in memory until a garbage collection.
     """
-    local, a = None, None
+    rows: Tensor | None = None
     if plan.rows is not None:
-        local = plan.rows.cpu() - x.offset
-        local = local[(local >= 0) & (local < x.q_len)].to(x.query.device)
-        if local.numel() and (plan.columns is None or not plan.grads):
-            a = attention_rows(x, local)
-            if not (plan.grads and plan.reduce_heads):
-                record.rows[layer] = a
-    if not (plan.grads and out.requires_grad):
+        here = plan.rows.cpu() - x.offset
+        here = here[(here >= 0) & (here < x.q_len)].to(x.query.device)
+        if here.numel():
+            rows = here
+            record.rows[layer] = attention_rows(x, rows)
+    if not (plan.grads and out.requires_grad) or (rows is None and not plan.flows):
         return
-    flows = dict(plan.flows)
-    if plan.columns is not None:
-        rows = torch.ones(x.kv_len, dtype=torch.bool)
-        if plan.rows is not None:
-            rows = torch.zeros(x.kv_len, dtype=torch.bool).index_fill_(0, local.cpu() + x.offset, True)
-        flows[""] = Flow(rows, plan.columns)
-    if a is None and not flows:
-        return
+    kept, flows, block = weakref.ref(record), plan.flows, plan.block
 
-    kept = weakref.ref(record)
-
-    def hook(grad):
+    def hook(grad: Output) -> None:
         record = kept()
         if record is None:
             return
-        if a is not None:
-            da = attention_gradients(x, grad, local)
-            if plan.reduce_heads:
-                record.saliency[layer] = (a * da).sum(1).abs()
-            else:
-                record.grads[layer] = da
+        if rows is not None:
+            record.grads[layer] = attention_gradients(x, grad, rows)
         if flows:
-            sums = flow_sums(x, grad, flows, plan.block)
-            if "" in sums:
-                record.saliency[layer] = sums.pop("")
-            for name, value in sums.items():
+            for name, value in flow_sums(x, grad, flows, block).items():
                 record.flows[name][layer] = value
 
     out.register_hook(hook)
 
 
-def _fast(module, query, key, value, attention_mask, **options):
+def _fast(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Mask, **options: Any
+) -> tuple[Output, Tensor | None]:
     return _attention(False, module, query, key, value, attention_mask, **options)
 
 
-def _exact(module, query, key, value, attention_mask, **options):
+def _exact(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Mask, **options: Any
+) -> tuple[Output, Tensor | None]:
     return _attention(True, module, query, key, value, attention_mask, **options)
 
 
@@ -180,15 +209,18 @@ AttentionMaskInterface.register(FAST, sdpa_mask)
 AttentionMaskInterface.register(EXACT, eager_mask)
 
 
-def supports_probe(model_or_class) -> bool:
-    """True if the model class uses transformers' AttentionInterface, so that `probe` can read and edit it."""
+def can_attend(model_or_class: PreTrainedModel | type[PreTrainedModel]) -> bool:
+    """True if the model class uses transformers' AttentionInterface, so that `attend` can read and edit it.
+
+    can_attend(model)                       # True; False for Bloom, Falcon or GPT-J
+    """
     cls = model_or_class if isinstance(model_or_class, type) else type(model_or_class)
     return bool(cls._can_set_attn_implementation())
 
 
-def require_probe(model) -> None:
-    """AtlasError that names the family if `probe` cannot work with it."""
-    if not supports_probe(model):
+def require_interface(model: PreTrainedModel) -> None:
+    """AtlasError that names the family if `attend` cannot work with it."""
+    if not can_attend(model):
         raise AtlasError(
             f"Model type '{model.config.model_type}' ({type(model).__name__}) does not use transformers' attention "
             "interface, so its attention cannot be read or edited; choose a model of another family, such as Llama, "
@@ -196,28 +228,51 @@ def require_probe(model) -> None:
         )
 
 
+def require_evaluation(model: PreTrainedModel) -> None:
+    """AtlasError for a model in training mode."""
+    if model.training:
+        raise AtlasError("The model is in training mode, where dropout changes attention; call model.eval() first.")
+
+
+def is_fused(model: PreTrainedModel) -> bool:
+    """True if the model's classes declare that SDPA computes their attention."""
+    return bool(getattr(model, "_supports_sdpa", False))
+
+
 @contextlib.contextmanager
-def probe(model, plan: Plan | None = None, exact: bool = False):
+def implementation(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Inside the block the model uses the registered attention function `name`, behind it the one it had before."""
+    before = model.config._attn_implementation
+    try:
+        model.set_attn_implementation(name)
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+@contextlib.contextmanager
+def attend(model: PreTrainedModel, plan: Plan | None = None, exact: bool = False) -> Iterator[Record]:
     """Run the model's forwards inside the block under `plan`; yields the Record.
 
     exact: attention output by the model file's own eager function, bit-identical to `attn_implementation="eager"`
         (T x T memory); otherwise fused SDPA, or the block kernel where statistics are recorded or where SDPA cannot
         compute the family's attention (soft caps, learned sinks).
     Contexts do not nest on one model.  The former implementation comes back also after an exception.
-    Errors: AtlasError for families without the attention interface and for a model in training mode.
+    Raises AtlasError for families without the attention interface and for a model in training mode.
+
+        with torch.no_grad(), attend(model, Plan(diagonal=True), exact=True) as record:
+            model(input_ids, attention_mask=mask, use_cache=False)
+        record.diagonal[0]                      # (B, H, T) attention of each token on itself, first layer
     """
-    require_probe(model)
-    if model.training:
-        raise AtlasError("The model is in training mode, where dropout changes attention; call model.eval() first.")
+    require_interface(model)
+    require_evaluation(model)
     if _ACTIVE.get() is not None:
-        raise AtlasError("A probe is active already; put everything into one Plan instead of nesting contexts.")
+        raise AtlasError("`attend` is active already; put everything into one Plan instead of nesting contexts.")
     plan = Plan() if plan is None else plan
-    state = _State(plan, Record.for_plan(plan), fused=bool(getattr(model, "_supports_sdpa", False)))
-    before = model.config._attn_implementation
+    state = _State(plan, Record.for_plan(plan), fused=is_fused(model))
     token = _ACTIVE.set(state)
     try:
-        model.set_attn_implementation(EXACT if exact else FAST)
-        yield state.record
+        with implementation(model, EXACT if exact else FAST):
+            yield state.record
     finally:
         _ACTIVE.reset(token)
-        model.set_attn_implementation(before)

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, Shaped
+    from torch import Tensor
+
+    # Local query positions: a slice, or an index tensor.
+    Rows = slice | Int[Tensor, " rows"]
+
+
+class Span(NamedTuple):
+    """The keys of one query block: those outside [first, last) are hidden from all of it.
+
+    Those inside [solid_first, solid_last) are visible to all of it, only the rest needs masking.
+    """
+
+    first: int
+    solid_first: int
+    solid_last: int
+    last: int
 
 
 class Visibility:
@@ -13,75 +34,89 @@ class Visibility:
     Rows without a visible key (left padding) have zero attention, as in PyTorch's fused kernels; Hugging Face's eager
     code would give them uniform weights over padding.
 
-    spans[n] = (first, solid_first, solid_last, last) of query block n: keys outside [first, last) are hidden from the
-    whole block, keys inside [solid_first, solid_last) are visible to all of it, only the rest needs masking.
+    spans[n]: the Span of query block n.  empty: rows that see nothing, None if there are none.
     """
 
-    def __init__(self, mask, causal: bool, batch: int, q_len: int, kv_len: int, block: int, device):
+    def __init__(
+        self,
+        mask: Shaped[Tensor, "#batch #heads queries keys"] | None,
+        causal: bool,
+        batch: int,
+        q_len: int,
+        kv_len: int,
+        block: int,
+        device: torch.device,
+    ) -> None:
         self.mask = mask if mask is None else mask[..., :kv_len].expand(batch, -1, -1, -1)
         self.causal, self.q_len, self.kv_len, self.block = causal, q_len, kv_len, block
         self.offset = kv_len - q_len
         self.device = device
-        self.empty = None  # (B, H or 1, Q) bool: rows that see nothing, None if there are none
+        self.empty: Bool[Tensor, "#batch #heads queries"] | None = None
         starts = range(0, q_len, block)
-        if mask is None:
-            if causal:
-                self.spans = [
-                    (0, 0, start + self.offset + 1, min(start + block, q_len) + self.offset) for start in starts
-                ]
-            else:
-                self.spans = [(0, 0, kv_len, kv_len)] * len(starts)
-            return
+        if self.mask is not None:
+            self._scan(self.mask)
+        elif causal:
+            self.spans = [
+                Span(0, 0, start + self.offset + 1, min(start + block, q_len) + self.offset) for start in starts
+            ]
+        else:
+            self.spans = [Span(0, 0, kv_len, kv_len)] * len(starts)
+
+    def _scan(self, mask: Shaped[Tensor, "#batch #heads queries keys"]) -> None:
+        """Spans and empty rows of a given mask, block by block."""
         some, every, empty = [], [], []
-        for start in starts:
-            seen = self._seen(self.mask[:, :, start : start + block])
+        for start in range(0, self.q_len, self.block):
+            seen = self._seen(mask[:, :, start : start + self.block])
             some.append(seen.flatten(0, 2).any(0))
             every.append(seen.flatten(0, 2).all(0))
             empty.append(~seen.any(-1))
-        empty = torch.cat(empty, dim=-1)
-        self.empty = empty if bool(empty.any()) else None
-        some, every = torch.stack(some).cpu(), torch.stack(every).cpu()  # one transfer, then plain integers
-        self.spans = [_span(s, e) for s, e in zip(some, every, strict=True)]
+        nothing = torch.cat(empty, dim=-1)
+        self.empty = nothing if bool(nothing.any()) else None
+        some_rows, all_rows = torch.stack(some).cpu(), torch.stack(every).cpu()  # one transfer, then plain integers
+        self.spans = [_span(s, e) for s, e in zip(some_rows, all_rows, strict=True)]
 
-    def _seen(self, mask):
+    def _seen(self, mask: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min
 
-    def rows_of(self, rows):
+    def rows_of(self, rows: Rows) -> Int[Tensor, " rows"]:
         """Rows (slice or index tensor) as an index tensor of local query positions."""
         if isinstance(rows, slice):
             return torch.arange(rows.start, rows.stop, device=self.device)
         return rows
 
-    def seen(self, batch: slice, heads: slice, rows, first: int, last: int) -> torch.Tensor:
+    def seen(
+        self, batch: slice, heads: slice, rows: Rows, first: int, last: int
+    ) -> Bool[Tensor, "#batch #heads #rows keys"]:
         """Boolean visibility, broadcastable to (b, h, R, last - first)."""
         if self.mask is None:
             keys = torch.arange(first, last, device=self.device)
             if not self.causal:
                 return torch.ones(1, 1, 1, last - first, dtype=torch.bool, device=self.device)
             return (keys <= (self.rows_of(rows) + self.offset)[:, None])[None, None]
-        return self._seen(self._part(batch, heads, rows, first, last))
+        return self._seen(_part(self.mask, batch, heads, rows, first, last))
 
-    def _part(self, batch, heads, rows, first, last):
-        heads = heads if self.mask.shape[1] > 1 else slice(None)
-        return self.mask[batch, heads, :, first:last][:, :, rows]
-
-    def hide(self, scores, batch: slice, heads: slice, rows, first: int, solid: tuple[int, int], last: int):
-        """Mask scores (b, kv, G, R, last - first) in place, leaving the all-visible range `solid` alone."""
+    def hide(
+        self, scores: Float[Tensor, "batch kv group rows keys"], batch: slice, heads: slice, rows: Rows, span: Span
+    ) -> None:
+        """Mask scores (b, kv, G, R, last - first) in place, leaving what is visible to all alone."""
+        first, solid_first, solid_last, last = span
         kv, groups = scores.shape[1:3]
 
-        def spread(part):  # (b, 1 or h, R, K) -> broadcastable to scores
+        def spread(part: Shaped[Tensor, "#batch #heads rows keys"]) -> Shaped[Tensor, "#batch #kv #group rows keys"]:
             return part[:, :, None] if part.shape[1] == 1 else part.unflatten(1, (kv, groups))
 
-        for low, high in ((first, min(solid[0], last)), (max(solid[1], first), last)):
+        for low, high in ((first, min(solid_first, last)), (max(solid_last, first), last)):
             if low >= high:
                 continue
             window = scores[..., low - first : high - first]
             if self.mask is not None and self.mask.dtype != torch.bool:
-                window.add_(spread(self._part(batch, heads, rows, low, high)))
+                window.add_(spread(_part(self.mask, batch, heads, rows, low, high)))
             hidden = ~self.seen(batch, heads, rows, low, high)
             window.masked_fill_(spread(hidden), torch.finfo(scores.dtype).min)
 
-    def clear_empty(self, weights, batch: slice, heads: slice, rows):
+    def clear_empty(
+        self, weights: Float[Tensor, "batch kv group rows keys"], batch: slice, heads: slice, rows: Rows
+    ) -> None:
         """Zero the attention rows (b, kv, G, R, K) that see no key, in place."""
         if self.empty is None:
             return
@@ -91,16 +126,23 @@ class Visibility:
         weights.masked_fill_(empty[..., None], 0)
 
 
-def _span(some, every):
-    """(first, solid_first, solid_last, last) from per-key flags `visible to some row` and `visible to every row`."""
+def _part(
+    mask: Shaped[Tensor, "#batch #heads queries keys"], batch: slice, heads: slice, rows: Rows, first: int, last: int
+) -> Shaped[Tensor, "#batch #heads rows keys"]:
+    heads = heads if mask.shape[1] > 1 else slice(None)
+    return mask[batch, heads, :, first:last][:, :, rows]
+
+
+def _span(some: Bool[Tensor, " keys"], every: Bool[Tensor, " keys"]) -> Span:
+    """The Span from per-key flags `visible to some row` and `visible to every row`."""
     seen = some.nonzero()
     if not len(seen):
-        return 0, 0, 0, 1  # nothing visible: one key is kept so that kernels need no special case
+        return Span(0, 0, 0, 1)  # nothing visible: one key is kept so that kernels need no special case
     first, last = int(seen[0]), int(seen[-1]) + 1
     full = every.nonzero()
     if not len(full):
-        return first, first, first, last
+        return Span(first, first, first, last)
     solid_first = int(full[0])
     gap = (~every[solid_first:]).nonzero()
     solid_last = solid_first + int(gap[0]) if len(gap) else len(every)
-    return first, solid_first, min(solid_last, last), last
+    return Span(first, solid_first, min(solid_last, last), last)

@@ -8,10 +8,18 @@ the positions T - Q .. T - 1.  Masks and weights over positions may be longer th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..errors import AtlasError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, Shaped
+    from torch import Tensor
+
+    from .kernels import AttentionInputs
+    from .saliency import FlowSums
 
 
 @dataclass
@@ -25,13 +33,14 @@ class ColumnSum:
     exclude: (B, T) bool of key columns that are removed before each row is renormalised,
         A[i, j] / (1 - sum of A[i, exclude]); their own columns are 0.  A row that sees excluded keys only (such as row
         0 when column 0 is excluded) contributes 0; a row whose other keys have no measurable mass is an AtlasError.
+    Raises AtlasError for a negative distance.
     """
 
-    row_weights: torch.Tensor | None = None
+    row_weights: Shaped[Tensor, "*batch tokens"] | None = None
     min_distance: int = 0
-    exclude: torch.Tensor | None = None
+    exclude: Bool[Tensor, "batch tokens"] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.min_distance < 0:
             raise AtlasError(f"ColumnSum: min_distance is {self.min_distance}; give 0 or more.")
 
@@ -43,7 +52,7 @@ class RowMass:
     keys: (B, T) or (T,) bool.
     """
 
-    keys: torch.Tensor
+    keys: Shaped[Tensor, "*batch tokens"]
 
 
 @dataclass
@@ -53,14 +62,14 @@ class Flow:
     rows, columns: (B, T) or (T,) bool, absolute positions.
     """
 
-    rows: torch.Tensor
-    columns: torch.Tensor
+    rows: Shaped[Tensor, "*batch tokens"]
+    columns: Shaped[Tensor, "*batch tokens"]
     min_distance: int = 0
 
 
 @dataclass
 class Plan:
-    """What to record and edit in every forward inside `probe`.  Tensors may live on any device.
+    """What to record and edit in every forward inside `attend`.  Tensors may live on any device.
 
     Recorded (A is the attention that the model computes, before any edit of the same layer):
       rows           (R,) positions of queries: A[b, h, rows, :]
@@ -68,39 +77,50 @@ class Plan:
       row_masses     name -> RowMass
       diagonal       A[b, h, i, i]
       layers         record in these layers only (None: all); edits are not affected
+      capture        keep each layer's AttentionInputs with its `output`
     Gradients (`grads=True`; run `loss.backward()` inside or after the context, parameters may be frozen):
-      rows           dL/dA on the rows, or with reduce_heads | sum_h A * dL/dA |
-      columns        (B, T) bool key positions: saliency sums over rows x columns (all rows if `rows` is None)
-      flows          name -> Flow: the same sums for any number of row and column sets in one pass
-      capture        keep each layer's AttentionInputs with `output`, the tensor to differentiate, for
-                     `torch.autograd.grad` and `flow_sums` (several losses, one forward)
+      rows           dL/dA on the rows
+      flows          name -> Flow: saliency sums of any number of row and column sets in one pass
+      capture        `output` is in the graph, to differentiate by: for `torch.autograd.grad` and `flow_sums`
+                     (several losses, one forward)
     Edits, each batch row and head for itself:
       uniform        layer -> (B, H) bool: attention uniform over the visible keys
       replace        layer -> ((B, H) bool, values): the head's output becomes `values`, broadcast to (B, Q, H, Dv)
       scale          layer -> (B, H) factor of the head's output; applied last
     block            query rows that are computed at once; changes memory and speed, never results
+
+    Attention of the last token in two layers, and the saliency that reaches it from the first four:
+
+        last = torch.tensor([tokens - 1])
+        flow = Flow(rows=torch.arange(tokens) == tokens - 1, columns=torch.arange(tokens) < 4)
+        plan = Plan(rows=last, layers={0, 1}, grads=True, flows={"start": flow})
+        with attend(model, plan) as record:
+            logits = model(input_ids, attention_mask=mask, use_cache=False).logits
+        logits[:, -1].log_softmax(-1)[:, 7].sum().backward()
+        record.rows[0], record.grads[0]         # (B, H, 1, T) each
+        record.flows["start"][1].absolute       # (B, H)
+
+    Raises AtlasError for a block below 1, and for flows without `grads`.
     """
 
-    rows: torch.Tensor | None = None
+    rows: Int[Tensor, " rows"] | None = None
     grads: bool = False
-    reduce_heads: bool = False
     column_sums: dict[str, ColumnSum] = field(default_factory=dict)
     row_masses: dict[str, RowMass] = field(default_factory=dict)
     diagonal: bool = False
-    columns: torch.Tensor | None = None
     flows: dict[str, Flow] = field(default_factory=dict)
     capture: bool = False
     layers: set[int] | None = None
     block: int = 128
-    scale: dict[int, torch.Tensor] = field(default_factory=dict)
-    uniform: dict[int, torch.Tensor] = field(default_factory=dict)
-    replace: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    scale: dict[int, Float[Tensor, "batch heads"]] = field(default_factory=dict)
+    uniform: dict[int, Bool[Tensor, "batch heads"]] = field(default_factory=dict)
+    replace: dict[int, tuple[Bool[Tensor, "batch heads"], Tensor]] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.block < 1:
             raise AtlasError(f"Plan: block is {self.block}; give 1 or more.")
-        if (self.columns is not None or self.flows or self.reduce_heads) and not self.grads:
-            raise AtlasError("Plan: columns, flows and reduce_heads describe saliency; set grads=True as well.")
+        if self.flows and not self.grads:
+            raise AtlasError("Plan: flows describe saliency; set grads=True as well.")
 
     @property
     def has_statistics(self) -> bool:
@@ -108,7 +128,12 @@ class Plan:
         return bool(self.column_sums or self.row_masses or self.diagonal)
 
     def records(self, layer: int) -> bool:
+        """True if what is recorded is recorded in `layer`."""
         return self.layers is None or layer in self.layers
+
+    def edits(self, layer: int) -> bool:
+        """True if some head of `layer` is edited."""
+        return layer in self.uniform or layer in self.replace or layer in self.scale
 
 
 @dataclass
@@ -119,17 +144,17 @@ class Record:
     so are gradients of layers that the loss does not depend on.
     """
 
-    rows: dict[int, torch.Tensor] = field(default_factory=dict)  # (B, H, R', T), R' = rows inside this forward
-    grads: dict[int, torch.Tensor] = field(default_factory=dict)  # (B, H, R', T) dL/dA
-    saliency: dict[int, object] = field(default_factory=dict)  # (B, R', T), or FlowSums if plan.columns is given
-    flows: dict[str, dict[int, object]] = field(default_factory=dict)  # name -> layer -> FlowSums
-    column_sums: dict[str, dict[int, torch.Tensor]] = field(default_factory=dict)  # name -> layer -> (B, H, T)
-    row_masses: dict[str, dict[int, torch.Tensor]] = field(default_factory=dict)  # name -> layer -> (B, H, Q)
-    diagonal: dict[int, torch.Tensor] = field(default_factory=dict)  # (B, H, Q)
-    captures: dict[int, object] = field(default_factory=dict)  # AttentionInputs
+    rows: dict[int, Float[Tensor, "batch heads rows keys"]] = field(default_factory=dict)  # rows inside this forward
+    grads: dict[int, Float[Tensor, "batch heads rows keys"]] = field(default_factory=dict)  # dL/dA of the same rows
+    flows: dict[str, dict[int, FlowSums]] = field(default_factory=dict)  # by name
+    column_sums: dict[str, dict[int, Float[Tensor, "batch heads keys"]]] = field(default_factory=dict)  # by name
+    row_masses: dict[str, dict[int, Float[Tensor, "batch heads queries"]]] = field(default_factory=dict)  # by name
+    diagonal: dict[int, Float[Tensor, "batch heads queries"]] = field(default_factory=dict)
+    captures: dict[int, AttentionInputs] = field(default_factory=dict)
 
     @classmethod
     def for_plan(cls, plan: Plan) -> Record:
+        """An empty record with an entry for each name in `plan`."""
         return cls(
             flows={name: {} for name in plan.flows},
             column_sums={name: {} for name in plan.column_sums},
@@ -137,7 +162,9 @@ class Record:
         )
 
 
-def over_batch(tensor, length: int, batch: int, device, what: str) -> torch.Tensor:
+def over_batch(
+    tensor: Shaped[Tensor, "*batch positions"], length: int, batch: int, device: torch.device, what: str
+) -> Shaped[Tensor, "batch length"]:
     """A (T,) or (B, T) tensor as (batch, length) on `device`; AtlasError names `what` when it does not fit."""
     tensor = torch.as_tensor(tensor)
     if tensor.dim() == 1:

@@ -7,151 +7,109 @@ an architecture.  Run `self_check` once per model before relying on it.
 from __future__ import annotations
 
 import contextlib
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from ..errors import AtlasError
-from .interface import probe, require_probe
-from .plan import Plan
+from ..models.architectures import decoder_layers
+from ..models.hooks import layer_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from jaxtyping import Float
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+# Models whose layers return a tuple, as `self_check` has seen; most layers return a tensor in transformers 5.
+_RETURNS_TUPLE: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
-def decoder_layers(model) -> nn.ModuleList:
-    """The decoder's list of layers: the outermost ModuleList that is as long as the config says the decoder is deep."""
-    depth = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth:
-            return module
-    raise AtlasError(
-        f"No list of {depth} decoder layers in {type(model).__name__}; choose a decoder-only model of another family."
-    )
+def note_layer_output(model: PreTrainedModel, output: object) -> None:
+    """Remember whether the layers of `model` return a tuple, as `output` of one of them is."""
+    if isinstance(output, tuple):
+        _RETURNS_TUPLE.add(model)
+    else:
+        _RETURNS_TUPLE.discard(model)
+
+
+def layers_return_tuple(model: PreTrainedModel) -> bool:
+    """Whether a layer of `model` was seen to return a tuple."""
+    return model in _RETURNS_TUPLE
 
 
 @contextlib.contextmanager
-def layer_inputs(model, keep):
+def layer_inputs(
+    model: PreTrainedModel, keep: Collection[int]
+) -> Iterator[dict[int, Float[Tensor, "batch tokens width"]]]:
     """Record the hidden states (B, T, d) that enter each layer in `keep`; yields {layer: tensor}, detached."""
-    store, handles = {}, []
+    store: dict[int, Tensor] = {}
 
-    def recorder(index):
-        def pre(module, args, kwargs):
-            store[index] = (args[0] if args else kwargs["hidden_states"]).detach()
+    def recorder(index: int) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def pre(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            store[index] = layer_input(args, kwargs).detach()
 
         return pre
 
-    try:
+    with contextlib.ExitStack() as hooks:
         for index, layer in enumerate(decoder_layers(model)):
             if index in keep:
-                handles.append(layer.register_forward_pre_hook(recorder(index), with_kwargs=True))
+                hooks.enter_context(layer.register_forward_pre_hook(recorder(index), with_kwargs=True))
         yield store
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-class _Skip(nn.Module):
+class Skip(nn.Module):
     """Stands in for a decoder layer that need not run: hands its input on."""
 
-    def __init__(self, inner, as_tuple):
+    inner: nn.Module
+
+    def __init__(self, inner: nn.Module, as_tuple: bool) -> None:
         super().__init__()
         object.__setattr__(self, "inner", inner)  # not a submodule: hooks and device moves must not see it
         self.as_tuple = as_tuple
 
-    def __getattr__(self, name):  # attention_type, layer_type and the like, which a model's loop may read
+    def __getattr__(self, name: str) -> Any:  # attention_type, layer_type and the like, which a model's loop may read
         try:
             return super().__getattr__(name)
         except AttributeError:
             return getattr(object.__getattribute__(self, "inner"), name)
 
-    def forward(self, hidden_states, *args, **kwargs):
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple[Any, ...]:
+        """The hidden states as they came, in a tuple where the family's layers return one."""
         return (hidden_states,) if self.as_tuple else hidden_states
 
 
 @contextlib.contextmanager
-def resume_from(model, layer: int, hidden: torch.Tensor):
+def resume_from(model: PreTrainedModel, layer: int, hidden: Float[Tensor, "batch tokens width"]) -> Iterator[None]:
     """Inside the block the model's forward starts at `layer` (0-based) with `hidden` (B, T, d) as that layer's input.
 
     Call the model with input_ids of the same (B, T) and the same attention mask, and `use_cache=False`; the ids'
-    embedding is computed and thrown away.
+    embedding is computed and thrown away. Raises AtlasError where the model has no such layer.
+
+        with layer_inputs(model, {1}) as hidden:
+            whole = model(input_ids, attention_mask=mask, use_cache=False).logits
+        with resume_from(model, 1, hidden[1]):
+            again = model(input_ids, attention_mask=mask, use_cache=False).logits    # equal to `whole`
     """
     layers = decoder_layers(model)
     if not 0 <= layer < len(layers):
         raise AtlasError(f"Cannot resume from layer {layer}: the model has layers 0 to {len(layers) - 1}.")
-    as_tuple = getattr(model, "_atlas_layer_returns_tuple", False)  # most layers return a tensor in transformers 5
+    as_tuple = layers_return_tuple(model)
 
-    def replace(module, args, kwargs):
+    def replace(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if args:
             return (hidden, *args[1:]), kwargs
         return args, {**kwargs, "hidden_states": hidden}
 
     kept = {str(index): layers._modules[str(index)] for index in range(layer)}
-    handle = layers[layer].register_forward_pre_hook(replace, with_kwargs=True)
-    try:
-        for index, module in kept.items():
-            layers._modules[index] = _Skip(module, as_tuple)
-        yield
-    finally:
-        handle.remove()
-        layers._modules.update(kept)
-
-
-def _difference(a, b) -> float:
-    return float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-30))
-
-
-@torch.no_grad()
-def self_check(model, tokens: int = 12, resume: bool = True) -> None:
-    """Compare the probe and resuming with the stock model on random ids; AtlasError if they differ.
-
-    Logits must agree with the model's own implementation to 1e-4 of their largest magnitude (0.1 in half precision,
-    where kernels round differently), every attention layer must be seen, and resuming must change nothing (1e-5).
-    Three forwards of 2 x `tokens`, one more with `resume`.  Call it once after loading.
-    """
-    require_probe(model)
-    layers = decoder_layers(model)
-    name = f"{type(model).__name__} ('{model.config.model_type}')"
-    embedding = model.get_input_embeddings()
-    generator = torch.Generator().manual_seed(0)
-    vocabulary = embedding.num_embeddings
-    ids = torch.randint(min(3, vocabulary - 1), vocabulary, (2, tokens), generator=generator)
-    mask = torch.ones_like(ids)
-    mask[1, : tokens // 3] = 0
-    ids, mask = ids.to(embedding.weight.device), mask.to(embedding.weight.device)
-    kind = {}
-
-    def note(module, args, output):
-        kind["tuple"] = isinstance(output, tuple)
-
-    def run():
-        return model(ids, attention_mask=mask, use_cache=False).logits[mask.bool().to(model.device)]
-
-    handle = layers[0].register_forward_hook(note)
-    try:
-        expected = run()
-    finally:
-        handle.remove()
-    model._atlas_layer_returns_tuple = kind.get("tuple", False)
-    half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
-    tolerance = 0.1 if half else 1e-4
-    middle = len(layers) // 2
-    with probe(model, Plan(diagonal=True)) as record:
-        blocked = run()
-    if not record.diagonal:
-        raise AtlasError(f"{name}: the attention probe saw no layer; choose a model of another family.")
-    with probe(model), layer_inputs(model, {middle}) as hidden:
-        fused = run()
-    for what, logits in (("block-wise", blocked), ("fused", fused)):
-        worst = _difference(logits, expected)
-        if not worst <= tolerance:
-            raise AtlasError(
-                f"{name}: logits with {what} attention differ from the model's own by {worst:.1e} of their largest "
-                "value, so its attention would be misread; choose a model of another family or report the model type."
-            )
-    if not resume:
-        return
-    with probe(model), resume_from(model, middle, hidden[middle]):
-        worst = _difference(run(), fused)
-    if not worst <= 1e-5:
-        raise AtlasError(
-            f"{name}: resuming at layer {middle} changes the logits by {worst:.1e} of their largest value, so head "
-            "ablation cannot skip layers; choose a model of another family or report the model type."
-        )
+    with layers[layer].register_forward_pre_hook(replace, with_kwargs=True):
+        try:
+            layers._modules.update({index: Skip(layers[int(index)], as_tuple) for index in kept})
+            yield
+        finally:
+            layers._modules.update(kept)

@@ -9,11 +9,17 @@ of a layer's AttentionInputs and of g, so several losses can share one forward p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from .kernels import TILE_ELEMENTS, AttentionInputs, Scratch, tile_weights
+from .masks import Span
 from .plan import Flow, over_batch
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
 
 
 @dataclass
@@ -24,21 +30,31 @@ class FlowSums:
     pairs (B,): number of pairs (i, j) by position, for means.  sum_then_abs <= absolute.sum(1).
     """
 
-    signed: torch.Tensor
-    absolute: torch.Tensor
-    sum_then_abs: torch.Tensor
-    pairs: torch.Tensor
+    signed: Float[Tensor, "batch heads"]
+    absolute: Float[Tensor, "batch heads"]
+    sum_then_abs: Float[Tensor, " batch"]
+    pairs: Int[Tensor, " batch"]
+
+    @classmethod
+    def zero(cls, x: AttentionInputs) -> FlowSums:
+        """The sums over no pair, of the batch and heads of `x`."""
+        numbers = torch.zeros(x.batch, x.heads, dtype=x.dtype, device=x.query.device)
+        texts = torch.zeros(x.batch, dtype=x.dtype, device=x.query.device)
+        return cls(numbers, numbers.clone(), texts, texts.long())
 
 
-def _weights(x: AttentionInputs, rows, last: int, scratch: Scratch):
+def _weights(
+    x: AttentionInputs, rows: Int[Tensor, " rows"], last: int, scratch: Scratch
+) -> Float[Tensor, "batch heads rows last"]:
     """A[b, h, rows, :last] in scratch memory, rows an index tensor of local queries."""
-    span = (0, last, last, last) if x.visible.mask is None and not x.visible.causal else (0, 0, 0, last)
+    everywhere = x.visible.mask is None and not x.visible.causal
+    span = Span(0, last, last, last) if everywhere else Span(0, 0, 0, last)
     weights, _ = tile_weights(x, slice(0, x.batch), slice(0, x.kv_heads), rows, span, scratch)
     return weights.view(x.batch, x.heads, len(rows), last)
 
 
 @torch.no_grad()
-def attention_rows(x: AttentionInputs, rows: torch.Tensor) -> torch.Tensor:
+def attention_rows(x: AttentionInputs, rows: Int[Tensor, " rows"]) -> Float[Tensor, "batch heads rows keys"]:
     """A[b, h, rows, :] (B, H, R, T) of local query indices `rows` (R,)."""
     out = _weights(x, rows, x.kv_len, Scratch())
     x.release()
@@ -46,7 +62,9 @@ def attention_rows(x: AttentionInputs, rows: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def attention_gradients(x: AttentionInputs, grad: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+def attention_gradients(
+    x: AttentionInputs, grad: Float[Tensor, "batch queries heads value_width"], rows: Int[Tensor, " rows"]
+) -> Float[Tensor, "batch heads rows keys"]:
     """dL/dA[b, h, rows, :] (B, H, R, T) from grad = dL/dO (B, Q, H, Dv).
 
     On keys that a row does not see the number is meaningless, and A is 0 there.
@@ -57,7 +75,14 @@ def attention_gradients(x: AttentionInputs, grad: torch.Tensor, rows: torch.Tens
     return out.view(x.batch, x.heads, len(rows), x.kv_len)
 
 
-def _weights_at(x: AttentionInputs, rows, here, columns, key):
+def _weights_at(
+    x: AttentionInputs,
+    rows: Int[Tensor, " rows"],
+    here: slice | Int[Tensor, " rows"],
+    columns: Int[Tensor, "batch columns"],
+    key: Float[Tensor, "batch kv_heads columns width"],
+    normaliser: Float[Tensor, "batch heads queries"],
+) -> Float[Tensor, "batch heads rows columns"]:
     """A[b, h, rows, columns[b]] (B, H, R, C) from the normaliser of each row, without the rest of the row.
 
     rows (R,) local queries, `here` the same as an index or a slice; columns (B, C) positions; key (B, KV, C, D) what
@@ -65,7 +90,7 @@ def _weights_at(x: AttentionInputs, rows, here, columns, key):
     """
     query = x.query.detach()[:, :, here].to(x.dtype).reshape(x.batch, x.kv_heads, -1, x.width)
     scores = torch.matmul(query, key.transpose(-1, -2)).view(x.batch, x.heads, len(rows), -1).mul_(x.scaling)
-    weights = scores.sub_(x.log_normaliser[:, :, here, None]).exp_()
+    weights = scores.sub_(normaliser[:, :, here, None]).exp_()
     if x.visible.mask is None and x.visible.causal:
         return weights.masked_fill_((columns[:, None] > (rows + x.offset)[:, None])[:, None], 0)
     seen = x.visible.seen(slice(0, x.batch), slice(0, x.heads), rows, 0, x.kv_len)
@@ -74,57 +99,78 @@ def _weights_at(x: AttentionInputs, rows, here, columns, key):
     return weights.masked_fill_(~seen, 0)
 
 
+class _Columns:
+    """The columns that any flow needs: which, and the keys and values that stand there.
+
+    picked (B, C): positions, C the most that a text of the batch needs; where it needs fewer the tail is filler.
+    key (B, KV, C, D), value (B, KV, C, Dv).
+    """
+
+    def __init__(self, x: AttentionInputs, wanted: Bool[Tensor, "batch keys"]) -> None:
+        self.width = max(1, int(wanted.sum(1).max()))
+        self.picked: Int[Tensor, "batch columns"] = wanted.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+        self.picked = self.picked[:, : self.width]
+        self.value = self._at(x, x.value)
+        # Keys serve a row whose normaliser is known; other rows are computed whole.
+        self.key = None if x.log_normaliser is None else self._at(x, x.key)
+
+    def _at(
+        self, x: AttentionInputs, states: Float[Tensor, "batch kv_heads keys any"]
+    ) -> Float[Tensor, "batch kv_heads columns any"]:
+        at = self.picked[:, None, :, None].expand(-1, x.kv_heads, -1, states.shape[-1])
+        return states.detach().gather(2, at).to(x.dtype)
+
+    def weights(
+        self, x: AttentionInputs, rows: Int[Tensor, " rows"], here: slice | Int[Tensor, " rows"], scratch: Scratch
+    ) -> Float[Tensor, "batch heads rows columns"]:
+        """A[b, h, rows, picked[b]]; `here`: the rows as an index or a slice."""
+        if x.log_normaliser is not None and self.key is not None:
+            return _weights_at(x, rows, here, self.picked, self.key, x.log_normaliser)
+        last = int(rows[-1]) + x.offset + 1 if x.visible.mask is None and x.visible.causal else x.kv_len
+        whole = _weights(x, rows, last, scratch)
+        return whole.gather(-1, self.picked.clamp(max=last - 1)[:, None, None].expand(-1, x.heads, len(rows), -1))
+
+
 @torch.no_grad()
-def flow_sums(x: AttentionInputs, grad: torch.Tensor, flows: dict[str, Flow], block: int = 128) -> dict[str, FlowSums]:
+def flow_sums(
+    x: AttentionInputs, grad: Float[Tensor, "batch queries heads value_width"], flows: dict[str, Flow], block: int = 128
+) -> dict[str, FlowSums]:
     """Saliency sums of every flow from grad = dL/dO (B, Q, H, Dv); memory O(block * T), rows in no flow are skipped.
 
     Every row's softmax runs over all its keys, only the flows' columns are multiplied with gradients. Where the fused
-    kernel kept the rows' normalisers, only those columns are computed.
+    kernel kept the rows' normalisers, only those columns are computed. Raises AtlasError for a flow whose masks do not
+    fit the batch.
+
+        with attend(model, Plan(grads=True, capture=True)) as record:
+            loss = model(input_ids, attention_mask=mask, use_cache=False).logits[:, -1, 7].sum()
+        x = record.captures[0]
+        (grad,) = torch.autograd.grad(loss, [x.output])
+        flow_sums(x, grad, {"all": Flow(torch.ones(tokens), torch.ones(tokens), min_distance=1)})["all"].signed
     """
     device, scratch = grad.device, Scratch()
-    rows = {n: over_batch(f.rows, x.kv_len, x.batch, device, f"rows of flow '{n}'").bool() for n, f in flows.items()}
-    columns = {
-        n: over_batch(f.columns, x.kv_len, x.batch, device, f"columns of flow '{n}'").bool() for n, f in flows.items()
-    }
-    wanted = torch.stack(list(rows.values())).any(0).any(0)[x.offset :].nonzero()[:, 0]
-    union = torch.stack(list(columns.values())).any(0)  # (B, T)
-    width = max(1, int(union.sum(1).max()))
-    picked = union.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :width]  # (B, C), tail is filler
-    at = picked[:, None, :, None].expand(-1, x.kv_heads, -1, x.value.shape[-1])
-    value = x.value.detach().gather(2, at).to(x.dtype)  # (B, KV, C, Dv)
+    masks = {}
+    for name, flow in flows.items():
+        rows = over_batch(flow.rows, x.kv_len, x.batch, device, f"rows of flow '{name}'").bool()
+        masks[name] = rows, over_batch(flow.columns, x.kv_len, x.batch, device, f"columns of flow '{name}'").bool()
+    wanted = torch.stack([rows for rows, _ in masks.values()]).any(0).any(0)[x.offset :].nonzero()[:, 0]
+    columns = _Columns(x, torch.stack([columns for _, columns in masks.values()]).any(0))
     if x.log_normaliser is not None:  # rows of C numbers instead of T: more of them at once
-        block = max(block, TILE_ELEMENTS // (x.batch * x.heads * width))
-        at = picked[:, None, :, None].expand(-1, x.kv_heads, -1, x.width)
-        key = x.key.detach().gather(2, at).to(x.dtype)  # (B, KV, C, D)
-    new = {"dtype": x.dtype, "device": device}
-    sums = {
-        n: FlowSums(
-            torch.zeros(x.batch, x.heads, **new),
-            torch.zeros(x.batch, x.heads, **new),
-            torch.zeros(x.batch, **new),
-            torch.zeros(x.batch, dtype=torch.long, device=device),
-        )
-        for n in flows
-    }
+        block = max(block, TILE_ELEMENTS // (x.batch * x.heads * columns.width))
+    sums = {name: FlowSums.zero(x) for name in flows}
     for local in wanted.split(block) if len(wanted) else ():
         run = slice(int(local[0]), int(local[-1]) + 1)
         here = run if run.stop - run.start == len(local) else local  # a slice is read without a copy
-        if x.log_normaliser is not None:
-            a = _weights_at(x, local, here, picked, key)
-        else:
-            last = int(local[-1]) + x.offset + 1 if x.visible.mask is None and x.visible.causal else x.kv_len
-            a = _weights(x, local, last, scratch)
-            a = a.gather(-1, picked.clamp(max=last - 1)[:, None, None].expand(-1, x.heads, len(local), -1))
+        a = columns.weights(x, local, here, scratch)
         g = grad[:, here].transpose(1, 2).to(x.dtype).reshape(x.batch, x.kv_heads, -1, grad.shape[-1])
-        s = torch.matmul(g, value.transpose(-1, -2)).view_as(a).mul_(a)  # (B, H, R, C)
-        gap = (local + x.offset)[None, :, None] - picked[:, None]  # (B, R, C) distance i - j
-        for n, flow in flows.items():
-            chosen = rows[n][:, local + x.offset, None] & columns[n].gather(1, picked)[:, None]
+        s = torch.matmul(g, columns.value.transpose(-1, -2)).view_as(a).mul_(a)  # (B, H, R, C)
+        gap = (local + x.offset)[None, :, None] - columns.picked[:, None]  # (B, R, C) distance i - j
+        for name, flow in flows.items():
+            chosen = masks[name][0][:, local + x.offset, None] & masks[name][1].gather(1, columns.picked)[:, None]
             chosen &= gap >= flow.min_distance
             part = s * chosen[:, None]
-            sums[n].signed += part.sum((-1, -2))
-            sums[n].sum_then_abs += part.sum(1).abs().sum((-1, -2))
-            sums[n].absolute += part.abs_().sum((-1, -2))
-            sums[n].pairs += chosen.sum((-1, -2))
+            sums[name].signed += part.sum((-1, -2))
+            sums[name].sum_then_abs += part.sum(1).abs().sum((-1, -2))
+            sums[name].absolute += part.abs_().sum((-1, -2))
+            sums[name].pairs += chosen.sum((-1, -2))
     x.release()
     return sums

@@ -1,14 +1,44 @@
-"""The one place that knows how decoder families differ: widths, tensor names, layouts, module names.
+"""Sizes and parts of a decoder of any family: from its config.json, and in the live model.
 
-Everything is data (`Family` records); the few functions below read it. Reading a `Shape` needs neither torch nor
-transformers for the families of the table, because rules and metrics do it on every start.
+How families differ is data (families.py). Reading a `Shape` needs neither torch nor transformers for the families of
+the table, because rules and metrics do it on every start.
 """
 
+from __future__ import annotations
+
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from atlas.errors import AtlasError
+from atlas.models.families import FAMILIES, Family, Mlp, Norm, family_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Mlp",
+    "Norm",
+    "Shape",
+    "after_attention",
+    "attention_implementation",
+    "attention_modules",
+    "auto_config",
+    "decoder_layers",
+    "family_of",
+    "input_device",
+    "input_embedding",
+    "logit_scaling",
+    "output_projection",
+    "read_config",
+    "read_shape",
+    "unembedding",
+]
 
 
 @dataclass(frozen=True)
@@ -26,151 +56,8 @@ class Shape:
     context: int | None
 
 
-@dataclass(frozen=True)
-class Mlp:
-    """The dense MLP of a layer; names are relative to the layer.
-
-    kind "gated": down(act(gate(x)) * up(x)); "plain": down(act(up(x))). `gate` equal to `up` means one fused matrix
-    whose first half is the gate. Biases are used where the checkpoint has them. `activation` is the config key.
-    """
-
-    kind: str = "gated"
-    gate: str | None = "mlp.gate_proj"
-    up: str = "mlp.up_proj"
-    down: str = "mlp.down_proj"
-    activation: str = "hidden_act"
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A norm by its name relative to the layer: kind "rms" or "layernorm"; `gain_offset` is added to its gain."""
-
-    name: str
-    kind: str = "rms"
-    eps: str | None = "rms_norm_eps"  # config key; None: the PyTorch default 1e-5
-    gain_offset: float = 0.0
-
-
-@dataclass(frozen=True)
-class Family:
-    """Where the checkpoints of one `model_type` keep what the weight analyses read (MAPS).
-
-    `prefixes`: what may stand before the decoder's names (hub checkpoints of base models lack it). `value_layout`:
-    "linear" rows (kv_heads * value_width, width); "fused_rows" the last such rows of [q; k; v]; "interleaved" rows
-    (heads, 3, head_width); "conv1d" columns [q, k, v] of a (in, out) matrix. `transposed`: output projection and MLP
-    are stored (in, out). `parallel`: attention and MLP read the same residual: True, False or the config key.
-    `conditions`: config key -> (value that the record assumes, what it means).
-    """
-
-    prefixes: tuple[str, ...] = ("model.", "")
-    layer: str = "layers.{layer}."
-    embedding: str = "embed_tokens.weight"
-    unembedding: tuple[str, ...] = ("lm_head.weight",)
-    final_norm: str = "norm"
-    value: str = "self_attn.v_proj"
-    value_layout: str = "linear"
-    output: str = "self_attn.o_proj"
-    transposed: bool = False
-    norm: Norm | None = Norm("post_attention_layernorm")  # feeds layer 0's MLP
-    mlp: Mlp | None = Mlp()  # None: a mixture of experts
-    mlp_out_norm: Norm | None = None  # applied to the MLP's output before it is added to the residual
-    parallel: bool | str = False
-    kv_heads_from_config: bool = True  # False: multi-head attention whatever the config says
-    head_width_default: bool = False  # True: an absent head_dim is a constant of the family, not width / heads
-    conditions: tuple[tuple[str, object, str], ...] = ()
-
-
-_LLAMA = Family()
-_MIXTURE = replace(_LLAMA, mlp=None)
-_LAYERNORM = Norm("post_attention_layernorm", "layernorm", "layer_norm_eps")
-_GEMMA_ACT = Mlp(activation="hidden_activation")
-_GEMMA2 = replace(
-    _LLAMA,
-    norm=Norm("pre_feedforward_layernorm", gain_offset=1.0),
-    mlp=_GEMMA_ACT,
-    mlp_out_norm=Norm("post_feedforward_layernorm", gain_offset=1.0),
-    head_width_default=True,
-)
-
-FAMILIES: dict[str, Family] = {
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": replace(_LLAMA, head_width_default=True),
-    "smollm3": _LLAMA,
-    "granite": _LLAMA,
-    "mixtral": _MIXTURE,
-    "gpt_oss": replace(_MIXTURE, head_width_default=True),
-    "gemma": replace(_LLAMA, norm=Norm("post_attention_layernorm", gain_offset=1.0), head_width_default=True),
-    "gemma2": _GEMMA2,
-    "gemma3_text": _GEMMA2,
-    # The MLP reads the bare residual; its output passes a norm, as in Gemma 2.
-    "olmo2": replace(_LLAMA, norm=None, mlp_out_norm=Norm("post_feedforward_layernorm")),
-    "phi3": replace(
-        _LLAMA,
-        value="self_attn.qkv_proj",
-        value_layout="fused_rows",
-        mlp=Mlp(gate="mlp.gate_up_proj", up="mlp.gate_up_proj"),
-    ),
-    "phi": replace(
-        _LLAMA,
-        final_norm="final_layernorm",
-        output="self_attn.dense",
-        norm=Norm("input_layernorm", "layernorm", "layer_norm_eps"),
-        mlp=Mlp("plain", None, "mlp.fc1", "mlp.fc2"),
-        parallel=True,
-    ),
-    "stablelm": replace(
-        _LLAMA,
-        norm=_LAYERNORM,
-        parallel="use_parallel_residual",
-        conditions=(("use_parallel_residual", False, "parallel attention and MLP"),),
-    ),
-    "starcoder2": replace(
-        _LLAMA,
-        norm=Norm("post_attention_layernorm", "layernorm", "norm_epsilon"),
-        mlp=Mlp("plain", None, "mlp.c_fc", "mlp.c_proj"),
-    ),
-    "cohere2": replace(_LLAMA, norm=Norm("input_layernorm", "layernorm", "layer_norm_eps"), parallel=True),
-    "gpt2": Family(
-        prefixes=("transformer.", ""),
-        layer="h.{layer}.",
-        embedding="wte.weight",
-        final_norm="ln_f",
-        value="attn.c_attn",
-        value_layout="conv1d",
-        output="attn.c_proj",
-        transposed=True,
-        norm=Norm("ln_2", "layernorm", "layer_norm_epsilon"),
-        mlp=Mlp("plain", None, "mlp.c_fc", "mlp.c_proj", "activation_function"),
-        kv_heads_from_config=False,
-    ),
-    "gpt_neox": Family(
-        prefixes=("gpt_neox.", ""),
-        embedding="embed_in.weight",
-        unembedding=("embed_out.weight", "lm_head.weight"),
-        final_norm="final_layer_norm",
-        value="attention.query_key_value",
-        value_layout="interleaved",
-        output="attention.dense",
-        norm=_LAYERNORM,
-        mlp=Mlp("plain", None, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
-        parallel="use_parallel_residual",
-        kv_heads_from_config=False,
-    ),
-    "opt": Family(
-        prefixes=("model.decoder.", "decoder.", ""),
-        final_norm="final_layer_norm",
-        output="self_attn.out_proj",
-        norm=Norm("final_layer_norm", "layernorm", None),
-        mlp=Mlp("plain", None, "fc1", "fc2", "activation_function"),
-        kv_heads_from_config=False,
-        conditions=(("do_layer_norm_before", True, "norms after the residual sum"),),
-    ),
-}
-
 # What the fields are called in config.json, by preference.
-_KEYS = {
+_KEYS: dict[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),
     "heads": ("num_attention_heads", "n_head"),
     "width": ("hidden_size", "n_embd"),
@@ -179,23 +66,12 @@ _KEYS = {
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 
 # Module names in the live models.
-_LAYER_LISTS = ("layers", "h", "blocks")
 _ATTENTION = ("self_attn", "attn", "attention", "self_attention")
 _OUTPUT = ("o_proj", "out_proj", "c_proj", "dense")
-_FINAL_NORM = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
 
 
-def family_of(model_type: str, *, purpose: str = "this analysis") -> Family:
-    """The record of `model_type`; AtlasError naming `purpose` and the supported families otherwise."""
-    try:
-        return FAMILIES[model_type]
-    except KeyError:
-        supported = ", ".join(sorted(FAMILIES))
-        raise AtlasError(f"Family {model_type!r} is not supported by {purpose}; supported: {supported}.") from None
-
-
-def read_config(folder: str | Path) -> dict:
-    """The content of `folder`/config.json as a plain mapping."""
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The content of `folder`/config.json as a plain mapping, with a `model_type`. Raises AtlasError."""
     path = Path(folder) / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -208,8 +84,8 @@ def read_config(folder: str | Path) -> dict:
     return config
 
 
-def auto_config(folder: str | Path):
-    """transformers' own configuration object of a local folder, without remote code or network."""
+def auto_config(folder: str | Path) -> PreTrainedConfig:
+    """transformers' own configuration object of a local folder, without remote code or network. Raises AtlasError."""
     model_type = read_config(folder)["model_type"]
     from transformers import AutoConfig
 
@@ -222,11 +98,11 @@ def auto_config(folder: str | Path):
         ) from None
 
 
-def read_shape(source) -> Shape:
+def read_shape(source: str | Path | dict[str, Any] | PreTrainedConfig) -> Shape:
     """Sizes of a model from its folder (path) or its configuration (mapping or transformers object).
 
     A folder is read as plain JSON; only a family outside the table, or a file that leaves out a size whose default
-    is a constant of the family, is handed to transformers.
+    is a constant of the family, is handed to transformers. Raises AtlasError.
     """
     if not isinstance(source, str | Path):
         values = source if isinstance(source, dict) else _object_values(source)
@@ -243,7 +119,7 @@ def read_shape(source) -> Shape:
     return shape
 
 
-def _is_complete(values: dict) -> bool:
+def _is_complete(values: dict[str, Any]) -> bool:
     """True if plain JSON answers as transformers would: no default of the family's class is involved."""
     family = FAMILIES.get(values["model_type"])
     if family is None or (family.kv_heads_from_config and "num_key_value_heads" not in values):
@@ -251,22 +127,22 @@ def _is_complete(values: dict) -> bool:
     return not (family.head_width_default and values.get("head_dim") is None)
 
 
-def _object_values(config) -> dict:
+def _object_values(config: PreTrainedConfig) -> dict[str, Any]:
     """A transformers configuration as a mapping; attribute access honours the aliases of its class."""
     names = {name for names in _KEYS.values() for name in names}
     names |= {"num_key_value_heads", "head_dim", "v_head_dim", "model_type", *_CONTEXT}
     return {name: value for name in names if (value := getattr(config, name, None)) is not None}
 
 
-def _first(values: dict, names: tuple[str, ...]):
+def _first(values: dict[str, Any], names: tuple[str, ...]) -> Any:
     return next((values[name] for name in names if values.get(name) is not None), None)
 
 
-def _shape(values: dict) -> Shape | None:
+def _shape(values: dict[str, Any]) -> Shape | None:
     sizes = {field: _first(values, names) for field, names in _KEYS.items()}
     if any(not isinstance(size, int) or size <= 0 for size in sizes.values()):
         return None
-    family, heads = FAMILIES.get(values.get("model_type")), sizes["heads"]
+    family, heads = FAMILIES.get(values.get("model_type", "")), sizes["heads"]
     kv_heads = values.get("num_key_value_heads") if family is None or family.kv_heads_from_config else None
     kv_heads = kv_heads or heads
     # Families without the key ignore it: multi-head families compute width // heads whatever stands in the file.
@@ -284,13 +160,7 @@ def _shape(values: dict) -> Shape | None:
     )
 
 
-def is_parallel(config) -> bool:
-    """True if attention and MLP read the same residual and are added together (NeoX, Phi, Cohere)."""
-    family = family_of(config.model_type, purpose="the attention analyses")
-    return bool(getattr(config, family.parallel)) if isinstance(family.parallel, str) else family.parallel
-
-
-def attention_implementation(config) -> str:
+def attention_implementation(config: PreTrainedConfig) -> str:
     """ "sdpa", or "eager" for families whose attention PyTorch's fused operator does not give (Gemma 2, gpt-oss).
 
     Raises AtlasError for families whose attention cannot be observed or edited: those without transformers'
@@ -299,7 +169,7 @@ def attention_implementation(config) -> str:
     from transformers import AutoModelForCausalLM
 
     try:
-        model_class = AutoModelForCausalLM._model_mapping[type(config)]
+        model_class = cast("type[PreTrainedModel]", AutoModelForCausalLM._model_mapping[type(config)])
     except KeyError:
         raise AtlasError(f"Family {config.model_type!r} is not a decoder language model of transformers.") from None
     if not model_class._can_set_attn_implementation():
@@ -310,24 +180,44 @@ def attention_implementation(config) -> str:
     return "sdpa" if model_class._supports_sdpa else "eager"
 
 
-def _named(module, names: tuple[str, ...], what: str):
+def _named(module: nn.Module, names: tuple[str, ...], what: str) -> nn.Module:
     for name in names:
         if (found := getattr(module, name, None)) is not None:
             return found
     raise AtlasError(f"{type(module).__name__} has no {what} under the names {', '.join(names)}; family not supported.")
 
 
-def _decoder(model):
-    return model.get_decoder() if hasattr(model, "get_decoder") else model
+def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The decoder's layers in order: its outermost ModuleList that is as long as the config says the decoder is deep.
+
+    No name is asked for, so this serves families outside the table. Raises AtlasError where there is no such list.
+    """
+    from torch import nn
+
+    depth = model.config.get_text_config().num_hidden_layers
+    for module in model.get_decoder().modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return module
+    raise AtlasError(
+        f"No list of {depth} decoder layers in {type(model).__name__}; choose a decoder-only model of another family."
+    )
 
 
-def decoder_layers(model):
-    """The decoder's layers in order (an nn.ModuleList)."""
-    return _named(_decoder(model), _LAYER_LISTS, "list of layers")
+def input_embedding(model: PreTrainedModel) -> nn.Embedding:
+    """The module that turns token ids into the first states."""
+    return cast("nn.Embedding", model.get_input_embeddings())
 
 
-def attention_modules(model) -> dict:
-    """Layer index -> attention module. Hybrid models leave gaps: layers without attention are absent."""
+def input_device(model: PreTrainedModel) -> torch.device:
+    """Where token ids go. With a device_map other parts may lie elsewhere."""
+    return input_embedding(model).weight.device
+
+
+def attention_modules(model: PreTrainedModel) -> dict[int, nn.Module]:
+    """Layer index -> attention module. Hybrid models leave gaps: layers without attention are absent.
+
+    Raises AtlasError where no layer has one under a known name.
+    """
     found = {}
     for index, layer in enumerate(decoder_layers(model)):
         module = next((m for name in _ATTENTION if (m := getattr(layer, name, None)) is not None), None)
@@ -338,12 +228,12 @@ def attention_modules(model) -> dict:
     return found
 
 
-def output_projection(attention_module):
-    """The module that maps the concatenated head outputs to the residual width."""
+def output_projection(attention_module: nn.Module) -> nn.Module:
+    """The module that maps the concatenated head outputs to the residual width. Raises AtlasError."""
     return _named(attention_module, _OUTPUT, "output projection")
 
 
-def after_attention(model, index: int) -> list:
+def after_attention(model: PreTrainedModel, index: int) -> list[nn.Module]:
     """The modules of layer `index` behind its attention that map each token by itself, (B, T, .) to (B, T, d).
 
     The output projection and the MLP; none where the MLP is a mixture of experts or no module of its own, or where the
@@ -356,20 +246,15 @@ def after_attention(model, index: int) -> list:
     return [output_projection(attention_modules(model)[index]), decoder_layers(model)[index].get_submodule(name)]
 
 
-def final_norm(model):
-    """The norm between the last layer and the unembedding."""
-    return _named(_decoder(model), _FINAL_NORM, "final norm")
-
-
-def unembedding(model):
-    """The module whose `weight` (vocabulary, width) turns final states into logits."""
+def unembedding(model: PreTrainedModel) -> nn.Linear:
+    """The module whose `weight` (vocabulary, width) turns final states into logits. Raises AtlasError."""
     module = model.get_output_embeddings()
     if module is None:
         raise AtlasError(f"{type(model).__name__} has no unembedding; give a decoder language model.")
     return module
 
 
-def logit_scaling(config) -> tuple[float, float | None]:
+def logit_scaling(config: PreTrainedConfig) -> tuple[float, float | None]:
     """(factor, cap): logits = unembedding(state) * factor, then cap * tanh(logits / cap) where there is a cap.
 
     The config keys are those of Cohere (`logit_scale`), Granite (`logits_scaling`, a divisor) and Gemma 2

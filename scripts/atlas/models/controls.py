@@ -9,7 +9,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -51,7 +53,7 @@ def make_control(base: Path, folder: Path, kind: str, seed: int) -> str:
                 rewrite(
                     path,
                     folder / path.name,
-                    lambda tensor, path=path: make(path, tensor),
+                    partial(make, path),
                     progress=lambda tensor: bar.update(tensor.end - tensor.begin),
                 )
     for path in sorted(base.iterdir()):
@@ -68,7 +70,7 @@ def derived_seed(seed: int, name: str) -> list[int]:
     return [seed, *np.frombuffer(digest, dtype="<u4").tolist()]
 
 
-def shuffler(weights: list[Path], config: dict, seed: int) -> Callable[[Path, Tensor], np.ndarray | None]:
+def shuffler(weights: list[Path], config: dict[str, Any], seed: int) -> Callable[[Path, Tensor], np.ndarray | None]:
     """(file, tensor) -> its entries in another order, or None where they stay."""
     twins = _stored_twice(weights, config)
 
@@ -83,23 +85,24 @@ def shuffler(weights: list[Path], config: dict, seed: int) -> Callable[[Path, Te
     return shuffle
 
 
-def _stored_twice(weights: list[Path], config: dict) -> dict[str, str]:
+def _stored_twice(weights: list[Path], config: dict[str, Any]) -> dict[str, str]:
     """Vocabulary-sized tensors with equal entries: name -> name of the first of them.
 
     A tied embedding is normally stored once; checkpoints that store it twice must get the same permutation twice.
     """
     vocabulary = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
-    by_shape = {}
+    by_shape: dict[tuple[str, tuple[int, ...]], list[tuple[str, Path, Tensor]]] = {}
     for path in weights:
         for tensor in read_header(path):
             if len(tensor.shape) == 2 and vocabulary in tensor.shape:
                 by_shape.setdefault((tensor.dtype, tensor.shape), []).append((tensor.name, path, tensor))
-    first, twins = {}, {}
+    first: dict[str, str] = {}
+    twins: dict[str, str] = {}
     for group in by_shape.values():
         if len(group) < 2:
             continue
         for name, path, tensor in sorted(group, key=lambda member: member[0]):
-            key = hashlib.sha256(read_bytes(path, tensor)).hexdigest()
+            key = hashlib.sha256(read_bytes(path, tensor).data).hexdigest()
             twins[name] = first.setdefault(key, name)
     return twins
 

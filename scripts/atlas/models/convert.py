@@ -1,6 +1,7 @@
 """GGUF to plain Hugging Face layout, once: dequantised to float32 safetensors, so that later loads map the file."""
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,11 +23,11 @@ def gguf_quantisation(path: Path) -> str:
         raise AtlasError(f"{path.name} is not a GGUF file (it does not begin with 'GGUF'): check the source.")
     try:
         reader = GGUFReader(path)
-        counts = Counter()
+        counts: Counter[str] = Counter()
         for tensor in reader.tensors:
             counts[tensor.tensor_type.name] += int(tensor.n_elements)
-        pieces = reader.fields.get("split.count")
-        pieces = int(pieces.contents()) if pieces is not None else 1
+        split = reader.fields.get("split.count")
+        pieces = int(split.contents()) if split is not None else 1
     except (ValueError, IndexError, OSError, KeyError) as error:
         raise AtlasError(f"{path.name} is a damaged or cut-off GGUF file ({error}): download it again.") from error
     if pieces > 1:
@@ -51,7 +52,7 @@ def convert_gguf(path: Path, folder: Path) -> str:
         model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **options)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **options)
     # What is saved is plain float32; these marks would have it read as quantised again.
-    model.hf_quantizer = None
+    setattr(model, "hf_quantizer", None)  # noqa: B010 - typed as a module in nn.Module
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(folder, max_shard_size="5GB")
@@ -62,7 +63,7 @@ def convert_gguf(path: Path, folder: Path) -> str:
 
 
 @contextmanager
-def _one_sentence(path: Path):
+def _one_sentence(path: Path) -> Iterator[None]:
     """What transformers raises for a GGUF that it cannot read, as one sentence."""
     try:
         yield

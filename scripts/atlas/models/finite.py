@@ -5,14 +5,24 @@ Checking every layer of every pass would cost time for what hardly ever happens,
 the layer is looked for afterwards.
 """
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import torch
-from transformers import LogitsProcessor
 
 from atlas.errors import AtlasError
-from atlas.models.architectures import decoder_layers
+from atlas.models.architectures import decoder_layers, input_device, input_embedding
+from atlas.models.hooks import layer_output
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
 
-def require_finite(states, model, prompts, what):
+def require_finite(states: Tensor, model: PreTrainedModel, prompts: Iterable[Sequence[int]], what: str) -> None:
     """Raises AtlasError, naming the layer, unless every entry of `states` is a finite number.
 
     states: any tensor that a pass over `prompts` (token id sequences) gave. what: how the message names it.
@@ -21,7 +31,7 @@ def require_finite(states, model, prompts, what):
         raise not_finite(model, prompts, what)
 
 
-def not_finite(model, prompts, what):
+def not_finite(model: PreTrainedModel, prompts: Iterable[Sequence[int]], what: str) -> AtlasError:
     """The AtlasError for NaN or infinite values in `what`: each prompt is run alone until one shows the layer."""
     where = next((found for prompt in prompts if (found := first_layer(model, prompt)) is not None), "an unknown place")
     return AtlasError(
@@ -30,41 +40,24 @@ def not_finite(model, prompts, what):
 
 
 @torch.no_grad()
-def first_layer(model, prompt):
+def first_layer(model: PreTrainedModel, prompt: Sequence[int]) -> str | None:
     """Where NaN or infinite values first appear on the way of one prompt: "layer 3", "the embeddings", or None."""
-    device = model.get_input_embeddings().weight.device
-    ids = torch.tensor([list(prompt)], device=device)
-    if not bool(torch.isfinite(model.get_input_embeddings()(ids)).all()):
+    ids = torch.tensor([list(prompt)], device=input_device(model))
+    if not bool(torch.isfinite(input_embedding(model)(ids)).all()):
         return "the embeddings"
-    bad = []
+    bad: list[int] = []
 
-    def note(index):
-        def hook(module, args, output):
-            hidden = output[0] if isinstance(output, tuple) else output
-            if not bool(torch.isfinite(hidden).all()):
+    def note(index: int) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if not bool(torch.isfinite(layer_output(output)).all()):
                 bad.append(index)
 
         return hook
 
-    handles = [layer.register_forward_hook(note(index)) for index, layer in enumerate(decoder_layers(model))]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for index, layer in enumerate(decoder_layers(model)):
+            hooks.enter_context(layer.register_forward_hook(note(index)))
         logits = model(ids, use_cache=False, logits_to_keep=1).logits
-    finally:
-        for handle in handles:
-            handle.remove()
     if bad:
         return f"layer {min(bad)}"
     return None if bool(torch.isfinite(logits).all()) else "the logits"
-
-
-class FiniteLogits(LogitsProcessor):
-    """Stops a generation whose logits are not finite: the largest logit is NaN if any is, and infinite if any is."""
-
-    def __init__(self, model, prompts):
-        self.model, self.prompts = model, prompts
-
-    def __call__(self, input_ids, scores):
-        top = scores.amax(-1)
-        if not bool(torch.isfinite(top).all()):
-            raise not_finite(self.model, self.prompts, "the next-token distribution")
-        return scores

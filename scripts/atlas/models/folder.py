@@ -4,6 +4,7 @@ Apart from sources.py, so that a change to how models are downloaded does not re
 """
 
 from pathlib import Path
+from typing import Any
 
 from atlas.errors import AtlasError
 from atlas.fetch.files import sha256_file
@@ -12,10 +13,10 @@ from atlas.results.provenance import NAME, read_provenance
 
 # Up to this size a folder's sha256 takes a second or two, less than the libraries that a job imports.
 _HASHED_BELOW = 1 << 30
-_hashed: dict[tuple, str] = {}  # what this process has hashed: a job checks a folder more than once
+_hashed: dict[tuple[Path, int, int], str] = {}  # what this process has hashed: a job checks a folder more than once
 
 
-def check_model_folder(folder: Path, full: bool | None = None) -> dict:
+def check_model_folder(folder: Path, full: bool | None = None) -> dict[str, Any]:
     """Checks that a model folder is complete and unchanged; cheap enough for before every load.
 
     Every recorded file must be there with its size, and every safetensors header must fit its file. `full` compares the

@@ -1,13 +1,28 @@
 """Greedy answers to many prompts: batched, with a KV cache, the same for any number of shards."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from atlas.data.tokens import common_prefix
 from atlas.errors import AtlasError
+from atlas.models.architectures import input_device
 from atlas.models.finite import require_finite
+from atlas.models.padding import padded
+from atlas.models.shared_prefix import continued, prefix_cache
 from atlas.results.shards import shard_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from atlas.models.shared_prefix import Shared
+    from atlas.results.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -30,10 +45,10 @@ class Answer:
     prompt_tokens: int
 
 
-def generation_batches(prompts, size):
+def generation_batches(prompts: Sequence[Prompt], size: int) -> list[list[int]]:
     """Index lists of at most `size` prompts with the same max_new_tokens and similar length, longest answers first."""
     order = sorted(range(len(prompts)), key=lambda i: (-prompts[i].max_new_tokens, len(prompts[i].ids), i))
-    groups = []
+    groups: list[list[int]] = []
     for index in order:
         if groups and len(groups[-1]) < size and prompts[groups[-1][0]].max_new_tokens == prompts[index].max_new_tokens:
             groups[-1].append(index)
@@ -42,14 +57,14 @@ def generation_batches(prompts, size):
     return groups
 
 
-def end_tokens(model, tokenizer):
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids of the tokens that end an answer: the model's and the tokenizer's."""
     own = getattr(model.generation_config, "eos_token_id", None)
     own = own if isinstance(own, list | tuple) else [own]
     return sorted({token for token in (*own, tokenizer.eos_token_id) if token is not None})
 
 
-def answer_ends(model, tokenizer, prompt):
+def answer_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """Ids that end a short answer: every special token, and under `prompt` few_shot all tokens with a line break."""
     ends = {*end_tokens(model, tokenizer), *tokenizer.all_special_ids}
     if prompt == "few_shot":
@@ -58,14 +73,27 @@ def answer_ends(model, tokenizer, prompt):
     return sorted(ends)
 
 
-def generate(model, prompts, ends, *, batch_size, prefix=0, shard=1, shards=1, journal=None, progress=iter):
+def generate(
+    model: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    ends: Collection[int],
+    *,
+    batch_size: int,
+    prefix: int = 0,
+    shard: int = 1,
+    shards: int = 1,
+    journal: Journal | None = None,
+    progress: Callable[[list[list[int]]], Iterable[list[int]]] = iter,
+) -> list[Answer]:
     """[Answer] to the prompts ([Prompt]) of one shard, by number. `ends`: ids that end an answer.
 
     prefix: number of leading ids that all prompts share; they are run once (not where a sliding window is shorter than
     the whole text: padding between prefix and question would shift it).
     `journal` (results.journal.Journal) keeps each finished batch, so that a killed job goes on from there.
+    Raises AtlasError for prompts that do not fit the model's context, and for logits that are NaN or infinite.
     """
-    found, cached = [], None
+    found: list[Answer] = []
+    cached: Shared | None = None
     for group in progress(shard_of(generation_batches(prompts, batch_size), shard, shards)):
         name = str(prompts[group[0]].number)
         if journal is not None and name in journal:
@@ -80,44 +108,42 @@ def generate(model, prompts, ends, *, batch_size, prefix=0, shard=1, shards=1, j
     return sorted(found, key=lambda answer: answer.number)
 
 
-def shared_beginning(prompts):
+def shared_beginning(prompts: Sequence[Prompt]) -> int:
     """How many leading ids all prompts share, at least one of each left over: a chat template's, say."""
     return min(common_prefix(prompts[0].ids, prompt.ids[:-1]) for prompt in prompts)
 
 
-def shared_states(model, prompts, prefix):
+def shared_states(model: PreTrainedModel, prompts: Sequence[Prompt], prefix: int) -> Shared:
     """[(keys, values)] by layer, (1, heads, prefix, width) each, of what all prompts begin with; [] for nothing."""
-    from transformers import DynamicCache
-
     window = _window(model.config.get_text_config())
     longest = max(len(prompt.ids) + prompt.max_new_tokens for prompt in prompts)
-    if prefix == 0 or (window is not None and longest > window):
+    if window is not None and longest > window:
         return []
-    device = next(model.parameters()).device
-    cache = DynamicCache()  # without a configuration: nothing that slides out of a window is forgotten
-    with torch.no_grad():
-        ids = torch.tensor([prompts[0].ids[:prefix]], device=device)
-        model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return [(layer.keys, layer.values) for layer in cache.layers]
+    return prefix_cache(model, prompts[0].ids[:prefix])
 
 
 @torch.no_grad()
-def generate_batch(model, prompts, ends, cached=()):
+def generate_batch(
+    model: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    ends: Collection[int],
+    cached: Shared = (),
+    *,
+    keep_ended: bool = False,
+) -> list[Answer]:
     """[Answer] to prompts that share max_new_tokens; `cached` as from shared_states.
 
-    Prompts are padded on the left, under a mask. A row that has ended leaves the batch.
+    Prompts are padded on the left, under a mask. A row that has ended leaves the batch, unless `keep_ended`: for head
+    edits, which are told apart by row.
     """
-    from transformers import DynamicCache
-
-    device = next(model.parameters()).device
+    device = input_device(model)
     tokens, mask = _padded(prompts, cached[0][0].shape[2] if cached else 0)
     limit = prompts[0].max_new_tokens
     _check_context(model, mask.shape[1], limit)
-    tokens, mask, ends = tokens.to(device), mask.to(device), torch.tensor(sorted(ends), dtype=torch.long, device=device)
-    cache = DynamicCache()
-    for layer, states in enumerate(cached):
-        cache.update(*(state.expand(len(prompts), -1, -1, -1) for state in states), layer)
-    rows, written, stops = list(range(len(prompts))), [[] for _ in prompts], ["length"] * len(prompts)
+    tokens, mask, last = tokens.to(device), mask.to(device), torch.tensor(sorted(ends), dtype=torch.long, device=device)
+    cache = continued(cached, len(prompts))
+    written: list[list[int]] = [[] for _ in prompts]
+    rows, stops = list(range(len(prompts))), ["length"] * len(prompts)
     for step in range(limit):
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
         found = model(
@@ -131,15 +157,15 @@ def generate_batch(model, prompts, ends, cached=()):
         chosen = found.argmax(-1)  # NaN counts as the largest
         largest = found.gather(1, chosen[:, None])
         require_finite(largest, model, [prompts[row].ids for row in rows], "the next-token distribution")
-        ended = torch.isin(chosen, ends)
+        ended = torch.isin(chosen, last)
         for row, token, end in zip(rows, chosen.tolist(), ended.tolist(), strict=True):
             if end:
                 stops[row] = "end"
-            else:
+            elif stops[row] != "end":
                 written[row].append(token)
-        if ended.all() or step + 1 == limit:
+        if step + 1 == limit or all(stops[row] == "end" for row in rows):
             break
-        if ended.any():
+        if not keep_ended and ended.any():
             kept = (~ended).nonzero().flatten().cpu()  # layers may lie on several GPUs
             rows, chosen, mask = [rows[i] for i in kept.tolist()], chosen[kept], mask[kept]
             cache.batch_select_indices(kept)
@@ -150,26 +176,21 @@ def generate_batch(model, prompts, ends, cached=()):
     ]
 
 
-def _padded(prompts, start):
+def _padded(
+    prompts: Sequence[Prompt], start: int
+) -> tuple[Int[Tensor, "prompts new_tokens"], Int[Tensor, "prompts tokens"]]:
     """(ids without the first `start`, mask of all), (prompts, tokens) each; padding stands after the first `start`."""
-    width = max(len(prompt.ids) for prompt in prompts)
-    ids = torch.zeros(len(prompts), width - start, dtype=torch.long)
-    mask = torch.zeros(len(prompts), width, dtype=torch.long)
-    mask[:, :start] = 1
-    for row, prompt in enumerate(prompts):
-        length = len(prompt.ids) - start
-        ids[row, ids.shape[1] - length :] = torch.tensor(prompt.ids[start:])
-        mask[row, width - length :] = 1
-    return ids, mask
+    ids, mask = padded([prompt.ids[start:] for prompt in prompts], "left")
+    return ids, torch.cat([mask.new_ones(len(prompts), start), mask], dim=1)
 
 
-def _window(config):
+def _window(config: PreTrainedConfig) -> int | None:
     """Number of tokens that the layer with the shortest view sees; None: all."""
     sizes = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
     return min((size for size in sizes if size is not None), default=None)
 
 
-def _check_context(model, width, limit):
+def _check_context(model: PreTrainedModel, width: int, limit: int) -> None:
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context and width + limit > context:
         raise AtlasError(

@@ -1,7 +1,10 @@
 """A model's own initialisation, one part at a time: what `from_config` would draw, in one layer's memory."""
 
+from __future__ import annotations
+
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,6 +12,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from atlas.errors import AtlasError
 from atlas.models.safetensors_files import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 # Constants that old checkpoints carry along: no parameters, never drawn.
@@ -24,7 +30,7 @@ class FreshWeights:
     matrix by its place in the layer (GPT-2's residual projections).
     """
 
-    def __init__(self, base: Path, seed: int):
+    def __init__(self, base: Path, seed: int) -> None:
         self.base, self.seed = base, seed
         try:
             config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
@@ -35,12 +41,13 @@ class FreshWeights:
             raise AtlasError(f"{base}/config.json describes no decoder that can be initialised ({reason}).") from error
         self.spread = getattr(config.get_text_config(), "initializer_range", None) or 0.02
         # Tied parameters are one object under several names; the first name speaks for all, so that ties hold.
-        first = {}
+        first: dict[int, str] = {}
         self.canonical = {
             name: first.setdefault(id(parameter), name)
             for name, parameter in self.model.named_parameters(remove_duplicate=False)
         }
-        self.part, self.drawn = None, {}
+        self.part: str | None = None
+        self.drawn: dict[str, Float[torch.Tensor, "*shape"]] = {}
 
     def entries(self, tensor: Tensor) -> np.ndarray | None:
         """New entries for a tensor of the checkpoint, in its dtype; None for one that is not drawn (a constant)."""
@@ -73,14 +80,14 @@ class FreshWeights:
                 return self.canonical[candidate]
         return None
 
-    def _drawn(self, name: str) -> torch.Tensor:
+    def _drawn(self, name: str) -> Float[torch.Tensor, "*shape"]:
         part = _part(name)
         if part != self.part:
             self.part, self.drawn = part, self._draw(part)
         return self.drawn[name]
 
     @torch.no_grad()
-    def _draw(self, part: str) -> dict[str, torch.Tensor]:
+    def _draw(self, part: str) -> dict[str, Float[torch.Tensor, "*shape"]]:
         """Initialises one part of the model; returns its parameters by their full names."""
         module = self.model.get_submodule(part)
         module.to_empty(device="cpu")

@@ -1,15 +1,31 @@
 """One way to load a model and a tokenizer: local, safetensors only, no remote code, ready for measuring."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from atlas.errors import AtlasError
 from atlas.models.architectures import attention_implementation, auto_config
 from atlas.models.memory import keep_freed_memory
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    DeviceMap = str | dict[str, int | str | torch.device]
+
 DTYPES = ("auto", "float32", "bfloat16", "float16", "bfloat16_if_native")
 
 
-def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_implementation="auto"):
+def load_model(
+    folder: str | Path,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    device_map: DeviceMap | None = None,
+    attn_implementation: str = "auto",
+) -> PreTrainedModel:
     """The decoder language model in `folder` (Hugging Face layout), in evaluation mode, parameters frozen.
 
     dtype "auto" is float32 on the CPU and bfloat16 on a GPU, "bfloat16_if_native" bfloat16 where the processor has
@@ -32,7 +48,7 @@ def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_imp
     if device_map is None and device != "cpu":
         device_map = {"": device}  # straight to the GPU, without a copy in main memory
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: object = AutoModelForCausalLM.from_pretrained(
             str(folder),
             config=config,
             dtype=torch_dtype,
@@ -51,6 +67,7 @@ def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_imp
         ) from None
     except Exception as error:
         raise AtlasError(f"Model {folder} cannot be loaded: {_first_line(error)}") from error
+    model, report = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
     # transformers draws missing tensors at random and only warns.
     if report["missing_keys"]:
         raise AtlasError(
@@ -61,8 +78,8 @@ def load_model(folder, *, dtype="auto", device="auto", device_map=None, attn_imp
     return model.eval().requires_grad_(False)
 
 
-def load_tokenizer(folder):
-    """The tokenizer in `folder`, without network or remote code."""
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in `folder`, without network or remote code. Raises AtlasError."""
     from transformers import AutoTokenizer
 
     folder = Path(folder)
@@ -78,7 +95,7 @@ def load_tokenizer(folder):
 
 
 def set_threads(n: int) -> None:
-    """Use `n` CPU threads inside torch's operators."""
+    """Use `n` CPU threads inside torch's operators. Raises AtlasError unless `n` is a positive integer."""
     import torch
 
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
@@ -86,7 +103,7 @@ def set_threads(n: int) -> None:
     torch.set_num_threads(n)
 
 
-def describe_runtime(model=None) -> dict:
+def describe_runtime(model: PreTrainedModel | None = None) -> dict[str, str]:
     """Versions, device, dtype and attention implementation for provenance (plain strings)."""
     import torch
     import transformers
@@ -148,7 +165,7 @@ def multiplies_bfloat16(device: str) -> bool:
     return any(there is True for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
-def _dtype(dtype: str, device: str):
+def _dtype(dtype: str, device: str) -> torch.dtype:
     import torch
 
     if dtype not in DTYPES:
@@ -164,7 +181,7 @@ def _dtype(dtype: str, device: str):
     return getattr(torch, dtype)
 
 
-def _check_finite(model, folder: Path) -> None:
+def _check_finite(model: PreTrainedModel, folder: Path) -> None:
     """One pass over the weights: a sum is finite unless an entry is not (or it overflows: then look closely)."""
     import torch
 

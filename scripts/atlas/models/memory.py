@@ -5,7 +5,7 @@ import ctypes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
-def keep_freed_memory(mebibytes=1024):
+def keep_freed_memory(mebibytes: int = 1024) -> bool:
     """Let this process keep up to so much freed memory for its next tensors; True where the C library can.
 
     glibc maps every large tensor afresh and the kernel clears each page: on a CPU that cost 4 to 7 % of a forward pass

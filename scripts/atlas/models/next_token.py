@@ -3,11 +3,25 @@
 Used by Min-K% (Shi et al. 2024, arXiv 2310.16789) and Min-K%++ (Zhang et al. 2024, arXiv 2404.02936).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 
 from atlas.errors import AtlasError
-from atlas.models.architectures import logit_scaling, unembedding
+from atlas.models.architectures import input_device, logit_scaling, unembedding
 from atlas.models.finite import require_finite
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    # lp, mu, sigma (fp32, nats) and rank (int32) of each token
+    Statistics = tuple[
+        Float[Tensor, " tokens"], Float[Tensor, " tokens"], Float[Tensor, " tokens"], Int[Tensor, " tokens"]
+    ]
 
 # Elements of the chunk x vocabulary block of logits: for each, the whole unembedding is read once.
 _BLOCK = {"cpu": 2**23, "cuda": 2**26}
@@ -17,12 +31,17 @@ _PIECE = {"cpu": 2**17}
 _NEVER = -1e4  # exp of it is 0 in fp32: a token that is masked out by a logit of -inf weighs nothing
 
 
-def chunk_rows(vocabulary, device="cpu"):
+def chunk_rows(vocabulary: int, device: str = "cpu") -> int:
     """Positions whose logits are held at once."""
     return max(8, _BLOCK.get(device, _BLOCK["cuda"]) // vocabulary)
 
 
-def token_statistics(model, states, targets, chunk=None):
+def token_statistics(
+    model: PreTrainedModel,
+    states: Float[Tensor, "tokens width"],
+    targets: Int[Tensor, " tokens"],
+    chunk: int | None = None,
+) -> Statistics:
     """lp, mu, sigma, rank of each target token, in one pass over the vocabulary per chunk of positions.
 
     states: (N, d) last hidden states after the final norm, targets: (N,) token ids that came next. Returns four tensors
@@ -54,7 +73,7 @@ def token_statistics(model, states, targets, chunk=None):
     return lp.cpu(), mu.cpu(), sigma.cpu(), rank.cpu()
 
 
-def distribution_statistics(logits, targets):
+def distribution_statistics(logits: Float[Tensor, "tokens vocabulary"], targets: Int[Tensor, " tokens"]) -> Statistics:
     """lp, mu, sigma, rank (as in token_statistics) from logits (N, V) fp32, which are overwritten; targets (N,)."""
     came = logits.gather(1, targets[:, None])
     # As fp32, which counts exactly below 2**24: comparisons that write booleans take five times as long on a CPU.
@@ -70,12 +89,12 @@ def distribution_statistics(logits, targets):
     return came - total.log(), mean - total.log(), variance.sqrt(), rank
 
 
-def check_head(model):
+def check_head(model: PreTrainedModel) -> None:
     """Compare with the model's own logits on a few tokens, so that no family is measured with a head of another form.
 
     Raises AtlasError if they differ by more than rounding.
     """
-    device = next(model.parameters()).device
+    device = input_device(model)
     vocabulary = unembedding(model).weight.shape[0]
     ids = torch.arange(1, 9, device=device)[None] % vocabulary
     with torch.no_grad():

@@ -35,10 +35,12 @@ class Tensor:
 
     @property
     def is_float(self) -> bool:
+        """Whether its entries are floating-point numbers."""
         return self.dtype in FLOATS
 
     @property
     def size(self) -> int:
+        """Number of entries."""
         return int(np.prod(self.shape, dtype=np.int64))
 
 
@@ -85,11 +87,17 @@ def read_bytes(path: Path, tensor: Tensor) -> np.ndarray:
         return np.fromfile(stream, dtype=f"<u{ITEM_BYTES[tensor.dtype]}", count=tensor.size)
 
 
-def rewrite(source: Path, target: Path, entries: Callable[[Tensor], np.ndarray | None], progress=None) -> None:
+def rewrite(
+    source: Path,
+    target: Path,
+    entries: Callable[[Tensor], np.ndarray | None],
+    progress: Callable[[Tensor], object] | None = None,
+) -> None:
     """Writes `target` with the header of `source` and new entries, one tensor in memory at a time.
 
     entries: gives a tensor's new entries (any array with as many bytes), or None to keep the old ones.
     progress: called with each tensor after it was written.
+    Raises ValueError for entries that do not fill a tensor's place, and what `read_header` raises.
     """
     tensors = read_header(source)
     with source.open("rb") as stream, target.open("wb") as out:

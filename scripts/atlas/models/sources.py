@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from atlas.errors import AtlasError
 from atlas.fetch.files import fresh_folder, link_or_copy, plain_name, public_url
@@ -23,7 +24,7 @@ SOURCES = ("package", "hub", "url", "path", "control")
 
 
 def materialise_model(
-    source: dict | list[dict],
+    source: dict[str, Any] | list[dict[str, Any]],
     folder: Path,
     *,
     staging: Path,
@@ -43,7 +44,8 @@ def materialise_model(
     """
     folder, staging = Path(folder), Path(staging)
     log = log or (lambda message: print(message, file=sys.stderr))
-    raw, record = None, {"notes": []}
+    raw: list[Path] | None = None
+    record: dict[str, Any] = {"notes": []}
     with fresh_folder(folder) as building:
         if isinstance(source, list):
             source, record["mirror"], raw = first_that_serves(
@@ -64,9 +66,11 @@ def materialise_model(
     return folder
 
 
-def _collect(kind: str, options: dict | str, staging: Path, wheel: Path | None, log) -> list[Path]:
+def _collect(
+    kind: str, options: dict[str, Any] | str, staging: Path, wheel: Path | None, log: Callable[[str], None]
+) -> list[Path]:
     """Brings the source's files to this machine; returns their paths."""
-    if kind == "path":
+    if not isinstance(options, dict):  # a path, the one source that is a plain text
         return _local_files(Path(options).expanduser())
     raw = staging / "files"
     if kind == "package":
@@ -111,7 +115,7 @@ def _local_files(path: Path) -> list[Path]:
     raise no_safe_weights(f"model path {path}", names)
 
 
-def _arrange(raw: list[Path], building: Path, notes: list[str], log) -> None:
+def _arrange(raw: list[Path], building: Path, notes: list[str], log: Callable[[str], None]) -> None:
     """Puts the files into `building` as a Hugging Face model: GGUF converted, safetensors linked."""
     ggufs = [path for path in raw if path.suffix == ".gguf"]
     weights = [path for path in raw if path.suffix == ".safetensors"]
@@ -154,7 +158,9 @@ def _check_index(raw: list[Path]) -> None:
             raise AtlasError(f"{path} names {missing[0]}, which is missing: the model is incomplete.")
 
 
-def _make_control(options: dict, base: Path | None, building: Path, notes: list[str], log) -> dict:
+def _make_control(
+    options: dict[str, Any], base: Path | None, building: Path, notes: list[str], log: Callable[[str], None]
+) -> dict[str, Any]:
     if base is None:
         raise AtlasError(f"the control of {options.get('of')} needs the folder of its base model.")
     origin = check_model_folder(base)
@@ -163,10 +169,10 @@ def _make_control(options: dict, base: Path | None, building: Path, notes: list[
     return {"model": options["of"], "source": origin["source"], "weights_sha256": origin["weights_sha256"]}
 
 
-def _record_weights(building: Path, record: dict) -> None:
+def _record_weights(building: Path, record: dict[str, Any]) -> None:
     """Adds the files, the weights' dtype and number, and one hash over the weights to the record."""
     tensors = [tensor for path in sorted(building.glob("*.safetensors")) for tensor in read_header(path)]
-    dtypes = {}
+    dtypes: dict[str, int] = {}
     for tensor in tensors:
         if tensor.is_float:
             dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + tensor.size
@@ -174,7 +180,7 @@ def _record_weights(building: Path, record: dict) -> None:
         raise AtlasError(
             "the model's safetensors hold no floating-point weights: quantised weights cannot be analysed."
         )
-    most = max(dtypes, key=dtypes.get)
+    most = max(dtypes, key=dtypes.__getitem__)
     files = file_record(building)
     digest = hashlib.sha256()
     for name, facts in files.items():

@@ -4,8 +4,11 @@ No model is built: what is read is mapped from the file, so a 70B model needs th
 unembedding. Orientation everywhere: row vectors, x W_V (width, value_width), z W_O (value_width, width).
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +17,9 @@ from atlas.errors import AtlasError
 from atlas.models.architectures import Norm, auto_config, family_of, read_config, read_shape
 from atlas.models.folder import check_model_folder
 from atlas.models.safetensors_files import DTYPE_NAMES, ITEM_BYTES, Tensor, read_bytes, read_header
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, Shaped
 
 # Columns of the MLP's inner layer handled at once; fixed, so that no option changes the order of summation.
 _MLP_CHUNK = 1024
@@ -26,7 +32,9 @@ class WeightReader:
     Raises AtlasError for families outside the table, missing tensors, unexpected sizes and non-finite values.
     """
 
-    def __init__(self, folder, *, device="cpu", purpose="head categories"):
+    def __init__(
+        self, folder: str | Path, *, device: str | torch.device = "cpu", purpose: str = "head categories"
+    ) -> None:
         self.folder, self.device = Path(folder), device
         if (self.folder / "provenance.json").is_file():
             check_model_folder(self.folder)
@@ -41,12 +49,13 @@ class WeightReader:
                 )
         self.shape = read_shape(self.config)
         self._files = _tensor_files(self.folder)
-        self._prefix = next((p for p in self.family.prefixes if p + self.family.embedding in self._files), None)
-        if self._prefix is None:
+        prefix = next((p for p in self.family.prefixes if p + self.family.embedding in self._files), None)
+        if prefix is None:
             name = self.family.prefixes[0] + self.family.embedding
             raise AtlasError(f"Model {folder} holds no tensor {name!r}; is config.json from another model?")
+        self._prefix = prefix
 
-    def embedding_rows(self, ids: torch.Tensor) -> torch.Tensor:
+    def embedding_rows(self, ids: Int[torch.Tensor, " n"]) -> Float[torch.Tensor, "n width"]:
         """(n, width): rows of the input embedding as stored (no position, no multiplier)."""
         table = self._tensor(self._prefix + self.family.embedding, (None, self.shape.width), checked=False)
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
@@ -54,7 +63,7 @@ class WeightReader:
         rows = table[ids.cpu()].to(self.device)
         return self._finite(rows, self._prefix + self.family.embedding)
 
-    def unembedding(self) -> torch.Tensor:
+    def unembedding(self) -> Float[torch.Tensor, "vocabulary width"]:
         """(vocabulary, width): the matrix that makes logits; the input embedding where the two are tied."""
         names = (self._prefix + self.family.embedding,) if self.config.tie_word_embeddings else self.family.unembedding
         name = next((name for name in names if name in self._files), None)
@@ -62,7 +71,7 @@ class WeightReader:
             raise AtlasError(f"Model {self.folder} holds no tensor {names[0]!r}, though its embeddings are not tied.")
         return self._tensor(name, (None, self.shape.width)).to(self.device)
 
-    def value_weights(self, layer: int) -> torch.Tensor:
+    def value_weights(self, layer: int) -> Float[torch.Tensor, "kv_heads width value_width"]:
         """(kv_heads, width, value_width): W_V of each value head."""
         shape, layout = self.shape, self.family.value_layout
         heads, rows = shape.kv_heads, shape.kv_heads * shape.value_width
@@ -80,7 +89,7 @@ class WeightReader:
             raise ValueError(layout)
         return weight.reshape(heads, shape.value_width, shape.width).transpose(1, 2).to(self.device)
 
-    def output_weights(self, layer: int) -> torch.Tensor:
+    def output_weights(self, layer: int) -> Float[torch.Tensor, "heads value_width width"]:
         """(heads, value_width, width): W_O of each query head."""
         shape = self.shape
         columns = shape.heads * shape.value_width
@@ -88,7 +97,7 @@ class WeightReader:
         weight = self._linear(name, columns, shape.width)
         return weight.reshape(shape.heads, shape.value_width, shape.width).to(self.device)
 
-    def first_mlp(self, rows: torch.Tensor) -> torch.Tensor:
+    def first_mlp(self, rows: Float[torch.Tensor, "n width"]) -> Float[torch.Tensor, "n width"]:
         """(n, width) -> (n, width): what layer 0's MLP adds to the residual, MLP_0(norm_0(rows)), biases included.
 
         Where the family norms the MLP's output before adding it (Gemma 2 and 3, OLMo 2), that norm is applied.
@@ -124,7 +133,7 @@ class WeightReader:
             out += down_bias.to(self.device, dtype)
         return self._norm(family.mlp_out_norm, out)
 
-    def _norm(self, norm: Norm | None, x: torch.Tensor) -> torch.Tensor:
+    def _norm(self, norm: Norm | None, x: Float[torch.Tensor, "n width"]) -> Float[torch.Tensor, "n width"]:
         if norm is None:
             return x
         eps = 1e-5 if norm.eps is None else getattr(self.config, norm.eps)
@@ -140,17 +149,20 @@ class WeightReader:
     def _layer(self, layer: int) -> str:
         return self._prefix + self.family.layer.format(layer=layer)
 
-    def _linear(self, name: str, inputs: int, outputs: int | None) -> torch.Tensor:
+    def _linear(self, name: str, inputs: int, outputs: int | None) -> Float[torch.Tensor, "inputs outputs"]:
         """(inputs, outputs) view, however it is stored."""
         if self.family.transposed:
             return self._tensor(name, (inputs, outputs))
         return self._tensor(name, (outputs, inputs)).T
 
-    def _matrix(self, name: str, inputs: int, outputs: int | None):
+    def _matrix(
+        self, name: str, inputs: int, outputs: int | None
+    ) -> tuple[Float[torch.Tensor, "inputs outputs"], Float[torch.Tensor, " outputs"] | None]:
+        """(matrix, bias); the bias is None where the checkpoint has none."""
         bias = self._tensor(name + ".bias", (outputs,)) if name + ".bias" in self._files else None
         return self._linear(name + ".weight", inputs, outputs), bias
 
-    def _tensor(self, name: str, size: tuple[int | None, ...], *, checked: bool = True) -> torch.Tensor:
+    def _tensor(self, name: str, size: tuple[int | None, ...], *, checked: bool = True) -> Float[torch.Tensor, "*size"]:
         """The tensor `name` on the CPU, mapped from its file; `size` is checked where it is not None."""
         if name not in self._files:
             raise AtlasError(f"Model {self.folder} lacks the tensor {name!r}; download it again.")
@@ -168,7 +180,7 @@ class WeightReader:
             )
         return self._finite(tensor, name) if checked else tensor
 
-    def _finite(self, tensor: torch.Tensor, name: str) -> torch.Tensor:
+    def _finite(self, tensor: Float[torch.Tensor, "*size"], name: str) -> Float[torch.Tensor, "*size"]:
         # A sum is finite unless an entry is not, or it overflows: only then look at every entry. Parts keep the copies
         # that sums in another dtype make small.
         for part in tensor.flatten().split(1 << 24):
@@ -178,12 +190,19 @@ class WeightReader:
         return tensor
 
 
-def _affine(x, weight, bias, part, dtype):
+def _affine(
+    x: Float[torch.Tensor, "n inputs"],
+    weight: Float[torch.Tensor, "inputs outputs"],
+    bias: Float[torch.Tensor, " outputs"] | None,
+    part: slice,
+    dtype: torch.dtype,
+) -> Float[torch.Tensor, "n part"]:
+    """x @ weight + bias, of the outputs `part` alone, in `dtype` on the device of x."""
     out = x @ weight[:, part].to(x.device, dtype)
     return out if bias is None else out + bias[part].to(x.device, dtype)
 
 
-def _mapped(path: Path, record: Tensor) -> torch.Tensor:
+def _mapped(path: Path, record: Tensor) -> Shaped[torch.Tensor, "*size"]:
     """A tensor whose bytes stay in the file (copy on write): memory holds only the pages in use, and may drop them."""
     kind, item = getattr(torch, DTYPE_NAMES[record.dtype]), ITEM_BYTES[record.dtype]
     if record.begin % item or not record.size:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from atlas.attention import ColumnSum, Flow, Plan, RowMass, decoder_layers, probe, self_check, supports_probe
+from atlas.attention import ColumnSum, Flow, Plan, RowMass, attend, can_attend, decoder_layers, self_check
 from atlas.errors import AtlasError
 from attention_engine_reference import ENGINE_FAMILIES, TOKENS, assert_close, batch, model_of
 from families import REFUSED, build
@@ -14,7 +14,7 @@ def sums(name, model=None, plan=None):
     ids, _ = batch()
     model = model or model_of(name)
     plan = plan or Plan(column_sums={"all": ColumnSum(), "strict": ColumnSum(min_distance=1)}, diagonal=True, block=7)
-    with torch.no_grad(), probe(model, plan) as record:
+    with torch.no_grad(), attend(model, plan) as record:
         model(ids, use_cache=False)
     return record
 
@@ -46,9 +46,9 @@ def test_uniform_attention():
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_families(name):
     model = build(name)
-    assert not supports_probe(model)
-    assert not supports_probe(type(model))
-    with pytest.raises(AtlasError, match=rf"Model type '{name}' .*choose a model of another family"), probe(model):
+    assert not can_attend(model)
+    assert not can_attend(type(model))
+    with pytest.raises(AtlasError, match=rf"Model type '{name}' .*choose a model of another family"), attend(model):
         pass
     with pytest.raises(AtlasError, match=name):
         self_check(model)
@@ -61,7 +61,7 @@ def test_context_leaves_no_trace(implementation, exact):
     with torch.no_grad():
         before = model(ids).logits
     plan = Plan(column_sums={"a": ColumnSum()}, scale={1: torch.zeros(2, 6)})
-    with torch.no_grad(), probe(model, plan, exact=exact) as record:
+    with torch.no_grad(), attend(model, plan, exact=exact) as record:
         assert not torch.equal(model(ids).logits, before)
     kept = {layer: t.clone() for layer, t in record.column_sums["a"].items()}
     assert model.config._attn_implementation == implementation
@@ -69,21 +69,21 @@ def test_context_leaves_no_trace(implementation, exact):
         assert torch.equal(model(ids + 1 - 1).logits, before)
         model(ids.flip(1))
     assert all(torch.equal(kept[layer], t) for layer, t in record.column_sums["a"].items())
-    assert supports_probe(model)
+    assert can_attend(model)
 
 
 def test_context_restores_after_an_exception():
     model, (ids, _) = build("llama", attn_implementation="sdpa"), batch()
     with torch.no_grad():
         before = model(ids).logits
-    with pytest.raises(RuntimeError, match="boom"), probe(model, Plan(scale={0: torch.zeros(2, 6)})):
+    with pytest.raises(RuntimeError, match="boom"), attend(model, Plan(scale={0: torch.zeros(2, 6)})):
         raise RuntimeError("boom")
-    with pytest.raises(AtlasError), torch.no_grad(), probe(model, Plan(column_sums={"a": ColumnSum(torch.ones(3))})):
+    with pytest.raises(AtlasError), torch.no_grad(), attend(model, Plan(column_sums={"a": ColumnSum(torch.ones(3))})):
         model(ids)
     assert model.config._attn_implementation == "sdpa"
     with torch.no_grad():
         assert torch.equal(model(ids).logits, before)
-        with probe(model, Plan(diagonal=True)) as record:
+        with attend(model, Plan(diagonal=True)) as record:
             model(ids)
     assert sorted(record.diagonal) == [0, 1, 2, 3]
 
@@ -113,7 +113,7 @@ def test_no_square_tensor(name, padded):
     bound = 6 * length * length // 2
     sums = {"a": ColumnSum(mask, 1), "b": ColumnSum(mask, exclude=torch.arange(length)[None] < 2)}
     edits = {"scale": {0: torch.ones(1, 6)}, "uniform": {1: torch.ones(1, 6, dtype=torch.bool)}}
-    with Largest() as largest, torch.no_grad(), probe(model, Plan(column_sums=sums, diagonal=True, block=8, **edits)):
+    with Largest() as largest, torch.no_grad(), attend(model, Plan(column_sums=sums, diagonal=True, block=8, **edits)):
         model(ids, **options)
     assert 0 < largest.elements < bound
     with Largest() as largest, torch.no_grad():
@@ -122,7 +122,7 @@ def test_no_square_tensor(name, padded):
     if name in ("gemma2", "gpt_oss"):
         return  # gradients through soft caps and sinks run the family's own eager function
     flow = {"f": Flow(mask[0], mask[0].cumsum(0) % 9 == 3)}
-    with Largest() as largest, probe(model, Plan(grads=True, flows=flow, block=8)):
+    with Largest() as largest, attend(model, Plan(grads=True, flows=flow, block=8)):
         model(ids, **options).logits[0, -1, 7].backward()
     assert 0 < largest.elements < bound
 
@@ -130,7 +130,7 @@ def test_no_square_tensor(name, padded):
 def test_second_forward_replaces_the_first():
     model, (ids, _) = model_of("llama"), batch()
     plan = Plan(column_sums={"a": ColumnSum()})
-    with torch.no_grad(), probe(model, plan) as record:
+    with torch.no_grad(), attend(model, plan) as record:
         model(ids, use_cache=False)
         model(ids[:1, :9], use_cache=False)
     assert record.column_sums["a"][0].shape == (1, 6, 9)
@@ -178,8 +178,8 @@ def test_bad_plans_are_named(plan, message):
 
 def test_training_mode_and_nesting_are_refused():
     model = build("llama")
-    with pytest.raises(AtlasError, match=r"model\.eval\(\)"), probe(model.train()):
+    with pytest.raises(AtlasError, match=r"model\.eval\(\)"), attend(model.train()):
         pass
     model.eval()
-    with probe(model), pytest.raises(AtlasError, match="active already"), probe(model):
+    with attend(model), pytest.raises(AtlasError, match="active already"), attend(model):
         pass

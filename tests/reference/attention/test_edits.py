@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from atlas.attention import ColumnSum, Plan, decoder_layers, layer_inputs, probe, resume_from, self_check
+from atlas.attention import ColumnSum, Plan, attend, decoder_layers, layer_inputs, resume_from, self_check
 from atlas.errors import AtlasError
 from attention_engine_reference import (
     ENGINE_FAMILIES,
@@ -25,8 +25,8 @@ def logits_of(model, ids, mask, **options):
         return model(ids, attention_mask=mask, use_cache=False, **options).logits
 
 
-def probed(model, plan, ids, mask, **options):
-    with probe(model, plan):
+def attended(model, plan, ids, mask, **options):
+    with attend(model, plan):
         return logits_of(model, ids, mask, **options)
 
 
@@ -52,15 +52,15 @@ def test_edits_equal_hooks(name):
         with scaled_heads(model, layer, factors):
             expected = logits_of(model, ids, mask)[real]
         for exact in (False, True):
-            with probe(model, Plan(scale={layer: factors}), exact=exact):
+            with attend(model, Plan(scale={layer: factors}), exact=exact):
                 assert_close(logits_of(model, ids, mask)[real], expected)
         assert float((expected - plain).abs().max()) > 1e-3
         with zero_queries(model, layer, where):
             expected = logits_of(model, ids, mask)[real]
-        assert_close(probed(model, Plan(uniform={layer: where}), ids, mask)[real], expected)
+        assert_close(attended(model, Plan(uniform={layer: where}), ids, mask)[real], expected)
         # with statistics of every row the output comes from the block kernel
         blocks = Plan(uniform={layer: where}, column_sums={"a": ColumnSum(mask)}, block=7)
-        assert_close(probed(model, blocks, ids, mask)[real], expected)
+        assert_close(attended(model, blocks, ids, mask)[real], expected)
         assert float((expected - plain).abs().max()) > 1e-3
 
 
@@ -73,7 +73,7 @@ def test_uniform_without_padding(name):
     for layer in range(heads(model)[0]):
         with zero_queries(model, layer, where):
             expected = logits_of(model, ids, mask)
-        assert_close(probed(model, Plan(uniform={layer: where}), ids, mask), expected)
+        assert_close(attended(model, Plan(uniform={layer: where}), ids, mask), expected)
 
 
 def test_replace_and_order():
@@ -92,7 +92,7 @@ def test_replace_and_order():
     finally:
         handle.remove()
     plan = Plan(replace={2: (where, values)}, scale={2: torch.full((2, 6), 0.5)})
-    assert_close(probed(model, plan, ids, mask), expected)
+    assert_close(attended(model, plan, ids, mask), expected)
 
 
 @pytest.mark.parametrize("name", ENGINE_FAMILIES)
@@ -100,7 +100,7 @@ def test_identity_edits(name):
     model, (ids, mask) = model_of(name), batch("left")
     ones, none = torch.ones(1, heads(model)[1]), torch.zeros(1, heads(model)[1], dtype=torch.bool)
     plan = Plan(scale={0: ones, 2: ones}, uniform={1: none}, replace={3: (none, torch.zeros(1))})
-    assert torch.equal(probed(model, plan, ids, mask), probed(model, Plan(), ids, mask))
+    assert torch.equal(attended(model, plan, ids, mask), attended(model, Plan(), ids, mask))
 
 
 @pytest.mark.parametrize("name", ENGINE_FAMILIES)
@@ -121,7 +121,7 @@ def test_causality(name):
     for texts in (mask, torch.ones_like(mask)):
         real = texts.bool()[:, :-1]
         for plan in plans:
-            before, after = (probed(model, plan, x, texts) for x in (ids, other))
+            before, after = (attended(model, plan, x, texts) for x in (ids, other))
             assert_close(after[:, :-1][real], before[:, :-1][real], 1e-6)
             assert float((after[:, -1] - before[:, -1]).abs().max()) > 1e-3
 
@@ -133,12 +133,12 @@ def test_resume(name):
     ids, mask = batch("left")
     factors = torch.rand(2, count, generator=torch.Generator().manual_seed(4))
     with layer_inputs(model, set(range(layers))) as hidden:
-        plain = probed(model, Plan(), ids, mask)
+        plain = attended(model, Plan(), ids, mask)
     assert sorted(hidden) == list(range(layers))
     ran = {}
     for layer in range(layers):
         plan = Plan(scale={layer: factors})
-        edited = probed(model, plan, ids, mask)
+        edited = attended(model, plan, ids, mask)
         ran[layer] = []
         handles = [
             module.register_forward_hook(lambda *_, n=n, found=ran[layer]: found.append(n))
@@ -146,15 +146,15 @@ def test_resume(name):
         ]
         try:
             with resume_from(model, layer, hidden[layer]):
-                again = probed(model, plan, torch.full_like(ids, 3), mask)
+                again = attended(model, plan, torch.full_like(ids, 3), mask)
         finally:
             for handle in handles:
                 handle.remove()
         with resume_from(model, layer, hidden[layer]):
-            assert torch.equal(probed(model, Plan(), torch.full_like(ids, 3), mask), plain)
+            assert torch.equal(attended(model, Plan(), torch.full_like(ids, 3), mask), plain)
         assert torch.equal(again, edited)
     assert ran == {layer: list(range(layer, layers)) for layer in range(layers)}
-    assert torch.equal(probed(model, Plan(), ids, mask), plain)  # the layers are back
+    assert torch.equal(attended(model, Plan(), ids, mask), plain)  # the layers are back
 
 
 @pytest.mark.parametrize("name", ENGINE_FAMILIES)
@@ -189,7 +189,7 @@ def test_self_check_notices_a_wrong_model(monkeypatch):
 def test_wrong_shapes_are_named():
     model, (ids, mask) = model_of("llama"), batch()
     with pytest.raises(AtlasError, match="scale edit of layer 1"):
-        probed(model, Plan(scale={1: torch.ones(2, 5)}), ids, mask)
+        attended(model, Plan(scale={1: torch.ones(2, 5)}), ids, mask)
     outside = resume_from(model, 4, torch.zeros(2, TOKENS, 48))
     with pytest.raises(AtlasError, match="Cannot resume from layer 4"), outside:
         pass

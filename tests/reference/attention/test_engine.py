@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from atlas.attention import ColumnSum, Plan, RowMass, kernels, probe
+from atlas.attention import ColumnSum, Plan, RowMass, attend, kernels
 from attention_engine_reference import (
     ENGINE_FAMILIES,
     PADDINGS,
@@ -25,7 +25,7 @@ EXCLUDED[1, [7, 8, 20]] = True
 def run(name, plan, padding="none", exact=False):
     ids, mask = batch(padding)
     model = model_of(name)
-    with torch.no_grad(), probe(model, plan, exact=exact) as record:
+    with torch.no_grad(), attend(model, plan, exact=exact) as record:
         logits = model(ids, attention_mask=mask, use_cache=False).logits
     return record, logits
 
@@ -97,7 +97,7 @@ def test_learned_sink_takes_mass():
     assert float(weights[:, 0].sum(-1).min()) < 0.5
     specs = {"all": ColumnSum(mask), "rest": ColumnSum(mask, exclude=EXCLUDED)}
     specs["rest far"] = ColumnSum(mask, min_distance=5, exclude=EXCLUDED)
-    with torch.no_grad(), probe(model, Plan(column_sums=specs, block=7)) as record:
+    with torch.no_grad(), attend(model, Plan(column_sums=specs, block=7)) as record:
         logits = model(ids, attention_mask=mask, use_cache=False).logits
     assert_close(logits[mask.bool()], out.logits[mask.bool()])
     for name, spec in specs.items():
@@ -134,7 +134,7 @@ def test_block_size_and_batch_composition(name):
         assert_close(sums, plans[0][0], 2e-6)
         assert_close(logits, plans[0][1])
     single = Plan(column_sums={"a": ColumnSum(mask[1:], 1)})
-    with torch.no_grad(), probe(model, single) as record:
+    with torch.no_grad(), attend(model, single) as record:
         model(ids[1:], attention_mask=mask[1:], use_cache=False)
     assert_close(stacked(record.column_sums["a"])[:, 0], plans[0][0][:, 1])
 
@@ -149,7 +149,7 @@ def test_small_tiles(monkeypatch):
         for size in (1, 400, 2000, 1 << 21):
             monkeypatch.setattr(kernels, "TILE_ELEMENTS", size)
             plan = Plan(column_sums={"a": ColumnSum(mask)}, row_masses={"m": RowMass(mask)}, diagonal=True, block=6)
-            with torch.no_grad(), probe(model, plan) as record:
+            with torch.no_grad(), attend(model, plan) as record:
                 logits = model(ids, attention_mask=mask, use_cache=False).logits[mask.bool()]
             found.append((stacked(record.column_sums["a"]), stacked(record.diagonal), logits))
         for other in found[1:]:
@@ -162,7 +162,7 @@ def test_padding_equals_unpadded(name):
     """A padded text has the statistics of the text alone, shifted; nothing falls on the padding."""
     model, (layers, _) = model_of(name), heads(model_of(name))
     ids = torch.randint(3, 190, (1, TOKENS), generator=torch.Generator().manual_seed(9))
-    with torch.no_grad(), probe(model, Plan(column_sums={"a": ColumnSum()}, block=7)) as alone:
+    with torch.no_grad(), attend(model, Plan(column_sums={"a": ColumnSum()}, block=7)) as alone:
         model(ids, use_cache=False)
     pad = torch.zeros(1, 6, dtype=torch.long)
     for side in ("left", "right"):
@@ -171,7 +171,7 @@ def test_padding_equals_unpadded(name):
         mask = torch.cat([torch.zeros_like(p) if p is pad else torch.ones_like(p) for p in parts], dim=1)
         positions = (mask.cumsum(1) - 1).clamp_min(0)
         plan = Plan(column_sums={"a": ColumnSum(mask)}, block=7)
-        with torch.no_grad(), probe(model, plan) as record:
+        with torch.no_grad(), attend(model, plan) as record:
             model(padded, attention_mask=mask, position_ids=positions, use_cache=False)
         sums = stacked(record.column_sums["a"])
         assert_close(sums[..., mask[0].bool()], stacked(alone.column_sums["a"]))
@@ -191,7 +191,7 @@ def test_cache(name):
         diagonal=True,
         block=3,
     )
-    with torch.no_grad(), probe(model, plan) as record:
+    with torch.no_grad(), attend(model, plan) as record:
         cache = DynamicCache()  # with a config a sliding layer would forget keys
         model(ids[:, :start], past_key_values=cache, use_cache=True)
         model(ids[:, start:], past_key_values=cache, use_cache=True)
@@ -222,9 +222,9 @@ def test_half_precision_statistics_are_fp32():
     model, (ids, mask) = model_of("llama"), batch("left")
     half = build("llama", dtype=torch.bfloat16)
     plan = Plan(column_sums={"a": ColumnSum(mask)}, diagonal=True)
-    with torch.no_grad(), probe(half, plan) as record:
+    with torch.no_grad(), attend(half, plan) as record:
         half(ids, attention_mask=mask, use_cache=False)
-    with torch.no_grad(), probe(model, plan) as reference:
+    with torch.no_grad(), attend(model, plan) as reference:
         model(ids, attention_mask=mask, use_cache=False)
     assert record.column_sums["a"][0].dtype == torch.float32
     assert_close(record.column_sums["a"][0], reference.column_sums["a"][0], 0.02)

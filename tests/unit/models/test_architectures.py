@@ -149,31 +149,33 @@ def test_families_without_it_are_refused(model_type):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_parallel_flag_and_final_norm(name):
-    """In a parallel block the MLP's input does not depend on the attention output of the same layer."""
+def test_final_states_times_the_unembedding_are_the_logits(name):
+    """With the family's factor and cap; what enters the unembedding is the base model's last state, normed already."""
     model = families.build(name)
-    layer = architectures.decoder_layers(model)[0]
-    mlp = getattr(layer, "mlp", None) or layer.fc1
-    inputs, norm_out = [], []
-    mlp.register_forward_pre_hook(lambda module, args: inputs.append(args[0].clone()))
-    architectures.final_norm(model).register_forward_hook(lambda module, args, out: norm_out.append(out))
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         logits = model(ids).logits
-        architectures.output_projection(architectures.attention_modules(model)[0]).weight.mul_(-3.0)
-        model(ids)
-    assert torch.equal(*inputs) == architectures.is_parallel(model.config)
+        states = model.base_model(ids).last_hidden_state
+    factor, cap = architectures.logit_scaling(model.config)
     scale = getattr(model.config, "logit_scale", None) or 1 / (getattr(model.config, "logits_scaling", None) or 1)
-    expected = architectures.unembedding(model)(norm_out[0]) * scale
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    assert factor == scale
+    assert cap == getattr(model.config, "final_logit_softcapping", None)
+    expected = architectures.unembedding(model)(states) * factor
     expected = expected if cap is None else torch.tanh(expected / cap) * cap
     torch.testing.assert_close(logits, expected)
-    assert inputs[0].shape[-1] == model.config.hidden_size
 
 
-@pytest.mark.parametrize("parallel", [True, False])
-@pytest.mark.parametrize("name", ["gpt_neox", "stablelm"])
-def test_parallel_flag_follows_the_config(name, parallel):
-    config = families.configuration(name)
-    config.use_parallel_residual = parallel
-    assert architectures.is_parallel(config) is parallel
+def test_layers_are_found_beside_a_list_as_long():
+    """A vision tower of the same depth stands outside the decoder."""
+    model = families.build("llama")
+    layers = model.model.layers
+    tower = torch.nn.ModuleList(torch.nn.Identity() for _ in layers)
+    model._modules = {"tower": tower, **model._modules}
+    assert architectures.decoder_layers(model) is layers
+
+
+def test_a_decoder_without_layers_is_refused():
+    model = families.build("llama")
+    model.config.num_hidden_layers = 3
+    with pytest.raises(AtlasError, match="No list of 3 decoder layers in LlamaForCausalLM"):
+        architectures.decoder_layers(model)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from atlas.analyses.meaningless_tokens.storage import CONDITIONS, COUNTS, SUMS, merge
-from atlas.attention import ColumnSum, Plan, RowMass, probe
+from atlas.attention import ColumnSum, Plan, RowMass, attend
 from atlas.models.finite import require_finite
+from atlas.models.padding import padded
 from atlas.results.shards import batches, shard_of
 
 
@@ -48,7 +49,7 @@ def _batch(model, prompts, numbers):
     arrays = {"prompt": np.array(numbers, np.int32), **counts}
     for condition in CONDITIONS:
         sequences = [p.without if condition == "without" else p.with_span for p in prompts]
-        ids, mask = _pad(sequences, device)
+        ids, mask = (part.to(device) for part in padded(sequences, "right"))
         position = torch.arange(ids.shape[1], device=device)[None]
         prefix = torch.from_numpy(counts["prefix"]).to(device)[:, None]
         span = torch.from_numpy(counts["span"]).to(device)[:, None]
@@ -61,7 +62,7 @@ def _batch(model, prompts, numbers):
             plan.column_sums["below_outside"] = ColumnSum(row_weights=outside, min_distance=1)
             plan.column_sums["below_renormalised"] = ColumnSum(row_weights=outside, min_distance=1, exclude=in_span)
             plan.row_masses["span"] = RowMass(in_span)
-        with torch.no_grad(), probe(model, plan) as record:
+        with torch.no_grad(), attend(model, plan) as record:
             model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
         keep = mask.bool().cpu().numpy()
         for name in SUMS[condition]:
@@ -74,16 +75,6 @@ def _batch(model, prompts, numbers):
             weight = (rows.float() / question.clamp_min(1)).cpu().numpy()
             arrays["span_mass"] = np.einsum("bt,btlh->blh", weight, mass, dtype=np.float64).astype(np.float32)
     return arrays
-
-
-def _pad(sequences, device):
-    width = max(map(len, sequences))
-    ids = torch.zeros(len(sequences), width, dtype=torch.long)
-    mask = torch.zeros(len(sequences), width, dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.tensor(sequence)
-        mask[row, : len(sequence)] = 1
-    return ids.to(device), mask.to(device)
 
 
 def _stack(by_layer, model, sequences):

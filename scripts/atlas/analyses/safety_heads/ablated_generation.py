@@ -1,11 +1,10 @@
 """Greedy answers with heads ablated, all variants and prompts side by side (the part that runs the model)."""
 
 import torch
-from transformers import DynamicCache, LogitsProcessorList
 
 from atlas.analyses.safety_heads.extract import ablation_plan, head_means
-from atlas.attention import probe
-from atlas.models.finite import FiniteLogits
+from atlas.attention import attend
+from atlas.models.generation import Prompt, end_tokens, generate_batch
 
 _ROWS = 128  # (variant, prompt) pairs of one batch when max_rows is left open
 
@@ -46,26 +45,7 @@ def _plan(model, ablation, groups, epsilon, means):
 
 
 def _generate(model, tokenizer, prompts, plan, new_tokens):
-    width = max(map(len, prompts))
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):  # left padding: every answer starts in the same column
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    device = model.get_input_embeddings().weight.device
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    with probe(model, plan):
-        out = model.generate(
-            ids.to(device),
-            attention_mask=mask.to(device),
-            max_new_tokens=new_tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            pad_token_id=0 if pad is None else pad,
-            # The default cache forgets what slides out of a window, which masks of ours still count.
-            past_key_values=DynamicCache(),
-            logits_processor=LogitsProcessorList([FiniteLogits(model, prompts)]),
-        )
-    return tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+    asked = [Prompt(number, tuple(ids), new_tokens) for number, ids in enumerate(prompts)]
+    with attend(model, plan):  # edits are told apart by row, so every row stays
+        found = generate_batch(model, asked, end_tokens(model, tokenizer), keep_ended=True)
+    return tokenizer.batch_decode([list(answer.ids) for answer in found], skip_special_tokens=True)

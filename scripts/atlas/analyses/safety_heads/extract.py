@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from atlas.attention import Pack, Plan, decoder_layers, layer_inputs, packed, probe
+from atlas.attention import Pack, Plan, attend, decoder_layers, layer_inputs, packed
 from atlas.errors import AtlasError
 from atlas.models.finite import require_finite
 from atlas.results.shards import shard_of
@@ -116,7 +116,7 @@ class HeadAblation:
 
         handle = decoder_layers(self.model)[0].register_forward_pre_hook(take, with_kwargs=True)
         try:
-            with probe(self.model):
+            with attend(self.model):
                 for prompt in prompts:
                     with contextlib.suppress(_Enough):
                         self.model(self._ids(prompt), use_cache=False, logits_to_keep=1)
@@ -137,7 +137,7 @@ class HeadAblation:
         handle = self.model.get_output_embeddings().register_forward_pre_hook(lambda _, args: note.update(last=args[0]))
         own = []
         try:
-            with probe(self.model):
+            with attend(self.model):
                 for i in chosen:
                     self.model(self._ids(prompts[i]), use_cache=False, logits_to_keep=1)
                     own.append(note["last"][0, -1].double().cpu().numpy())
@@ -193,7 +193,7 @@ class HeadAblation:
 def head_means(model, prompts):
     """{layer: (heads, value width) float64}: each head's attention output averaged over all tokens of all prompts."""
     sums, tokens = {}, sum(map(len, prompts))
-    with probe(model, Plan(capture=True)) as record:
+    with attend(model, Plan(capture=True)) as record:
         for prompt in prompts:
             ids = torch.tensor([prompt], device=model.get_input_embeddings().weight.device)
             model(ids, use_cache=False, logits_to_keep=1)

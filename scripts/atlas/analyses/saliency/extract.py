@@ -17,7 +17,7 @@ import torch
 
 from atlas.analyses.saliency.probe_storage import of_samples
 from atlas.analyses.saliency.storage import FLOWS, backward_losses, empty, merge
-from atlas.attention import Flow, Plan, decoder_layers, flow_sums, lowest_layers, probe, read_in_layer, residuals
+from atlas.attention import Flow, Plan, attend, decoder_layers, flow_sums, lowest_layers, read_in_layer, residuals
 from atlas.errors import AtlasError
 from atlas.models.architectures import logit_scaling, unembedding
 from atlas.models.next_token import check_head
@@ -58,7 +58,7 @@ def extract(model, samples, prefix, *, losses, sample_probe=None, batch_tokens, 
     parts = [empty(backward, len(decoder_layers(model)), heads)]
     height = sample_probe.layer if backward == ["probe_logit"] else len(decoder_layers(model))
     with lowest_layers(model, height):
-        with probe(model), _top(model, backward, sample_probe, None):
+        with attend(model), _top(model, backward, sample_probe, None):
             shared = prefix_cache(model, prefix)
         for group in progress(groups):
             chosen = [samples[i] for i in group]
@@ -86,7 +86,7 @@ def _batch(model, shared, samples, start, losses, sample_probe, block):
     if start == 0 and 4 * split < ids.shape[1]:
         split = 0  # little to save, and without a cache attention needs no mask of texts x tokens x tokens
     if split > 0:  # nothing before the first destination needs a graph
-        with torch.no_grad(), probe(model), _top(model, losses, sample_probe, None):
+        with torch.no_grad(), attend(model), _top(model, losses, sample_probe, None):
             model.base_model(input_ids=ids[:, :split], past_key_values=cache, use_cache=True)
     here = start + split
     plan = Plan(grads=True, capture=True, block=block)
@@ -95,7 +95,7 @@ def _batch(model, shared, samples, start, losses, sample_probe, block):
     depth = len(decoder_layers(model))
     keep = {sample_probe.layer} if sample_probe is not None else set()
     top = _top(model, losses, sample_probe, last)
-    with probe(model, plan) as record, residuals(model, keep) as hidden, top:
+    with attend(model, plan) as record, residuals(model, keep) as hidden, top:
         final = model.base_model(input_ids=ids[:, split:], past_key_values=cache, use_cache=True).last_hidden_state
         del cache
         totals = {}

@@ -6,7 +6,7 @@ Source: Gu et al., ICLR 2025, arXiv 2410.10781, section 3. alpha[j] = mean over 
 import numpy as np
 import torch
 
-from atlas.attention import ColumnSum, Plan, probe
+from atlas.attention import ColumnSum, Plan, attend
 from atlas.errors import AtlasError
 from atlas.models.finite import require_finite
 from atlas.results.shards import batches, shard_of
@@ -54,7 +54,7 @@ def column_means(model, ids, *, batch_tokens, shard=1, shards=1, progress=iter):
     alpha = [np.zeros((0, config.num_hidden_layers, config.num_attention_heads, length), np.float32)]
     for group in progress(groups):
         plan = Plan(column_sums={"alpha": ColumnSum(min_distance=0)})
-        with torch.no_grad(), probe(model, plan) as record:
+        with torch.no_grad(), attend(model, plan) as record:
             model.base_model(input_ids=torch.as_tensor(ids[group]).to(device), use_cache=False)
         by_layer = record.column_sums["alpha"]
         for value in by_layer.values():

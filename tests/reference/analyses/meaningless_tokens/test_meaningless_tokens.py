@@ -9,7 +9,7 @@ from atlas.analyses.meaningless_tokens import storage as meaningless_layout
 from atlas.analyses.meaningless_tokens.extract import extract
 from atlas.analyses.meaningless_tokens.metrics import head_effects, prompt_averages, weights_by_position
 from atlas.analyses.meaningless_tokens.prompts import SpanPrompt
-from atlas.attention import Plan, RowMass, probe
+from atlas.attention import Plan, RowMass, attend
 from atlas.errors import AtlasError
 from attention_engine_reference import eager
 from families import build
@@ -146,7 +146,7 @@ def test_prefix_rows_are_the_same_with_and_without_span(model):
     plan = Plan(rows=torch.arange(4))
     recorded = []
     for ids in (prompt.without, prompt.with_span):
-        with torch.no_grad(), probe(model, plan) as record:
+        with torch.no_grad(), attend(model, plan) as record:
             model(torch.tensor([ids]), use_cache=False)
         recorded.append(torch.cat([record.rows[layer] for layer in sorted(record.rows)])[..., :4].numpy())
     np.testing.assert_allclose(recorded[0], recorded[1], atol=5e-6)
@@ -165,7 +165,7 @@ def test_first_layer_scales_rows_by_what_the_span_leaves(name):
     )
     plain = eager(model, prompt.without)[0]
     kept = list(range(start)) + [start] * inner + list(range(start, len(prompt.without)))
-    with torch.no_grad(), probe(model, plan) as record:
+    with torch.no_grad(), attend(model, plan) as record:
         ids = torch.tensor([prompt.with_span])
         # A mask of ones: without any, transformers takes repeated positions for several packed sequences.
         model(ids, attention_mask=torch.ones_like(ids), position_ids=torch.tensor([kept]), use_cache=False)

@@ -1,0 +1,152 @@
+"""Sums over a layer's attention while it is computed tile by tile: column sums, row masses, the diagonal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import AtlasError
+from .plan import Plan, over_batch
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Shaped
+    from torch import Tensor
+
+    from .kernels import AttentionInputs
+    from .masks import Span
+    from .plan import Record
+
+
+class Collector:
+    """Accumulates a plan's statistics of one layer, tile by tile.
+
+    `add` takes each tile once, `store` writes the totals.  Raises AtlasError for weights and masks that do not fit the
+    batch, and for a row that cannot be renormalised.
+    """
+
+    def __init__(self, x: AttentionInputs, plan: Plan) -> None:
+        self.x = x
+        device = x.query.device
+        self.sum_names = list(plan.column_sums)
+        self.mass_names = list(plan.row_masses)
+        sums = [plan.column_sums[name] for name in self.sum_names]
+
+        def mask(tensor: Shaped[Tensor, "*batch tokens"], what: str) -> Bool[Tensor, "batch keys"]:
+            return over_batch(tensor, x.kv_len, x.batch, device, what).bool()
+
+        ones = torch.ones(x.kv_len)
+        self.weights = [
+            over_batch(ones if s.row_weights is None else s.row_weights, x.kv_len, x.batch, device,
+                       f"row_weights of column sum '{name}'").to(x.dtype)
+            for name, s in zip(self.sum_names, sums, strict=True)
+        ]  # fmt: skip
+        self.excluded = [
+            None if s.exclude is None else mask(s.exclude, f"exclude of column sum '{name}'")
+            for name, s in zip(self.sum_names, sums, strict=True)
+        ]
+        keys = [mask(plan.row_masses[name].keys, f"keys of row mass '{name}'") for name in self.mass_names]
+        keys += [~e for e in self.excluded if e is not None]
+        self.keys: Float[Tensor, "batch keys sets"] | None = torch.stack(keys, dim=-1).to(x.dtype) if keys else None
+        self.distances: dict[int, list[int]] = {}  # min_distance > 0 -> indices of its sums
+        for n, s in enumerate(sums):
+            if s.min_distance:
+                self.distances.setdefault(s.min_distance, []).append(n)
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(x.batch, x.heads, *shape, dtype=x.dtype, device=device)
+
+        self.sums: Float[Tensor, "batch heads sums keys"] | None = zeros(len(sums), x.kv_len) if sums else None
+        self.masses: Float[Tensor, "batch heads queries sets"] | None = zeros(x.q_len, len(keys)) if keys else None
+        self.diagonal: Float[Tensor, "batch heads queries"] | None = zeros(x.q_len) if plan.diagonal else None
+
+    def add(
+        self,
+        weights: Float[Tensor, "batch_kv group_rows keys"],
+        sink_mass: Float[Tensor, "batch_kv group_rows 1"] | None,
+        batch: slice,
+        kv: slice,
+        rows: slice,
+        span: Span,
+    ) -> None:
+        """Add a tile's weights and the mass of the learned sink, both as from `tile_weights`."""
+        x, first, last = self.x, span.first, span.last
+        heads = slice(kv.start * x.groups, kv.stop * x.groups)
+        b, h, r = batch.stop - batch.start, heads.stop - heads.start, rows.stop - rows.start
+        weights = weights.view(b, h, r, last - first)
+        if self.diagonal is not None:
+            at = rows.start + x.offset - first  # column of the first row's own position
+            self.diagonal[batch, heads, rows] = _diagonal(weights, at)
+        mass = None
+        if self.keys is not None and self.masses is not None:
+            mass = torch.matmul(weights.view(b, h * r, -1), self.keys[batch, first:last]).view(b, h, r, -1)
+            self.masses[batch, heads, rows] = mass
+        if self.sums is None:
+            return
+        factors = self._factors(mass, sink_mass, batch, heads, rows)  # (b, h, S, r)
+        part = torch.matmul(factors, weights)  # (b, h, S, K)
+        for distance, which in self.distances.items():
+            low = max(first, rows.start + x.offset - distance + 1)  # columns before `low` are far enough from all rows
+            if low >= last:
+                continue
+            query = torch.arange(rows.start + x.offset, rows.stop + x.offset, device=weights.device)
+            keep = torch.arange(low, last, device=weights.device) <= query[:, None] - distance
+            part[:, :, which, low - first :] = torch.matmul(factors[:, :, which], weights[..., low - first :] * keep)
+        self.sums[batch, heads, :, first:last] += part
+
+    def _factors(
+        self,
+        mass: Float[Tensor, "batch heads rows sets"] | None,
+        sink_mass: Float[Tensor, "batch_kv group_rows 1"] | None,
+        batch: slice,
+        heads: slice,
+        rows: slice,
+    ) -> Float[Tensor, "batch heads sums rows"]:
+        """Row weights (b, h, S, r); where columns are excluded, divided by the mass that is left."""
+        x = self.x
+        here = slice(rows.start + x.offset, rows.stop + x.offset)
+        h = heads.stop - heads.start
+        n = len(self.mass_names)
+        out = []
+        for name, w, excluded in zip(self.sum_names, self.weights, self.excluded, strict=True):
+            w = w[batch, None, here].expand(-1, h, -1)
+            if excluded is not None and mass is not None:  # excluded keys are among the sets of `mass`
+                left = mass[..., n]
+                n += 1
+                if sink_mass is not None:
+                    left = left + sink_mass.view_as(left)
+                gone = left <= 0
+                if bool((gone & (w != 0)).any()):
+                    seen = x.visible.seen(batch, heads, rows, 0, x.kv_len)
+                    some = (seen & ~excluded[batch, None, None]).any(-1)
+                    if bool((gone & (w != 0) & some).any()):
+                        raise AtlasError(
+                            f"Column sum '{name}': some query puts all its measurable attention on the excluded keys, "
+                            "so its row cannot be renormalised; exclude fewer keys or give such rows weight 0."
+                        )
+                w = torch.where(gone, 0, w / left.masked_fill(gone, 1))
+            out.append(w)
+        return torch.stack(out, dim=2)
+
+    def store(self, record: Record, layer: int) -> None:
+        """Write the totals of `layer` into `record`."""
+        if self.sums is not None:
+            for n, name in enumerate(self.sum_names):
+                total = self.sums[:, :, n].clone()
+                if (excluded := self.excluded[n]) is not None:
+                    total.masked_fill_(excluded[:, None], 0)
+                record.column_sums[name][layer] = total
+        if self.masses is not None:
+            for n, name in enumerate(self.mass_names):
+                record.row_masses[name][layer] = self.masses[..., n].clone()
+        if self.diagonal is not None:
+            record.diagonal[layer] = self.diagonal
+
+
+def _diagonal(weights: Float[Tensor, "batch heads rows keys"], at: int) -> Float[Tensor, "batch heads rows"]:
+    """weights[..., r, at + r] for every row r; 0 where that column is outside the tile."""
+    out = weights.new_zeros(weights.shape[:-1])
+    lowest = max(0, -at)
+    part = torch.diagonal(weights, offset=at, dim1=-2, dim2=-1)
+    out[..., lowest : lowest + part.shape[-1]] = part
+    return out
