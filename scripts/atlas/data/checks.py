@@ -3,7 +3,7 @@
 import pandas as pd
 
 from atlas.errors import AtlasError
-from atlas.fetch.files import closest
+from atlas.names import closest
 
 
 def check_nothing(table: pd.DataFrame, places: list[str]) -> None:

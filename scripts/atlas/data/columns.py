@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from atlas.errors import AtlasError
-from atlas.fetch.files import closest
+from atlas.names import closest
 
 _MISSING = object()
 

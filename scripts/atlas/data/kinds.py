@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from atlas.checksums import sha256_file
 from atlas.data import checks, trees
 from atlas.data.columns import convert, pick
 from atlas.data.depth_folder import depth_files, is_depth_folder, iterate_depth
@@ -16,7 +17,7 @@ from atlas.data.readers import Row, data_files, iterate_rows
 from atlas.data.relations_folder import is_relations_folder, iterate_relations, relations_files
 from atlas.data.selection import by_row, select
 from atlas.errors import AtlasError
-from atlas.fetch.files import closest, sha256_file
+from atlas.names import closest
 from atlas.results.provenance import check_files
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "schemas" / "kinds"

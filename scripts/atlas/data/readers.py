@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from atlas.data.suffixes import DATA_SUFFIXES
 from atlas.errors import AtlasError
-from atlas.fetch.hub import DATA_SUFFIXES
 
 FORMATS = ("auto", "jsonl", "csv", "tsv", "parquet", "arrow", "lines")
 _BY_SUFFIX = {

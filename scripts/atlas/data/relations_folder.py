@@ -5,7 +5,8 @@ from pathlib import Path
 
 from atlas.data.readers import Row, iterate_rows
 from atlas.errors import AtlasError
-from atlas.fetch.files import closest, plain_name
+from atlas.fetch.files import plain_name
+from atlas.names import closest
 
 INDEX = "relations.csv"
 

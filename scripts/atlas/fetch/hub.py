@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from atlas.checksums import CHUNK, check_sha256, has_sha256, sha256_file
+from atlas.data.suffixes import DATA_SUFFIXES
+from atlas.disk import disk_errors
 from atlas.errors import AtlasError
-from atlas.fetch.files import CHUNK, check_sha256, closest, disk_errors, has_sha256, sha256_file
+from atlas.names import closest
 
 # What a model or a data set may consist of. Pickles (.bin, .pt, .pth, .pkl, .ckpt) and code (.py) run on loading.
 CONFIGS = ("config.json", "generation_config.json", "model.safetensors.index.json")
@@ -19,7 +22,6 @@ TOKENIZERS = (
 )  # fmt: skip
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
 MODEL_FILES = ("*.safetensors", "*.gguf", *CONFIGS, *TOKENIZERS, *LICENCES)
-DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".jsonl.gz", ".json.gz", ".csv.gz")
 DATA_FILES = tuple(f"*{suffix}" for suffix in DATA_SUFFIXES) + LICENCES
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -9,9 +9,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from atlas.checksums import sha256_file
 from atlas.errors import AtlasError
-from atlas.fetch.files import link_or_copy, public_url, sha256_file
-from atlas.results.provenance import single_source
+from atlas.fetch.entries import public_url, single_source
+from atlas.fetch.files import link_or_copy
 
 KINDS = ("package", "hub", "url", "path")
 CHOSEN = "chosen"  # the folder below `staging` that the files lie in

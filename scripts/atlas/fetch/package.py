@@ -14,8 +14,11 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from atlas.checksums import CHUNK, check_sha256, has_sha256, wrong_hash
+from atlas.disk import disk_errors
 from atlas.errors import AtlasError
-from atlas.fetch.files import CHUNK, check_sha256, closest, disk_errors, has_sha256, plain_name, wrong_hash
+from atlas.fetch.files import plain_name
+from atlas.names import closest
 
 
 def download_package(name: str, version: str, sha256: str, target: Path) -> Path:

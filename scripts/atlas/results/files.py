@@ -8,11 +8,8 @@ Each file is sealed: its provenance holds the sha256 of the file itself, taken w
 hash covers every byte and there is no second file to keep beside it. Reading checks it (a GB takes about a second).
 """
 
-import contextlib
-import glob
 import hashlib
 import json
-import os
 import re
 import struct
 from pathlib import Path
@@ -21,33 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from atlas.checksums import CHUNK
+from atlas.disk import replacing
 from atlas.errors import AtlasError
-from atlas.fetch.files import disk_errors
 
 _KEY = "atlas"
 _SEAL = "file_sha256"
 _BLANK = "0" * 64
-_CHUNK = 1 << 20
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Yield a temporary sibling of `path`; on success it replaces `path` at once, on failure nothing is left.
-
-    What a job that was killed left behind is removed first. Raises AtlasError where the disk is full or may not be
-    written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-                leftover.unlink(missing_ok=True)
-            yield temporary
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _encode(provenance):
@@ -81,11 +58,11 @@ def _digest(path, seal):
     """Hex sha256 of a file with zeros in the place of its seal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(min(_CHUNK, seal - file.tell())):
+        while chunk := file.read(min(CHUNK, seal - file.tell())):
             digest.update(chunk)
         digest.update(_BLANK.encode())
         file.seek(seal + len(_BLANK))
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 
