@@ -17,7 +17,8 @@ def pick(values: dict[str, Any], column: str, place: str, field: str, *, require
     """
     if column in values:
         return values[column]
-    value, done = values, []
+    value: Any = values
+    done: list[str] = []
     for key in column.split("."):
         inner = _step(value, key)
         if inner is _MISSING:

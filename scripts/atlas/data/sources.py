@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from atlas.data.depth_folder import depth_files, is_depth_folder
 from atlas.errors import AtlasError
@@ -58,7 +59,7 @@ def materialise_dataset(
     return folder
 
 
-def _collect(kind: str, options: dict | str, staging: Path, wheel: Path | None) -> tuple[Path, list[Path]]:
+def _collect(kind: str, options: Any, staging: Path, wheel: Path | None) -> tuple[Path, list[Path]]:
     """Brings the files to this machine; returns the folder their names are relative to, and the files."""
     if kind == "path":
         return _local_files(Path(options).expanduser())

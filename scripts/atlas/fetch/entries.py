@@ -1,11 +1,12 @@
 """A source entry of the configuration: {kind: options}, its one key, and what of it may be written down."""
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from atlas.errors import AtlasError
 
 
-def single_source(source: dict, kinds: tuple[str, ...]) -> tuple[str, dict | str]:
+def single_source(source: dict, kinds: tuple[str, ...]) -> tuple[str, Any]:
     """(kind, options) of a source entry. Raises AtlasError unless it has exactly one key, out of `kinds`."""
     if not isinstance(source, dict) or len(source) != 1 or next(iter(source)) not in kinds:
         keys = ", ".join(source) if isinstance(source, dict) else repr(source)

@@ -18,7 +18,7 @@ KINDS = ("package", "hub", "url", "path")
 CHOSEN = "chosen"  # the folder below `staging` that the files lie in
 
 
-def each_source(source):
+def each_source(source: dict | list[dict]) -> list[dict]:
     """The entries of a source: itself, or those of a list."""
     return source if isinstance(source, list) else [source]
 
@@ -68,7 +68,8 @@ def first_that_serves(
     """
     for source in sources:
         single_source(source, KINDS)
-    wanted, failed = shared_files(sources), {}
+    wanted = shared_files(sources)
+    failed: dict[int, str] = {}
     for number, source in enumerate(sources, 1):
         place = describe(source)
         try:

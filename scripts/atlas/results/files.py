@@ -8,11 +8,15 @@ Each file is sealed: its provenance holds the sha256 of the file itself, taken w
 hash covers every byte and there is no second file to keep beside it. Reading checks it (a GB takes about a second).
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,16 +26,21 @@ from atlas.checksums import CHUNK
 from atlas.disk import replacing
 from atlas.errors import AtlasError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+Provenance = dict[str, Any]  # a JSON object
+
 _KEY = "atlas"
 _SEAL = "file_sha256"
 _BLANK = "0" * 64
 
 
-def _encode(provenance):
+def _encode(provenance: Provenance) -> str:
     return json.dumps({**provenance, _SEAL: _BLANK}, sort_keys=True, ensure_ascii=False)
 
 
-def _seal_position(path):
+def _seal_position(path: Path) -> int:
     """Where the 64 digits of the seal stand: in the header of safetensors, in the footer of parquet."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -54,7 +63,7 @@ def _seal_position(path):
     return begin + found.start(1)
 
 
-def _digest(path, seal):
+def _digest(path: Path, seal: int) -> str:
     """Hex sha256 of a file with zeros in the place of its seal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -67,7 +76,7 @@ def _digest(path, seal):
     return digest.hexdigest()
 
 
-def _seal(path):
+def _seal(path: Path) -> None:
     """Write the sha256 of the finished file at `path` into it."""
     seal = _seal_position(path)
     digest = _digest(path, seal)
@@ -76,7 +85,7 @@ def _seal(path):
         file.write(digest.encode())
 
 
-def check_seal(path):
+def check_seal(path: str | Path) -> None:
     """Raises AtlasError, naming the file, unless its bytes are those that were written."""
     path = Path(path)
     try:
@@ -95,7 +104,7 @@ def check_seal(path):
         )
 
 
-def write_frame(path, frame, provenance):
+def write_frame(path: str | Path, frame: pd.DataFrame, provenance: Provenance) -> None:
     """Write any `frame` as parquet with `provenance` in its metadata."""
     arrow = pa.Table.from_pandas(frame, preserve_index=False)
     arrow = arrow.replace_schema_metadata(
@@ -106,7 +115,7 @@ def write_frame(path, frame, provenance):
         _seal(temporary)
 
 
-def read_frame(path):
+def read_frame(path: str | Path) -> pd.DataFrame:
     """The frame at `path`. Raises AtlasError for a file that is not parquet, is cut off, or was changed."""
     check_seal(path)
     try:
@@ -115,7 +124,7 @@ def read_frame(path):
         raise AtlasError(f"{path}: not a readable parquet file ({error}); delete it and run again.") from error
 
 
-def read_provenance(path):
+def read_provenance(path: str | Path) -> Provenance:
     """The provenance document of a parquet or safetensors file."""
     path = Path(path)
     try:
@@ -133,7 +142,7 @@ def read_provenance(path):
     return document
 
 
-def write_arrays(path, arrays, provenance):
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], provenance: Provenance) -> None:
     """Write {name: numpy array} as safetensors with `provenance` in its metadata."""
     from safetensors.numpy import save_file
 
@@ -144,7 +153,7 @@ def write_arrays(path, arrays, provenance):
         _seal(temporary)
 
 
-def read_arrays(path):
+def read_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], Provenance]:
     """({name: numpy array}, provenance) of a file written by write_arrays."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
