@@ -17,7 +17,7 @@ help:
 	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment  only set up the environment in $(VENV)"
 	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
-	@echo "make lint         ruff, snakefmt and snakemake --lint"
+	@echo "make lint         ruff, mypy, snakefmt and snakemake --lint"
 	@echo "make format       let ruff and snakefmt rewrite the code"
 	@echo "make lock         resolve requirements.in into requirements.lock"
 
@@ -60,6 +60,7 @@ benchmarks: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 

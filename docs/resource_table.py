@@ -1,7 +1,9 @@
 """Write the table of docs/clusters.md: what each stage asks for models of three sizes, under config.yaml."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,7 +14,7 @@ from atlas.planning.resources import ROWS, STAGES, Job, Size, gpus, memory_mb, r
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- table: python docs/resource_table.py -->\n", "<!-- end of table -->\n"
 # name: (shape, how it is loaded)
-MODELS = {
+MODELS: dict[str, tuple[Size, dict[str, Any]]] = {
     "135M on a CPU": (Size(134_515_008, 30, 270, 64, 192, 576, 49_152, file_bytes=4), {}),
     "8B on a GPU": (Size(8_030_261_248, 32, 1_024, 128, 1_024, 4_096, 128_256), {"gpu": True}),
     "70B on GPUs of 80 GB": (
@@ -22,13 +24,14 @@ MODELS = {
 }
 
 
-def rows(config, block):
+def rows(config: Mapping[str, Any], block: Mapping[str, Any]) -> int:
     """Rows of an analysis's first data set, as far as the configuration tells them."""
     entry = config["datasets"][block["dataset"] if "dataset" in block else block["datasets"][0]]
     return entry.get("sample", {}).get("n") or entry.get("limit") or ROWS
 
 
-def table():
+def table() -> str:
+    """One line for each stage: main memory, GPUs and minutes for each of MODELS."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     lines = ["| stage | " + " | ".join(MODELS) + " |", "| --- |" + " --- |" * len(MODELS)]
     for stage, found in STAGES.items():
@@ -45,7 +48,7 @@ def table():
     return "\n".join(lines) + "\n"
 
 
-def render(text):
+def render(text: str) -> str:
     """`text` with what stands between the two marks replaced by the table."""
     before, rest = text.split(BEGIN)
     return before + BEGIN + table() + END + rest.split(END)[1]

@@ -14,13 +14,13 @@ dependencies:
 """
 
 
-def pins(lock):
+def pins(lock: str) -> list[str]:
     """The `name==version [; marker]` lines of a lock file, torch first as there."""
     named = [line for line in lock.splitlines() if line[:1].isalpha() and "==" in line]
     return [line.rstrip("\\ ").strip() for line in named]
 
 
-def render(lock):
+def render(lock: str) -> str:
     """The text of envs/atlas.yaml."""
     return HEAD + "".join(f'    - "{pin}"\n' for pin in pins(lock))
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from atlas.errors import AtlasError
-from atlas.fetch.files import closest
+from atlas.names import closest
 
 
 def check_nothing(table: pd.DataFrame, places: list[str]) -> None:
@@ -12,7 +12,7 @@ def check_nothing(table: pd.DataFrame, places: list[str]) -> None:
 
 def check_unique(values: pd.Series, places: list[str], field: str) -> None:
     """Raises AtlasError naming both rows of the first value that stands there twice."""
-    seen = {}
+    seen: dict[object, str] = {}
     for value, place in zip(values, places, strict=True):
         if value in seen:
             raise AtlasError(
@@ -30,7 +30,9 @@ def unusable_question(record: dict) -> str | None:
     if record.get("answers") == []:
         return "question without answers"
     question, spans = record.get("question"), record.get("question_spans")
-    for span in spans if isinstance(spans, list) and isinstance(question, str) else []:
+    if not isinstance(spans, list) or not isinstance(question, str):
+        return None  # for the schema to refuse
+    for span in spans:
         pair = isinstance(span, list) and len(span) == 2 and all(isinstance(end, int) for end in span)
         if pair and not 0 <= span[0] < span[1] <= len(question):
             return "question span outside the question"
@@ -58,7 +60,8 @@ def check_predecessors(table: pd.DataFrame, places: list[str]) -> None:
 
 def check_relations(table: pd.DataFrame, places: list[str]) -> None:
     """No source twice inside a relation; one category for each relation."""
-    seen, categories = {}, {}
+    seen: dict[tuple[str, str], str] = {}
+    categories: dict[str, tuple[str, str]] = {}
     for relation, category, source, place in zip(
         table["relation"], table["category"], table["source"], places, strict=True
     ):

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from atlas.errors import AtlasError
-from atlas.fetch.files import closest
+from atlas.names import closest
 
 _MISSING = object()
 
@@ -17,7 +17,8 @@ def pick(values: dict[str, Any], column: str, place: str, field: str, *, require
     """
     if column in values:
         return values[column]
-    value, done = values, []
+    value: Any = values
+    done: list[str] = []
     for key in column.split("."):
         inner = _step(value, key)
         if inner is _MISSING:

@@ -6,6 +6,7 @@ a question are those of all its nodes, in the order of the nodes. Source: Ko et 
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from atlas.data.readers import Row, data_files, iterate_rows
 from atlas.errors import AtlasError
@@ -14,6 +15,7 @@ TABLES = ("questions", "nodes", "node_to_q")
 
 
 def is_depth_folder(path: Path) -> bool:
+    """Whether `path` is a folder with the three tables."""
     return path.is_dir() and all((path / name).is_dir() for name in TABLES)
 
 
@@ -33,7 +35,8 @@ def iterate_depth(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
         name: _need(row, "qid", questions, "questions")
         for name, row in _by(folder, "node_to_q", "nodeid", encoding).items()
     }
-    predecessors = {name: {} for name in questions}  # dictionaries keep the order and drop repetitions
+    # The inner dictionaries keep the order and drop repetitions.
+    predecessors: dict[str, dict[str, None]] = {name: {} for name in questions}
     for name, row in nodes.items():
         if name not in question_of:
             raise AtlasError(f"{row.place}: node {name!r} has no line in node_to_q; add it.")
@@ -52,7 +55,7 @@ def iterate_depth(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
 
 
 def _by(folder: Path, table: str, column: str, encoding: str) -> dict[str, Row]:
-    found = {}
+    found: dict[str, Row] = {}
     for row in iterate_rows(folder / table, "auto", encoding):
         name = str(_value(row, column))
         if name in found:
@@ -63,13 +66,13 @@ def _by(folder: Path, table: str, column: str, encoding: str) -> dict[str, Row]:
     return found
 
 
-def _value(row: Row, column: str):
+def _value(row: Row, column: str) -> Any:
     if column not in row.values:
         raise AtlasError(f"{row.place} has no column {column!r}; the columns are: {', '.join(row.values)}.")
     return row.values[column]
 
 
-def _need(row: Row, column: str, known: dict, table: str) -> str:
+def _need(row: Row, column: str, known: dict[str, Row], table: str) -> str:
     value = str(_value(row, column))
     if value not in known:
         raise AtlasError(f"{row.place}: {column} is {value!r}, which is no {column} of {table}; correct it.")

@@ -1,14 +1,18 @@
 """The kinds of data sets: what a row holds, and how raw files become a checked table of exactly the rows used."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from atlas.checksums import sha256_file
 from atlas.data import checks, trees
 from atlas.data.columns import convert, pick
 from atlas.data.depth_folder import depth_files, is_depth_folder, iterate_depth
@@ -16,8 +20,11 @@ from atlas.data.readers import Row, data_files, iterate_rows
 from atlas.data.relations_folder import is_relations_folder, iterate_relations, relations_files
 from atlas.data.selection import by_row, select
 from atlas.errors import AtlasError
-from atlas.fetch.files import closest, sha256_file
+from atlas.names import closest
 from atlas.results.provenance import check_files
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator, ValidationError
 
 SCHEMAS = Path(__file__).resolve().parents[3] / "schemas" / "kinds"
 
@@ -100,7 +107,8 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
         rows, files = iterate_rows(raw, format, encoding), data_files(raw)
     if raw.is_dir():
         check_files(raw, files)
-    records, places, unusable = [], [], {}
+    records, places = [], []
+    unusable: dict[str, list[str]] = {}
     for row in rows:
         record = _record(rules, columns, row, from_text=_is_text(format, row, raw, files))
         if reason := rules.unusable(record):
@@ -179,32 +187,33 @@ def _check_record(rules: Kind, record: dict, place: str) -> None:
 
 
 @cache
-def _validator(kind: str):
+def _validator(kind: str) -> Draft202012Validator:
     from jsonschema import Draft202012Validator
 
     return Draft202012Validator(KINDS[kind].schema)
 
 
-def _sentence(error) -> str:
+def _sentence(error: ValidationError) -> str:
     """A schema error in the words of someone who looks at the row."""
     field = str(error.path[0]) if error.path else "?"
     inside = f" (item {error.path[1]})" if len(error.path) > 1 else ""
-    shown = json.dumps(error.instance, ensure_ascii=False, default=str)
+    value: Any = error.instance
+    limit: Any = error.validator_value
+    shown = json.dumps(value, ensure_ascii=False, default=str)
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     subject = f"field {field!r}{inside}"
-    if error.instance is None:
+    if value is None:
         return f"{subject} is empty; give a value or remove the row"
     match error.validator:
-        case "minLength" | "pattern" | "minItems" if not len(error.instance) or not str(error.instance).strip():
+        case "minLength" | "pattern" | "minItems" if not len(value) or not str(value).strip():
             return f"{subject} is empty; give a value or remove the row"
         case "type":
-            wanted = error.validator_value
-            wanted = " or ".join(name for name in ([wanted] if isinstance(wanted, str) else wanted) if name != "null")
+            wanted = " or ".join(name for name in ([limit] if isinstance(limit, str) else limit) if name != "null")
             return f"{subject} must be of type {wanted}, not {shown}"
         case "enum":
-            return f"{subject} is {shown}; it must be one of {', '.join(error.validator_value)}"
+            return f"{subject} is {shown}; it must be one of {', '.join(limit)}"
         case "minimum" | "maximum":
-            return f"{subject} is {shown}; the {error.validator} is {error.validator_value}"
+            return f"{subject} is {shown}; the {error.validator} is {limit}"
         case "uniqueItems":
             return f"{subject} names something twice: {shown}"
         case _:

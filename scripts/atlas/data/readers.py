@@ -1,5 +1,7 @@
 """Rows out of files: JSON lines and arrays, CSV, parquet, Arrow, lines; every problem named with file and place."""
 
+from __future__ import annotations
+
 import csv
 import gzip
 import io
@@ -7,10 +9,14 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from atlas.data.suffixes import DATA_SUFFIXES
 from atlas.errors import AtlasError
-from atlas.fetch.hub import DATA_SUFFIXES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMATS = ("auto", "jsonl", "csv", "tsv", "parquet", "arrow", "lines")
 _BY_SUFFIX = {
@@ -81,8 +87,8 @@ def data_files(path: Path) -> list[Path]:
         return files
     if not files:
         raise AtlasError(f"data folder {path} is empty: correct `path`.")
-    shards = [_SHARD.match(file.relative_to(path).as_posix()) for file in files]
-    if all(shards) and len({(shard[1], shard[3]) for shard in shards}) == 1:
+    shards = [found for file in files if (found := _SHARD.match(file.relative_to(path).as_posix()))]
+    if len(shards) == len(files) and len({(shard[1], shard[3]) for shard in shards}) == 1:
         if len(files) != int(shards[0][3]):
             raise AtlasError(
                 f"{path} holds {len(files)} of {int(shards[0][3])} shards of {shards[0][1]}: bring it in again."
@@ -226,7 +232,7 @@ def _read_arrow(file: Path, encoding: str) -> Iterator[tuple[None, dict]]:
                         yield None, values
 
 
-def _rows_of(file: Path, batch, pyarrow) -> list[dict]:
+def _rows_of(file: Path, batch: pa.RecordBatch, pyarrow: ModuleType) -> list[dict]:
     try:
         return batch.to_pylist()
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
@@ -236,13 +242,15 @@ def _rows_of(file: Path, batch, pyarrow) -> list[dict]:
 class _arrow_errors:
     """Turns what pyarrow raises for a damaged file into one sentence; leaves errors of the consumer alone."""
 
-    def __init__(self, file: Path, name: str):
+    def __init__(self, file: Path, name: str) -> None:
         self.file, self.name = file, name
 
-    def __enter__(self):
+    def __enter__(self) -> _arrow_errors:
         return self
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         import pyarrow
 
         if isinstance(error, pyarrow.ArrowException | OSError) and not isinstance(error, AtlasError):

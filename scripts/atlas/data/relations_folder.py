@@ -5,12 +5,14 @@ from pathlib import Path
 
 from atlas.data.readers import Row, iterate_rows
 from atlas.errors import AtlasError
-from atlas.fetch.files import closest, plain_name
+from atlas.fetch.files import plain_name
+from atlas.names import closest
 
 INDEX = "relations.csv"
 
 
 def is_relations_folder(path: Path) -> bool:
+    """Whether `path` is a folder with relations.csv."""
     return path.is_dir() and (path / INDEX).is_file()
 
 
@@ -49,7 +51,7 @@ def iterate_relations(folder: Path, categories: list[str], encoding: str = "utf-
 
 def _index(folder: Path, encoding: str = "utf-8") -> list[Row]:
     rows = list(iterate_rows(folder / INDEX, "csv", encoding))
-    seen = {}
+    seen: dict[str, str] = {}
     for row in rows:
         _need(row, ("relation", "category"))
         name = row.values["relation"]

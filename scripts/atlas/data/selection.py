@@ -43,7 +43,7 @@ def by_row(table: pd.DataFrame) -> list[Hashable]:
     return list(range(len(table)))
 
 
-def _whole(value, what: str, least: int) -> int:
+def _whole(value: object, what: str, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise AtlasError(f"{what} is {value!r}; it must be a whole number from {least} on.")
     return value

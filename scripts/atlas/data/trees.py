@@ -1,5 +1,7 @@
 """`limit` and `sample` for data sets whose rows belong together."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -18,7 +20,7 @@ def choose_trees(table: pd.DataFrame, entry: dict, name: str) -> np.ndarray:
     return np.flatnonzero(table["id"].isin(tree(table, table["id"].iloc[roots])))
 
 
-def tree(table: pd.DataFrame, roots) -> set[str]:
+def tree(table: pd.DataFrame, roots: Iterable[str]) -> set[str]:
     """The ids `roots` and everything below them in a `depth` table."""
     below = dict(zip(table["id"], table["predecessors"], strict=True))
     wanted, waiting = set(), list(roots)

@@ -1,14 +1,24 @@
 """Downloads from a model hub, pinned to a commit or to a file's sha256; never anything that could run code."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
+from atlas.checksums import CHUNK, check_sha256, has_sha256, sha256_file
+from atlas.data.suffixes import DATA_SUFFIXES
+from atlas.disk import disk_errors
 from atlas.errors import AtlasError
-from atlas.fetch.files import CHUNK, check_sha256, closest, disk_errors, has_sha256, sha256_file
+from atlas.names import closest
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile
 
 # What a model or a data set may consist of. Pickles (.bin, .pt, .pth, .pkl, .ckpt) and code (.py) run on loading.
 CONFIGS = ("config.json", "generation_config.json", "model.safetensors.index.json")
@@ -19,7 +29,6 @@ TOKENIZERS = (
 )  # fmt: skip
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
 MODEL_FILES = ("*.safetensors", "*.gguf", *CONFIGS, *TOKENIZERS, *LICENCES)
-DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".jsonl.gz", ".json.gz", ".csv.gz")
 DATA_FILES = tuple(f"*{suffix}" for suffix in DATA_SUFFIXES) + LICENCES
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -160,7 +169,7 @@ def _endpoint() -> str | None:
     return (os.environ.get("HF_ENDPOINT") or "").rstrip("/") or None
 
 
-def _listing(repo: str, revision: str, repo_type: str) -> dict:
+def _listing(repo: str, revision: str, repo_type: str) -> dict[str, RepoFile]:
     """path -> huggingface_hub RepoFile (size, blob_id, lfs) of every file of the repository at this commit."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.hf_api import RepoFile
@@ -173,7 +182,7 @@ def _listing(repo: str, revision: str, repo_type: str) -> dict:
     return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
 
-def _download(repo: str, revision: str, repo_type: str, name: str, folder: Path, entry, what: str) -> Path:
+def _download(repo: str, revision: str, repo_type: str, name: str, folder: Path, entry: RepoFile, what: str) -> Path:
     """One file, checked against the listing; a damaged one is fetched anew once."""
     from huggingface_hub import hf_hub_download
 
@@ -189,7 +198,7 @@ def _download(repo: str, revision: str, repo_type: str, name: str, folder: Path,
     raise AtlasError(f"{name} of {what} arrives damaged (its hash is not the one that the hub lists): try again later.")
 
 
-def _matches(path: Path, entry) -> bool:
+def _matches(path: Path, entry: RepoFile) -> bool:
     """Whether a file is the one of the hub's listing: by sha256 for large files, by its git blob hash for others."""
     if path.stat().st_size != entry.size:
         return False
@@ -205,7 +214,7 @@ def _matches(path: Path, entry) -> bool:
 
 
 @contextmanager
-def _hub_errors(what: str, revision: str | None, file: str | None):
+def _hub_errors(what: str, revision: str | None, file: str | None) -> Iterator[None]:
     """Turns what huggingface_hub raises into one sentence each."""
     import httpx2
     from huggingface_hub import errors

@@ -9,15 +9,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from atlas.checksums import sha256_file
 from atlas.errors import AtlasError
-from atlas.fetch.files import link_or_copy, public_url, sha256_file
-from atlas.results.provenance import single_source
+from atlas.fetch.entries import public_url, single_source
+from atlas.fetch.files import link_or_copy
 
 KINDS = ("package", "hub", "url", "path")
 CHOSEN = "chosen"  # the folder below `staging` that the files lie in
 
 
-def each_source(source):
+def each_source(source: dict | list[dict]) -> list[dict]:
     """The entries of a source: itself, or those of a list."""
     return source if isinstance(source, list) else [source]
 
@@ -67,7 +68,8 @@ def first_that_serves(
     """
     for source in sources:
         single_source(source, KINDS)
-    wanted, failed = shared_files(sources), {}
+    wanted = shared_files(sources)
+    failed: dict[int, str] = {}
     for number, source in enumerate(sources, 1):
         place = describe(source)
         try:

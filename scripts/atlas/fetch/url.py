@@ -4,8 +4,10 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from atlas.checksums import has_sha256, sha256_file, wrong_hash
+from atlas.disk import disk_errors
 from atlas.errors import AtlasError
-from atlas.fetch.files import disk_errors, has_sha256, public_url, sha256_file, wrong_hash
+from atlas.fetch.entries import public_url
 
 RETRIES = 4
 BACKOFF = 1.0  # seconds before the first retry; doubled at each further one

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from atlas.disk import disk_errors
 from atlas.errors import AtlasError
-from atlas.fetch.files import closest, disk_errors
 from atlas.models.safetensors_files import Tensor, read_bytes, read_header, rewrite
+from atlas.names import closest
 
 KINDS = ("shuffled", "reinitialised")
 

@@ -6,8 +6,8 @@ Apart from sources.py, so that a change to how models are downloaded does not re
 from pathlib import Path
 from typing import Any
 
+from atlas.checksums import sha256_file
 from atlas.errors import AtlasError
-from atlas.fetch.files import sha256_file
 from atlas.models.safetensors_files import read_header
 from atlas.results.provenance import NAME, read_provenance
 

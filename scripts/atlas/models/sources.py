@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError
-from atlas.fetch.files import fresh_folder, link_or_copy, plain_name, public_url
+from atlas.fetch.entries import describe_served, public_url, single_source
+from atlas.fetch.files import fresh_folder, link_or_copy, plain_name
 from atlas.fetch.hub import CONFIGS, TOKENIZERS, allowed, download_hub, no_safe_weights, pin
 from atlas.fetch.mirrors import first_that_serves
 from atlas.fetch.package import download_package, extract_members
@@ -18,7 +19,7 @@ from atlas.models.controls import make_control
 from atlas.models.convert import convert_gguf
 from atlas.models.folder import check_model_folder
 from atlas.models.safetensors_files import DTYPE_NAMES, read_header
-from atlas.results.provenance import describe_served, file_record, single_source, write_provenance
+from atlas.results.provenance import file_record, write_provenance
 
 SOURCES = ("package", "hub", "url", "path", "control")
 

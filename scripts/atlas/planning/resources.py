@@ -4,9 +4,15 @@ Everything is an upper estimate that grows with each attempt, so that a wrong on
 docs/clusters.md states the same formulas and shows the numbers for three models (tested equal).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atlas.models.architectures import Shape
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -38,14 +44,14 @@ class Size:
     file_bytes: int = 2
 
     @classmethod
-    def guess(cls, parameters):
+    def guess(cls, parameters: int) -> Size:
         """The shape that a decoder of so many parameters usually has, wide rather than narrow."""
         width = max(64, 64 * round(2 * parameters ** (1 / 3) / 64))
         layers = max(1, round(parameters / (12 * width**2)))
         return cls(parameters, layers, layers * (width // 64), 64, width // 2, width, 131_072)
 
     @classmethod
-    def of(cls, shape, record):
+    def of(cls, shape: Shape, record: Mapping[str, Any]) -> Size:
         """From the Shape in config.json and the `provenance.json` of a downloaded model."""
         return cls(
             parameters=record["parameters"],
@@ -64,7 +70,7 @@ class Job:
     """One job of a stage: its model, how that is loaded, the analysis's options, and the data set's rows."""
 
     size: Size
-    options: Mapping
+    options: Mapping[str, Any]
     rows: int = ROWS
     gpu: bool = False
     dtype: str = "auto"
@@ -73,52 +79,52 @@ class Job:
     threads: int = 1
 
     @property
-    def bytes(self):
+    def bytes(self) -> int:
         """Of one loaded parameter: `auto` is bfloat16 on a GPU and float32 on a CPU (bfloat16_if_native at most)."""
         return DTYPE_BYTES.get(self.dtype, 2 if self.gpu else 4)
 
 
-def _activations(job, tokens):
+def _activations(job: Job, tokens: float) -> float:
     """MB of the states of so many tokens in one forward pass: about twenty vectors of the residual's width each."""
     return tokens * job.size.width * 20 * job.bytes / 1e6
 
 
-def _logits(job, tokens):
+def _logits(job: Job, tokens: float) -> float:
     """MB of the logits of so many tokens, as they come, in float32 and as log-probabilities."""
     return tokens * job.size.vocabulary * 3 * 4 / 1e6
 
 
-def _cache(job, tokens):
+def _cache(job: Job, tokens: float) -> float:
     """MB of keys and values of so many tokens."""
     return tokens * job.size.layers * 2 * job.size.kv_width * job.bytes / 1e6
 
 
-def _forward(job, tokens):
+def _forward(job: Job, tokens: float) -> float:
     """FLOPs of a forward pass over so many tokens."""
     return 2.0 * job.size.parameters * tokens
 
 
-def _batched(job):
+def _batched(job: Job) -> float:
     return _activations(job, job.options.get("batch_tokens", 4096))
 
 
-def _mappings_memory(job):
+def _mappings_memory(job: Job) -> float:
     """One layer, embedding and unembedding in float32, and the option memory_mb."""
     layer, matrices = 12 * job.size.width**2, 3 * job.size.vocabulary * job.size.width
     return job.options.get("memory_mb", 1024) + (layer + matrices) * 4 / 1e6
 
 
-def _mappings_flops(job):
+def _mappings_flops(job: Job) -> float:
     return job.size.heads * 2.0 * job.size.head_width * job.size.vocabulary * (job.size.width + PAIRS)
 
 
-def _answers(job):
+def _answers(job: Job) -> float:
     predictions = job.options["predictions"]
     asked = 7 * (predictions.get("questions") or ROWS / 7)  # a D3 question stands on two D2 and four D1 questions
     return _forward(job, asked * (ROW_TOKENS + DECODE * max(predictions["max_new_tokens"])))
 
 
-def _variants(job):
+def _variants(job: Job) -> int:
     return len(job.options["ablations"]) * (1 + job.options["draws"]) * len(job.options["heads"])
 
 
@@ -143,7 +149,7 @@ _SHORT_ANSWERS = Stage(
 _SALIENCY_TOKENS = 64
 
 
-def _graph(job):
+def _graph(job: Job) -> float:
     """MB of a batch's states in all layers at once, its keys and values with the prefix, and the answers' logits."""
     tokens = job.options["batch_tokens"]
     return job.size.layers * _activations(job, tokens) + _cache(job, 16 * tokens) + _logits(job, tokens / 4)
@@ -212,20 +218,20 @@ STAGES = {
 }
 
 
-def stage_options(stage, analyses):
+def stage_options(stage: str, analyses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The options that a stage reads, of {analysis: options}; later analyses of the stage win."""
     names = STAGES.get(stage, Stage()).analyses
     return {key: value for name in names for key, value in analyses[name].items()}
 
 
-def device_mb(stage, job):
+def device_mb(stage: str, job: Job) -> float:
     """MB on the device that computes: the weights (or one layer of them) and the stage's working memory."""
     found = STAGES.get(stage, Stage())
     weights = job.size.parameters * job.bytes / 1e6 if found.whole_model else 0
     return weights + found.memory(job)
 
 
-def gpus(stage, job):
+def gpus(stage: str, job: Job) -> int:
     """GPUs of a job: none on the CPU, one as a rule, under `device_map: auto` as many as hold it at nine tenths."""
     if not job.gpu:
         return 0
@@ -234,14 +240,14 @@ def gpus(stage, job):
     return max(1, math.ceil(device_mb(stage, job) / (0.9 * 1000 * job.gpu_memory_gb)))
 
 
-def memory_mb(stage, job, attempt=1):
+def memory_mb(stage: str, job: Job, attempt: int = 1) -> int:
     """MB of main memory: on a CPU also the weights, as stored (mapped while they are read) and as loaded."""
     stored = job.size.parameters * job.size.file_bytes / 1e6 if STAGES.get(stage, Stage()).whole_model else 0
     held = CUDA_MB + min(stored, STAGED_MB) if job.gpu else stored + device_mb(stage, job)
     return math.ceil(attempt * (BASE_MB + held))
 
 
-def runtime_minutes(stage, job, attempt=1, shards=1):
+def runtime_minutes(stage: str, job: Job, attempt: int = 1, shards: int = 1) -> int:
     """Minutes: reading the weights, and the stage's share of the work at a modest speed."""
     found = STAGES.get(stage, Stage())
     reading = job.size.parameters * job.size.file_bytes / 1e6 / READ_MB
@@ -249,18 +255,18 @@ def runtime_minutes(stage, job, attempt=1, shards=1):
     return math.ceil(attempt * (MINUTES + (reading + found.flops(job) / shards / speed) / 60))
 
 
-def download_mb(size, convert, attempt=1):
+def download_mb(size: Size, convert: bool, attempt: int = 1) -> int:
     """MB of a model's download: a GGUF is held twice in float32, anything else is written tensor by tensor."""
     largest = 4 * size.vocabulary * size.width / 1e6
     return math.ceil(attempt * (BASE_MB + (8 * size.parameters / 1e6 if convert else 4 * largest)))
 
 
-def download_minutes(size, attempt=1):
+def download_minutes(size: Size, attempt: int = 1) -> int:
     """Minutes to bring the stored weights here, hash and write them."""
     stored = size.parameters * size.file_bytes / 1e6
     return math.ceil(attempt * (MINUTES + stored * (1 / DOWNLOAD_MB + 3 / READ_MB) / 60))
 
 
-def light_mb(heads, attempt=1):
+def light_mb(heads: float, attempt: int = 1) -> int:
     """MB of a job without a model, over tables of so many heads in all."""
     return math.ceil(attempt * (LIGHT_MB + HEAD_MB * heads))

@@ -1,15 +1,19 @@
 """One look for all figures, and byte-identical files."""
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from atlas.results.files import replacing
+from atlas.disk import replacing
 
 # Okabe-Ito, as seaborn's "colorblind"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = sns.color_palette("colorblind")
@@ -32,15 +36,15 @@ _RC = {
     "savefig.dpi": 250,
 }
 # No dates in the files: the same content gives the same bytes.
-_METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+_METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 
-def begin():
+def begin() -> None:
     """Set the common style; call before making a figure."""
     sns.set_theme(style="ticks", rc=_RC)
 
 
-def save(figure, caption, output):
+def save(figure: Figure, caption: str, output: Any) -> None:
     """Write `figure` to output.pdf, .svg, .png and its `caption` (plain text) to output.caption."""
     for extension, metadata in _METADATA.items():
         drawn = BytesIO()  # not to the file: on a full disk the pdf writer hides the cause behind an error of its own
@@ -52,18 +56,18 @@ def save(figure, caption, output):
     plt.close(figure)
 
 
-def option(value, model):
+def option(value: Any, model: str) -> Any:
     """A figure option that is one value for all panels or {model key: value}."""
     return value.get(model) if isinstance(value, dict) else value
 
 
-def headroom(axes, share):
+def headroom(axes: Axes, share: float) -> None:
     """Leave `share` of the panel's height free at the top, for a legend or a label over no curve."""
     low, high = axes.dataLim.intervaly
     axes.set_ylim(low - 0.05 * (high - low), low + (high - low) / (1 - share))
 
 
-def apply_axes(axes, options, model):
+def apply_axes(axes: Axes, options: Mapping[str, Any], model: str) -> None:
     """Set limits and ticks of `axes` where the configuration gives them."""
     for name, setter in (
         ("xlim", axes.set_xlim),

@@ -8,53 +8,39 @@ Each file is sealed: its provenance holds the sha256 of the file itself, taken w
 hash covers every byte and there is no second file to keep beside it. Reading checks it (a GB takes about a second).
 """
 
-import contextlib
-import glob
+from __future__ import annotations
+
 import hashlib
 import json
-import os
 import re
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from atlas.checksums import CHUNK
+from atlas.disk import replacing
 from atlas.errors import AtlasError
-from atlas.fetch.files import disk_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Provenance = dict[str, Any]  # a JSON object
 
 _KEY = "atlas"
 _SEAL = "file_sha256"
 _BLANK = "0" * 64
-_CHUNK = 1 << 20
 
 
-@contextlib.contextmanager
-def replacing(path):
-    """Yield a temporary sibling of `path`; on success it replaces `path` at once, on failure nothing is left.
-
-    What a job that was killed left behind is removed first. Raises AtlasError where the disk is full or may not be
-    written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-                leftover.unlink(missing_ok=True)
-            yield temporary
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _encode(provenance):
+def _encode(provenance: Provenance) -> str:
     return json.dumps({**provenance, _SEAL: _BLANK}, sort_keys=True, ensure_ascii=False)
 
 
-def _seal_position(path):
+def _seal_position(path: Path) -> int:
     """Where the 64 digits of the seal stand: in the header of safetensors, in the footer of parquet."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -77,20 +63,20 @@ def _seal_position(path):
     return begin + found.start(1)
 
 
-def _digest(path, seal):
+def _digest(path: Path, seal: int) -> str:
     """Hex sha256 of a file with zeros in the place of its seal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(min(_CHUNK, seal - file.tell())):
+        while chunk := file.read(min(CHUNK, seal - file.tell())):
             digest.update(chunk)
         digest.update(_BLANK.encode())
         file.seek(seal + len(_BLANK))
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 
 
-def _seal(path):
+def _seal(path: Path) -> None:
     """Write the sha256 of the finished file at `path` into it."""
     seal = _seal_position(path)
     digest = _digest(path, seal)
@@ -99,7 +85,7 @@ def _seal(path):
         file.write(digest.encode())
 
 
-def check_seal(path):
+def check_seal(path: str | Path) -> None:
     """Raises AtlasError, naming the file, unless its bytes are those that were written."""
     path = Path(path)
     try:
@@ -118,7 +104,7 @@ def check_seal(path):
         )
 
 
-def write_frame(path, frame, provenance):
+def write_frame(path: str | Path, frame: pd.DataFrame, provenance: Provenance) -> None:
     """Write any `frame` as parquet with `provenance` in its metadata."""
     arrow = pa.Table.from_pandas(frame, preserve_index=False)
     arrow = arrow.replace_schema_metadata(
@@ -129,7 +115,7 @@ def write_frame(path, frame, provenance):
         _seal(temporary)
 
 
-def read_frame(path):
+def read_frame(path: str | Path) -> pd.DataFrame:
     """The frame at `path`. Raises AtlasError for a file that is not parquet, is cut off, or was changed."""
     check_seal(path)
     try:
@@ -138,7 +124,7 @@ def read_frame(path):
         raise AtlasError(f"{path}: not a readable parquet file ({error}); delete it and run again.") from error
 
 
-def read_provenance(path):
+def read_provenance(path: str | Path) -> Provenance:
     """The provenance document of a parquet or safetensors file."""
     path = Path(path)
     try:
@@ -156,7 +142,7 @@ def read_provenance(path):
     return document
 
 
-def write_arrays(path, arrays, provenance):
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], provenance: Provenance) -> None:
     """Write {name: numpy array} as safetensors with `provenance` in its metadata."""
     from safetensors.numpy import save_file
 
@@ -167,7 +153,7 @@ def write_arrays(path, arrays, provenance):
         _seal(temporary)
 
 
-def read_arrays(path):
+def read_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], Provenance]:
     """({name: numpy array}, provenance) of a file written by write_arrays."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

@@ -3,16 +3,17 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 
 class Journal:
     """Finished pieces of a job under a key; a file written under another key is started anew.
 
-    The key says what the pieces depend on (model revision, options, texts). A line that was cut off when the job was
+    The key, anything JSON can hold, says what the pieces depend on (model revision, options, texts). A line that was cut off when the job was
     killed is dropped. `remove` deletes the file once the job's result is written.
     """
 
-    def __init__(self, path, key):
+    def __init__(self, path: str | Path, key: Any) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.head = hashlib.sha256(json.dumps(key, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
@@ -21,30 +22,31 @@ class Journal:
             file.write(json.dumps(self.head) + "\n")
             file.writelines(_line(name, value) for name, value in self.pieces.items())
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         return name in self.pieces
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         return self.pieces[name]
 
-    def add(self, name, value):
+    def add(self, name: str, value: Any) -> None:
         """Keep `value` (anything JSON can hold) under the text `name`."""
         self.pieces[name] = value
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(name, value))
             file.flush()
 
-    def remove(self):
+    def remove(self) -> None:
+        """Delete the file: the job's result is written."""
         self.path.unlink(missing_ok=True)
 
-    def _read(self):
+    def _read(self) -> dict[str, Any]:
         try:
             lines = self.path.read_text(encoding="utf-8").split("\n")
             if json.loads(lines[0]) != self.head:
                 return {}
         except (OSError, ValueError):
             return {}
-        pieces = {}
+        pieces: dict[str, Any] = {}
         for line in lines[1:]:
             try:
                 name, value = json.loads(line)
@@ -54,5 +56,5 @@ class Journal:
         return pieces
 
 
-def _line(name, value):
+def _line(name: str, value: Any) -> str:
     return json.dumps([name, value], ensure_ascii=False) + "\n"

@@ -6,33 +6,10 @@ The same source gives the same bytes of this file: no dates, no folders of this 
 import json
 from pathlib import Path
 
+from atlas.checksums import sha256_file
 from atlas.errors import AtlasError
-from atlas.fetch.files import public_url, sha256_file
 
 NAME = "provenance.json"
-
-
-def describe_source(source: dict) -> dict:
-    """The source entry of the config without what may be secret (logins and queries in URLs)."""
-    kind, options = next(iter(source.items()))
-    if kind == "url":
-        return {"url": {**options, "url": public_url(options["url"])}}
-    return {kind: options}
-
-
-def describe_served(source: dict) -> dict:
-    """The record's entries on where the files came from: the source, and its revision or version."""
-    kind, options = next(iter(source.items()))
-    pin = {"hub": "revision", "package": "version"}.get(kind)
-    return {"source": describe_source(source)} | ({pin: options.get(pin)} if pin else {})
-
-
-def single_source(source: dict, kinds: tuple[str, ...]) -> tuple[str, dict | str]:
-    """(kind, options) of a source entry. Raises AtlasError unless it has exactly one key, out of `kinds`."""
-    if not isinstance(source, dict) or len(source) != 1 or next(iter(source)) not in kinds:
-        keys = ", ".join(source) if isinstance(source, dict) else repr(source)
-        raise AtlasError(f"a source must have exactly one of the keys {', '.join(kinds)}, not: {keys or 'none'}.")
-    return next(iter(source.items()))
 
 
 def file_record(folder: Path) -> dict[str, dict]:

@@ -3,9 +3,9 @@
 from importlib.metadata import PackageNotFoundError, version
 
 
-def package_versions(*names):
+def package_versions(*names: str) -> dict[str, str | None]:
     """{name: version} of installed distributions; a missing one is None."""
-    found = {}
+    found: dict[str, str | None] = {}
     for name in names:
         try:
             found[name] = version(name)

@@ -1,10 +1,22 @@
 """Confidence intervals over samples: prompts, sequences, questions."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import stats
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
-def mean_interval(total, squares, count, confidence):
+
+def mean_interval(
+    total: Float[np.ndarray, "*shape"],
+    squares: Float[np.ndarray, "*shape"],
+    count: Int[np.ndarray, "*#shape"] | int,
+    confidence: float,
+) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Mean and Student-t interval from sums.
 
     total, squares: sums of the values and of their squares over samples; count: number of samples; arrays of one
@@ -19,20 +31,24 @@ def mean_interval(total, squares, count, confidence):
     return mean, mean - half, mean + half
 
 
-def bootstrap_weights(samples, draws, seed):
+def bootstrap_weights(samples: int, draws: int, seed: int) -> Float[np.ndarray, "draws samples"]:
     """(draws, samples) counts of how often each sample is drawn in each bootstrap replicate, as float64."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(samples, np.full(samples, 1 / samples), size=draws).astype(float)
 
 
-def percentile_interval(replicates, confidence):
+def percentile_interval(
+    replicates: Float[np.ndarray, " draws *shape"], confidence: float
+) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Percentile interval over axis 0 of bootstrap replicates: (low, high)."""
     tail = 50 * (1 - confidence)
     low, high = np.percentile(replicates, [tail, 100 - tail], axis=0)
     return low, high
 
 
-def wilson_interval(successes, trials, confidence):
+def wilson_interval(
+    successes: Int[np.ndarray, "*shape"], trials: int, confidence: float
+) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Wilson score interval of a proportion for an array of counts out of `trials`: (low, high)."""
     successes = np.asarray(successes)
     values, inverse = np.unique(successes, return_inverse=True)
@@ -43,7 +59,7 @@ def wilson_interval(successes, trials, confidence):
     return low, high
 
 
-def wilson_rate(rate, trials, confidence):
+def wilson_rate(rate: float, trials: int, confidence: float) -> tuple[float, float]:
     """Wilson score interval (low, high) of a proportion `rate` seen in `trials`, which need not be whole successes."""
     z = stats.norm.ppf(0.5 + confidence / 2)
     centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)

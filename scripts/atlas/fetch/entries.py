@@ -1,0 +1,37 @@
+"""A source entry of the configuration: {kind: options}, its one key, and what of it may be written down."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from atlas.errors import AtlasError
+
+
+def single_source(source: dict, kinds: tuple[str, ...]) -> tuple[str, Any]:
+    """(kind, options) of a source entry. Raises AtlasError unless it has exactly one key, out of `kinds`."""
+    if not isinstance(source, dict) or len(source) != 1 or next(iter(source)) not in kinds:
+        keys = ", ".join(source) if isinstance(source, dict) else repr(source)
+        raise AtlasError(f"a source must have exactly one of the keys {', '.join(kinds)}, not: {keys or 'none'}.")
+    return next(iter(source.items()))
+
+
+def public_url(url: str) -> str:
+    """The URL without user name, password, query and fragment: they may be secret and reach no file and no log."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{host}{port}{parts.path}"
+
+
+def describe_source(source: dict) -> dict:
+    """The source entry of the config without what may be secret (logins and queries in URLs)."""
+    kind, options = next(iter(source.items()))
+    if kind == "url":
+        return {"url": {**options, "url": public_url(options["url"])}}
+    return {kind: options}
+
+
+def describe_served(source: dict) -> dict:
+    """The record's entries on where the files came from: the source, and its revision or version."""
+    kind, options = next(iter(source.items()))
+    pin = {"hub": "revision", "package": "version"}.get(kind)
+    return {"source": describe_source(source)} | ({pin: options.get(pin)} if pin else {})
