@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from atlas.analyses.by_layer import stack_layers
 from atlas.attention import ColumnSum, Plan, probe
 from atlas.errors import AtlasError
-from atlas.models.finite import require_finite
 from atlas.results.shards import batches, shard_of
 
 if TYPE_CHECKING:
@@ -85,10 +85,7 @@ def column_means(
         plan = Plan(column_sums={"alpha": ColumnSum(min_distance=0)})
         with torch.no_grad(), probe(model, plan) as record:
             model.base_model(input_ids=torch.as_tensor(ids[group]).to(device), use_cache=False)
-        by_layer = record.column_sums["alpha"]
-        for value in by_layer.values():
-            require_finite(value, model, ids[group].tolist(), "the attention")
-        stacked = torch.stack([by_layer[layer].float().cpu() for layer in sorted(by_layer)], 1)
+        stacked = stack_layers(record.column_sums["alpha"], model, ids[group].tolist())
         alpha.append((stacked / rows).numpy())
     numbers = np.array([i for group in groups for i in group], np.int32)
     return {"sequence": numbers, "alpha": np.concatenate(alpha)}
