@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
+    from numpy.typing import ArrayLike
 
 
 def mean_interval(
-    total: Float[np.ndarray, "*shape"],
-    squares: Float[np.ndarray, "*shape"],
-    count: Int[np.ndarray, "*#shape"] | int,
-    confidence: float,
+    total: Float[np.ndarray, "*shape"], squares: Float[np.ndarray, "*shape"], count: ArrayLike, confidence: float
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Mean and Student-t interval from sums.
 
     total, squares: sums of the values and of their squares over samples; count: number of samples; arrays of one
     broadcastable shape. Where count < 2 the bounds are NaN. Returns (mean, low, high).
     """
-    count = np.asarray(count, dtype=float)
+    n = np.asarray(count, dtype=float)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / count
-        variance = np.maximum(squares - count * mean**2, 0) / (count - 1)
-        half = stats.t.ppf(0.5 + confidence / 2, count - 1) * np.sqrt(variance / count)
-    half = np.where(count < 2, np.nan, half)
+        mean = total / n
+        variance = np.maximum(squares - n * mean**2, 0) / (n - 1)
+        half = stats.t.ppf(0.5 + confidence / 2, n - 1) * np.sqrt(variance / n)
+    half = np.where(n < 2, np.nan, half)
     return mean, mean - half, mean + half
 
 
@@ -37,8 +36,27 @@ def bootstrap_weights(samples: int, draws: int, seed: int) -> Float[np.ndarray, 
     return rng.multinomial(samples, np.full(samples, 1 / samples), size=draws).astype(float)
 
 
+def bootstrap_interval(
+    values: Float[np.ndarray, " samples"],
+    statistic: Callable[..., np.ndarray],
+    *,
+    confidence: float,
+    draws: int,
+    seed: int,
+) -> tuple[float, float]:
+    """Bootstrap percentile interval of a statistic of `values`: (low, high); NaN for fewer than two.
+
+    statistic: a reduction of numpy such as np.mean, called on (draws, samples) with axis=1.
+    """
+    if len(values) < 2:
+        return np.nan, np.nan
+    drawn = np.random.default_rng(seed).integers(0, len(values), size=(draws, len(values)))
+    low, high = percentile_interval(statistic(values[drawn], axis=1), confidence)
+    return float(low), float(high)
+
+
 def percentile_interval(
-    replicates: Float[np.ndarray, " draws *shape"], confidence: float
+    replicates: Float[np.ndarray, "draws *shape"], confidence: float
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Percentile interval over axis 0 of bootstrap replicates: (low, high)."""
     tail = 50 * (1 - confidence)
@@ -47,15 +65,15 @@ def percentile_interval(
 
 
 def wilson_interval(
-    successes: Int[np.ndarray, "*shape"], trials: int, confidence: float
+    successes: ArrayLike, trials: int, confidence: float
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
-    """Wilson score interval of a proportion for an array of counts out of `trials`: (low, high)."""
-    successes = np.asarray(successes)
-    values, inverse = np.unique(successes, return_inverse=True)
+    """Wilson score interval of a proportion for an array of counts out of `trials`: (low, high), of its shape."""
+    counts = np.asarray(successes)
+    values, inverse = np.unique(counts, return_inverse=True)
     bounds = np.array(
         [stats.binomtest(int(k), trials).proportion_ci(confidence, method="wilson") for k in values]
     ).reshape(-1, 2)
-    low, high = bounds[inverse.reshape(successes.shape)].transpose(successes.ndim, *range(successes.ndim))
+    low, high = bounds[inverse.reshape(counts.shape)].transpose(counts.ndim, *range(counts.ndim))
     return low, high
 
 

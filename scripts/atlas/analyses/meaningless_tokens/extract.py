@@ -9,18 +9,39 @@ figure follows without the model:
     span_mass            mean over question rows of the attention on the span
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
+from atlas.analyses.by_layer import stack_layers
 from atlas.analyses.meaningless_tokens.storage import CONDITIONS, COUNTS, SUMS, merge
 from atlas.attention import ColumnSum, Plan, RowMass, attend
-from atlas.models.finite import require_finite
 from atlas.models.padding import padded
 from atlas.results.shards import batches, shard_of
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
-def extract(model, prompts, *, batch_tokens, shard=1, shards=1, progress=iter):
-    """Arrays of one shard of `prompts` (list of SpanPrompt), named as in meaningless_layout.
+    from atlas.analyses.meaningless_tokens.prompts import SpanPrompt
+    from atlas.analyses.types import Ids, Progress
+
+
+def extract(
+    model: PreTrainedModel,
+    prompts: Sequence[SpanPrompt],
+    *,
+    batch_tokens: int,
+    shard: int = 1,
+    shards: int = 1,
+    progress: Progress = iter,
+) -> dict[str, np.ndarray]:
+    """Arrays of one shard of `prompts`, named as in storage.
 
     Per-prompt arrays have the prompt axis first; per-token arrays are (tokens of all prompts, layers, heads) fp32 in
     the order of `prompt`.
@@ -30,7 +51,7 @@ def extract(model, prompts, *, batch_tokens, shard=1, shards=1, progress=iter):
     return merge([_empty(model), *parts])
 
 
-def _empty(model):
+def _empty(model: PreTrainedModel) -> dict[str, np.ndarray]:
     config = model.config.get_text_config()
     shape = (0, config.num_hidden_layers, config.num_attention_heads)
     counts = {key: np.zeros(0, np.int32) for key in ("prompt", *COUNTS)}
@@ -43,10 +64,10 @@ def _empty(model):
     }
 
 
-def _batch(model, prompts, numbers):
+def _batch(model: PreTrainedModel, prompts: Sequence[SpanPrompt], numbers: Sequence[int]) -> dict[str, np.ndarray]:
     device = next(model.parameters()).device
     counts = {key: np.array([getattr(p, key) for p in prompts], np.int32) for key in COUNTS}
-    arrays = {"prompt": np.array(numbers, np.int32), **counts}
+    arrays: dict[str, np.ndarray] = {"prompt": np.array(numbers, np.int32), **counts}
     for condition in CONDITIONS:
         sequences = [p.without if condition == "without" else p.with_span for p in prompts]
         ids, mask = (part.to(device) for part in padded(sequences, "right"))
@@ -66,19 +87,18 @@ def _batch(model, prompts, numbers):
             model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
         keep = mask.bool().cpu().numpy()
         for name in SUMS[condition]:
-            stacked = _stack(record.column_sums[name], model, sequences)  # (B, T, layers, heads)
+            stacked = _by_token(record.column_sums[name], model, sequences)  # (B, T, layers, heads)
             arrays[f"{condition}.{name}"] = stacked[keep]
         arrays[f"{condition}.ids"] = ids.cpu().numpy()[keep].astype(np.int32)
         if condition == "with":
             rows = (position >= prefix + span) & (position < prefix + span + question)
-            mass = _stack(record.row_masses["span"], model, sequences)
+            mass = _by_token(record.row_masses["span"], model, sequences)
             weight = (rows.float() / question.clamp_min(1)).cpu().numpy()
             arrays["span_mass"] = np.einsum("bt,btlh->blh", weight, mass, dtype=np.float64).astype(np.float32)
     return arrays
 
 
-def _stack(by_layer, model, sequences):
-    """{layer: (B, H, T)} -> (B, T, layers, H) on the CPU; a value that is not finite names the layer it comes from."""
-    for value in by_layer.values():
-        require_finite(value, model, sequences, "the attention")
-    return torch.stack([by_layer[layer].float().cpu() for layer in sorted(by_layer)], 1).permute(0, 3, 1, 2).numpy()
+def _by_token(
+    by_layer: dict[int, Float[Tensor, "batch heads tokens"]], model: PreTrainedModel, sequences: Sequence[Ids]
+) -> Float[np.ndarray, "batch tokens layers heads"]:
+    return stack_layers(by_layer, model, sequences).permute(0, 3, 1, 2).numpy()

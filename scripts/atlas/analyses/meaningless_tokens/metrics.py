@@ -4,11 +4,21 @@ Source: Shi et al. 2025, arXiv 2510.01032, Fig. 18. avg[j] is the mean of A[i, j
 reading counts; the last row of a sequence has no avg.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
 import numpy as np
 import pandas as pd
 
 from atlas.analyses.meaningless_tokens.storage import CONDITIONS, lengths, middle
 from atlas.statistics.intervals import bootstrap_weights, mean_interval, percentile_interval
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from atlas.analyses.meaningless_tokens.prompts import Report
+    from atlas.analyses.types import Arrays, Keys
 
 # reading -> (sum used of the condition `with`, whether rows inside the span count)
 READINGS = {
@@ -18,7 +28,16 @@ READINGS = {
 }
 
 
-def weights_table(arrays, keys, samples, options):
+class MetricOptions(TypedDict):
+    """Options of analyses.meaningless_tokens that the metrics depend on."""
+
+    reading: str
+    confidence: float
+    bootstrap: int
+    seed: int
+
+
+def weights_table(arrays: Arrays, keys: Keys, samples: Report, options: MetricOptions) -> pd.DataFrame:
     """The table attention_weights of one model and data set (`keys`); `samples` is the report of build_prompts."""
     frame = weights_by_position(arrays, options["reading"], options["confidence"])
     texts = {int(token): text for token, text in samples["tokens"].items()}
@@ -26,7 +45,7 @@ def weights_table(arrays, keys, samples, options):
     return frame.assign(**keys, reading=options["reading"])
 
 
-def effect_table(arrays, keys, samples, options):
+def effect_table(arrays: Arrays, keys: Keys, samples: Report, options: MetricOptions) -> pd.DataFrame:
     """The table meaningless_effect of one model and data set (`keys`); `samples` is the report of build_prompts."""
     frame = head_effects(
         arrays,
@@ -44,10 +63,10 @@ def effect_table(arrays, keys, samples, options):
     )
 
 
-def prompt_averages(arrays, condition, reading):
+def prompt_averages(arrays: Arrays, condition: str, reading: str) -> list[Float[np.ndarray, "tokens layers heads"]]:
     """avg of every prompt: a list of (tokens, layers, heads) arrays, NaN where no row counts.
 
-    `arrays` as from meaningless_extraction.merge. Inside the span avg counts all rows under every reading (the bottom
+    `arrays` as from storage.merge. Inside the span avg counts all rows under every reading (the bottom
     row of the figure shows the attention the span receives).
     """
     name, span_rows = ("below", True) if condition == "without" else READINGS[reading]
@@ -67,7 +86,7 @@ def prompt_averages(arrays, condition, reading):
     return averages
 
 
-def weights_by_position(arrays, reading, confidence):
+def weights_by_position(arrays: Arrays, reading: str, confidence: float) -> pd.DataFrame:
     """Mean avg per (condition, position, layer, head) over prompts, with Student-t intervals: a long frame.
 
     Columns: condition, layer, head, position, aligned_position, in_span, token_id, weight, weight_low, weight_high,
@@ -81,7 +100,7 @@ def weights_by_position(arrays, reading, confidence):
     )
 
 
-def _condition_weights(arrays, condition, reading, confidence):
+def _condition_weights(arrays: Arrays, condition: str, reading: str, confidence: float) -> pd.DataFrame:
     averages = prompt_averages(arrays, condition, reading)
     inners = middle(arrays, condition)
     # One slot per (segment, offset): prefix counted from its end, the middle and the rest from their start.
@@ -132,7 +151,7 @@ def _condition_weights(arrays, condition, reading, confidence):
     )
 
 
-def head_effects(arrays, reading, *, confidence, draws, seed):
+def head_effects(arrays: Arrays, reading: str, *, confidence: float, draws: int, seed: int) -> pd.DataFrame:
     """Effect of the span per (layer, head): a frame with layer, head, effect, effect_low, effect_high,
     weight_without, weight_with, span_mass, lambda.
 
@@ -163,7 +182,7 @@ def head_effects(arrays, reading, *, confidence, draws, seed):
     )
 
 
-def _question_means(arrays, condition, reading):
+def _question_means(arrays: Arrays, condition: str, reading: str) -> Float[np.ndarray, "prompts layers heads"]:
     inner = middle(arrays, condition)
     means = []
     for i, average in enumerate(prompt_averages(arrays, condition, reading)):

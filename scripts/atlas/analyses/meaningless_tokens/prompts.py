@@ -3,12 +3,21 @@
 Source: Shi et al. 2025, arXiv 2510.01032, section 2 (the span stands between the system text and the question).
 """
 
+from __future__ import annotations
+
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 from atlas.data.chat import chat_frame
 from atlas.data.tokens import encode
 from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from atlas.analyses.types import Ids
 
 # Common English words for `kind: random_words`; drawn with a seed, the same draw for every prompt and model.
 _WORDS = (
@@ -17,6 +26,36 @@ _WORDS = (
     "corner doctor engine flower guitar hammer insect jacket kettle lemon mirror number orange planet ribbon saddle "
     "tunnel violin walnut anchor button castle dragon feather glove harbor"
 ).split()
+
+
+class SpanOptions(TypedDict):
+    """The block analyses.meaningless_tokens.span."""
+
+    kind: str
+    string: str
+    count: int
+    separator: str
+    seed: int
+
+
+class PromptOptions(TypedDict):
+    """Options of analyses.meaningless_tokens that the prompts depend on."""
+
+    system: str
+    template: str
+    span: SpanOptions
+    insertion: str
+    max_tokens: int
+
+
+class Report(TypedDict):
+    """Prompts used and given, dropped by reason, tokens that merged with the span, and {token id: its text}."""
+
+    prompts: int
+    of: int
+    dropped: dict[str, int]
+    merged_tokens: int
+    tokens: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -37,8 +76,10 @@ class SpanPrompt:
     suffix: int
 
 
-def build_prompts(tokenizer, questions, options):
-    """([SpanPrompt], report) of the `questions` (list of str) under the options of analyses.meaningless_tokens.
+def build_prompts(
+    tokenizer: PreTrainedTokenizerBase, questions: Sequence[str], options: PromptOptions
+) -> tuple[list[SpanPrompt], Report]:
+    """([SpanPrompt], report) of the `questions` under the options of analyses.meaningless_tokens.
 
     Prompts longer than `max_tokens` are dropped. The report counts prompts used and dropped by reason, the tokens that
     merged with the span, and gives the text of every token id that occurs. Raises AtlasError when none is left.
@@ -63,30 +104,32 @@ def build_prompts(tokenizer, questions, options):
             f"= {options['max_tokens']}); raise max_tokens or take other prompts."
         )
     used = sorted({token for prompt in usable for token in (*prompt.without, *prompt.with_span)})
-    report = {
+    report: Report = {
         "prompts": len(usable),
         "of": len(built),
         "dropped": {"longer than max_tokens": long, "question under 2 tokens": len(built) - len(usable) - long},
         "merged_tokens": sum(prompt.merged for prompt in usable),
-        "tokens": {str(token): tokenizer.decode([token]) for token in used},
+        "tokens": {str(token): str(tokenizer.decode([token])) for token in used},
     }
     return usable, report
 
 
-def span_text(kind, string, count, separator, seed):
+def span_text(kind: str, string: str, count: int, separator: str, seed: int) -> str:
     """The text of the meaningless span: `count` copies of `string`, or `count` random words, joined by `separator`."""
     words = [string] * count if kind == "repeat" else random.Random(seed).choices(_WORDS, k=count)
     return separator.join(words)
 
 
-def span_prompt(tokenizer, question, *, system, template, span, insertion):
-    """The SpanPrompt of one `question` (str).
+def span_prompt(
+    tokenizer: PreTrainedTokenizerBase, question: str, *, system: str, template: str, span: str, insertion: str
+) -> SpanPrompt:
+    """The SpanPrompt of one `question`.
 
     template: raw (system + question) or chat (the tokenizer's chat template, the span at the start of the user turn).
     insertion: ids (pieces are tokenised apart, nothing merges) or text (one text; aligned afterwards by the longest
     common prefix and suffix of ids). Raises AtlasError where the tokenizer has no chat template.
     """
-    before, after, special = _frame(tokenizer, question, system, template)
+    before, after, special = _frame(tokenizer, system, template)
     if insertion == "ids":
         prefix = encode(tokenizer, before, special)
         inner = encode(tokenizer, span, False)
@@ -105,7 +148,7 @@ def span_prompt(tokenizer, question, *, system, template, span, insertion):
     return _align(without, with_span, len(encode(tokenizer, after, False)))
 
 
-def _frame(tokenizer, question, system, template):
+def _frame(tokenizer: PreTrainedTokenizerBase, system: str, template: str) -> tuple[str, str, bool]:
     """(text before the question, text after it, whether the tokenizer's own special tokens are added)."""
     if template == "raw":
         return system, "", True
@@ -114,7 +157,7 @@ def _frame(tokenizer, question, system, template):
     return before, after, False  # the template writes its own beginning-of-sequence token
 
 
-def _align(without, with_span, suffix):
+def _align(without: Ids, with_span: Ids, suffix: int) -> SpanPrompt:
     """Longest common prefix, then longest common suffix of what is left."""
     limit = min(len(without), len(with_span))
     prefix = next((i for i in range(limit) if without[i] != with_span[i]), limit)

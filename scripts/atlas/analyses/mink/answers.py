@@ -1,16 +1,42 @@
 """What a model answers to the questions of a depth data set: prompts in, one row per answer out."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypedDict
+
 import pandas as pd
 
 from atlas.analyses.mink.depth_graph import prediction_rows
 from atlas.analyses.mink.scored_texts import chat_prompt
 from atlas.errors import AtlasError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def question_prompts(tokenizer, table, predictions, *, template, system):
+    from atlas.models.generation import Answer
+
+
+class PredictionOptions(TypedDict):
+    """The block analyses.mink.predictions: how many D3 questions (None: all), and tokens of an answer by depth."""
+
+    questions: int | None
+    seed: int
+    max_new_tokens: list[int]
+    batch_size: int
+
+
+def question_prompts(
+    tokenizer: PreTrainedTokenizerBase,
+    table: pd.DataFrame,
+    predictions: PredictionOptions,
+    *,
+    template: str,
+    system: str | None,
+) -> list[tuple[int, tuple[int, ...], int]]:
     """[(number, ids, max_new_tokens)] of the questions that are to be answered.
 
-    predictions: the block analyses.mink.predictions (questions, seed, max_new_tokens by depth).
+    Raises AtlasError where a depth has no max_new_tokens.
     """
     limits = predictions["max_new_tokens"]
     if len(limits) < table["depth"].max():
@@ -28,17 +54,16 @@ def question_prompts(tokenizer, table, predictions, *, template, system):
     ]
 
 
-def answers_frame(answers, table, tokenizer):
-    """A frame with number, id, depth, prediction, tokens (without the end token), stop and prompt_tokens.
-
-    answers: [models.generation.Answer].
-    """
+def answers_frame(answers: Sequence[Answer], table: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> pd.DataFrame:
+    """A frame with number, id, depth, prediction, tokens (without the end token), stop and prompt_tokens."""
     return pd.DataFrame(
         {
             "number": [answer.number for answer in answers],
             "id": [table["id"][answer.number] for answer in answers],
             "depth": [int(table["depth"][answer.number]) for answer in answers],
-            "prediction": [tokenizer.decode(answer.ids, skip_special_tokens=True).strip() for answer in answers],
+            "prediction": [
+                str(tokenizer.decode(list(answer.ids), skip_special_tokens=True)).strip() for answer in answers
+            ],
             "tokens": [len(answer.ids) for answer in answers],
             "stop": [answer.stop for answer in answers],
             "prompt_tokens": [answer.prompt_tokens for answer in answers],

@@ -1,35 +1,42 @@
 """The graph of a depth data set, as row numbers (no model needed)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from atlas.data.trees import tree
 from atlas.errors import AtlasError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 STRATEGIC = 3
 
 
-def predecessors(table):
+def predecessors(table: pd.DataFrame) -> dict[int, list[int]]:
     """{row: [rows one depth below that it builds on]}, every row, in the order of the data."""
     row = {name: number for number, name in enumerate(table["id"])}
     return {number: [row[name] for name in names] for number, names in enumerate(table["predecessors"])}
 
 
-def successors(table):
+def successors(table: pd.DataFrame) -> dict[int, list[int]]:
     """{row: [rows one depth above that build on it]}, every row, in the order of the data."""
-    found = {number: [] for number in range(len(table))}
+    found: dict[int, list[int]] = {number: [] for number in range(len(table))}
     for number, below in predecessors(table).items():
         for other in below:
             found[other].append(number)
     return found
 
 
-def graphs(table):
+def graphs(table: pd.DataFrame) -> dict[int, list[int]]:
     """{row of a D3 question: [its row and those of everything below it, in the order of the data]}."""
     roots = table.index[table["depth"] == STRATEGIC]
     return {int(root): np.flatnonzero(table["id"].isin(tree(table, [table["id"][root]]))).tolist() for root in roots}
 
 
-def prediction_rows(table, questions, seed):
+def prediction_rows(table: pd.DataFrame, questions: int | None, seed: int) -> list[int]:
     """Rows of `questions` D3 questions drawn with `seed` (None: all of them) and of everything below these.
 
     Raises AtlasError where the data set has no D3 question; more than there are means all.

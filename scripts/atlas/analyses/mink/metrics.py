@@ -4,22 +4,32 @@ Sources: Shi et al. 2024, arXiv 2310.16789 (Min-K% Prob); Zhang et al. 2024, arX
 Ko et al. 2024, arXiv 2406.19502 (averages by the depth of the question).
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from atlas.analyses.mink import storage as logprob_layout
+from atlas.analyses.mink import storage
 from atlas.analyses.mink.depth_graph import graphs
 from atlas.errors import AtlasError
-from atlas.statistics.intervals import percentile_interval
+from atlas.statistics.intervals import bootstrap_interval
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from numpy.typing import ArrayLike
+
+    from atlas.analyses.types import Arrays, Keys
 
 MEASURES = ("mink", "minkpp")
 _GRAPH_KEYS = ["model", "dataset", "text", "template", "dtype", "k_percent", "depth"]
 
 
-def tokens_counted(tokens, k_percent):
+def tokens_counted(tokens: int, k_percent: float) -> int:
     """k = floor(tokens * K / 100), at least 1, without the float error that makes 29 % of 100 tokens 28.
 
     Raises AtlasError unless 0 < K <= 100.
@@ -30,33 +40,43 @@ def tokens_counted(tokens, k_percent):
     return max(1, int(tokens * share / 100))
 
 
-def min_k(values, k_percent):
+def min_k(values: ArrayLike, k_percent: float) -> float:
     """- mean of the k smallest of `values` (N,), k as in tokens_counted: Min-K% from log p, Min-K%++ from z.
 
     Positive for log-probabilities; larger means less memorised.
     """
-    values = np.sort(np.asarray(values, dtype=np.float64))
-    return -float(values[: tokens_counted(len(values), k_percent)].mean())
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    return -float(ordered[: tokens_counted(len(ordered), k_percent)].mean())
 
 
-def z_scores(lp, mu, sigma):
+def z_scores(lp: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float[np.ndarray, " tokens"]:
     """(lp - mu) / sigma of each token; 0 where sigma is 0."""
-    lp, mu, sigma = (np.asarray(values, dtype=np.float64) for values in (lp, mu, sigma))
-    return np.divide(lp - mu, sigma, out=np.zeros_like(lp), where=sigma > 0)
+    own, mean, deviation = (np.asarray(values, dtype=np.float64) for values in (lp, mu, sigma))
+    return np.divide(own - mean, deviation, out=np.zeros_like(own), where=deviation > 0)
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
-def mink_table(arrays, table, keys, *, k_percent, min_tokens, template, dtype):
+def mink_table(
+    arrays: Arrays,
+    table: pd.DataFrame,
+    keys: Keys,
+    *,
+    k_percent: Sequence[float],
+    min_tokens: int,
+    template: str,
+    dtype: str,
+) -> tuple[pd.DataFrame, dict[str, int]]:
     """(the table mink, {text: texts with fewer than min_tokens scored tokens}) of one model and data set.
 
-    arrays: as in logprob_layout; table: the data set; k_percent: list of K; a row for every question, text and K;
+    arrays: as in storage; table: the data set; k_percent: list of K; a row for every question, text and K;
     dtype: of the model that gave the log-probabilities.
     Raises AtlasError where every text is shorter than min_tokens.
     """
-    rows, short = [], {}
-    for text in logprob_layout.texts_of(arrays):
+    rows: list[tuple] = []
+    short: dict[str, int] = {}
+    for text in storage.texts_of(arrays):
         short[text] = 0
-        for number, tokens in logprob_layout.split(arrays, text):
+        for number, tokens in storage.split(arrays, text):
             lp, count = tokens["lp"], len(tokens["lp"])
             if count < min_tokens:
                 short[text] += 1
@@ -76,7 +96,7 @@ def mink_table(arrays, table, keys, *, k_percent, min_tokens, template, dtype):
     return frame.drop(columns="number").assign(**keys, template=template, dtype=dtype), short
 
 
-def graph_table(mink, table):
+def graph_table(mink: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """The table mink_graphs: for every D3 question and depth the mean over the questions of its graph.
 
     mink: the table mink of one model and data set. `root` is the id of the D3 question.
@@ -90,11 +110,20 @@ def graph_table(mink, table):
     return pd.concat(frames, ignore_index=True) if frames else _no_graphs(mink)
 
 
-def _no_graphs(mink):
+def _no_graphs(mink: pd.DataFrame) -> pd.DataFrame:
     return mink.head(0)[[*_GRAPH_KEYS, *MEASURES]].assign(questions=0, root="")
 
 
-def trend_table(mink, by_graph, short, *, average, confidence, draws, seed):
+def trend_table(
+    mink: pd.DataFrame,
+    by_graph: pd.DataFrame,
+    short: Mapping[str, int],
+    *,
+    average: str,
+    confidence: float,
+    draws: int,
+    seed: int,
+) -> pd.DataFrame:
     """The table mink_trend: median of Min-K% and Min-K%++ by depth, its interval, and a trend test over the depths.
 
     average: "question" (each question counts once) or "graph" (each D3 question's graph gives one mean per depth).
@@ -110,7 +139,9 @@ def trend_table(mink, by_graph, short, *, average, confidence, draws, seed):
         for measure, suffix in zip(MEASURES, ("", "_pp"), strict=True):
             values = [part.loc[part["depth"] == depth, measure].to_numpy() for depth in depths]
             frame[f"median{suffix}"] = [np.median(value) for value in values]
-            bounds = [median_interval(value, confidence, draws, seed) for value in values]
+            bounds = [
+                bootstrap_interval(value, np.median, confidence=confidence, draws=draws, seed=seed) for value in values
+            ]
             frame[f"low{suffix}"], frame[f"high{suffix}"] = zip(*bounds, strict=True)
             frame[f"trend_tau{suffix}"], p = depth_trend(part["depth"], part[measure])
             frame[f"trend_p{suffix}"] = p if average == "question" else page_trend(part, measure)
@@ -119,15 +150,7 @@ def trend_table(mink, by_graph, short, *, average, confidence, draws, seed):
     return pd.concat(frames, ignore_index=True).assign(**keys)
 
 
-def median_interval(values, confidence, draws, seed):
-    """Bootstrap percentile interval of the median of `values` (N,): (low, high); NaN for fewer than two."""
-    if len(values) < 2:
-        return np.nan, np.nan
-    drawn = np.random.default_rng(seed).integers(0, len(values), size=(draws, len(values)))
-    return percentile_interval(np.median(values[drawn], axis=1), confidence)
-
-
-def depth_trend(depths, values):
+def depth_trend(depths: Sequence[int], values: Sequence[float]) -> tuple[float, float]:
     """Kendall's tau-b between depth and value and its two-sided p: (tau, p); NaN for a single depth."""
     if len(set(depths)) < 2:
         return np.nan, np.nan
@@ -135,7 +158,7 @@ def depth_trend(depths, values):
     return float(found.statistic), float(found.pvalue)
 
 
-def page_trend(part, measure):
+def page_trend(part: pd.DataFrame, measure: str) -> float:
     """Two-sided p of Page's trend test over graphs with every depth; NaN for fewer than two graphs or three depths.
 
     part: rows of mink_graphs of one text and K.

@@ -4,18 +4,27 @@ Source: Ko et al. 2024, arXiv 2406.19502, section 3.3. f is the judged correctne
 by 4, the largest there can be.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from atlas.analyses.mink.depth_graph import STRATEGIC, predecessors, successors
 from atlas.errors import AtlasError
-from atlas.statistics.intervals import percentile_interval
+from atlas.statistics.intervals import bootstrap_interval
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 QUANTILES = (0.25, 0.75)
 LEVELS = ((2, 3), (1, 2))  # (depth below, depth above)
 
 
-def score_gap_table(table, judgements, mink, *, k_percent, text):
+def score_gap_table(
+    table: pd.DataFrame, judgements: pd.DataFrame, mink: pd.DataFrame, *, k_percent: float, text: str
+) -> tuple[pd.DataFrame, dict[str, int]]:
     """(the table score_gap without keys, {reason: D3 questions left out}).
 
     gap = (f(question) - mean f of its D2 predecessors that have a score) / 4, signed. `group` by the quantiles of
@@ -33,7 +42,7 @@ def score_gap_table(table, judgements, mink, *, k_percent, text):
     asked = set(judgements["number"])
     left_out = dict.fromkeys(("not predicted", "no score", "no predecessor with a score", "no Min-K%"), 0)
     rows = []
-    for number in strategic:
+    for number in strategic.tolist():
         under = score[below[number]]
         under = under[~np.isnan(under)]
         if number not in asked:
@@ -58,31 +67,42 @@ def score_gap_table(table, judgements, mink, *, k_percent, text):
     return frame.assign(k_percent=float(k_percent), text=text), left_out
 
 
-def group_of(value, low, high):
+def group_of(value: float, low: float, high: float) -> str:
     """25%, 75% or middle; a value at both quantiles (all equal) counts as 25%."""
     return "25%" if value <= low else "75%" if value >= high else "middle"
 
 
-def scores_by_row(table, judgements):
+def scores_by_row(table: pd.DataFrame, judgements: pd.DataFrame) -> Float[np.ndarray, " rows"]:
     """(N,) judged scores of all rows of the data set, NaN where there is none."""
     score = np.full(len(table), np.nan)
     score[judgements["number"].to_numpy(dtype=int)] = judgements["score"]
     return score
 
 
-def accuracy_table(table, judgements, *, confidence, draws, seed):
+def accuracy_table(
+    table: pd.DataFrame, judgements: pd.DataFrame, *, confidence: float, draws: int, seed: int
+) -> pd.DataFrame:
     """The table depth_accuracy without keys: mean judged score by depth, bootstrap interval over questions."""
     rows = []
     for depth in sorted(table["depth"].unique()):
         values = judgements.loc[judgements["depth"] == depth, "score"].to_numpy(dtype=float)
         scored = values[~np.isnan(values)]
-        low, high = mean_bootstrap(scored, confidence, draws, seed)
+        low, high = bootstrap_interval(scored, np.mean, confidence=confidence, draws=draws, seed=seed)
         mean = scored.mean() if len(scored) else np.nan
         rows.append((depth, mean, low, high, len(scored), len(values) - len(scored)))
     return pd.DataFrame(rows, columns=["depth", "score", "low", "high", "questions", "unscored"])
 
 
-def discrepancy_table(table, judgements, *, threshold, successor_rule, confidence, draws, seed):
+def discrepancy_table(
+    table: pd.DataFrame,
+    judgements: pd.DataFrame,
+    *,
+    threshold: float,
+    successor_rule: str,
+    confidence: float,
+    draws: int,
+    seed: int,
+) -> pd.DataFrame:
     """The table discrepancy without keys: forward and backward for D2-D3, D1-D2 and both together (`all`).
 
     See `discrepancies`; value is their mean, with a bootstrap interval over questions, NaN where none counts.
@@ -98,13 +118,21 @@ def discrepancy_table(table, judgements, *, threshold, successor_rule, confidenc
         rows.append((direction, "all", np.concatenate(pooled)))
     found = []
     for direction, depths, gaps in rows:
-        low, high = mean_bootstrap(gaps, confidence, draws, seed)
+        low, high = bootstrap_interval(gaps, np.mean, confidence=confidence, draws=draws, seed=seed)
         found.append((direction, depths, gaps.mean() if len(gaps) else np.nan, len(gaps), low, high))
     frame = pd.DataFrame(found, columns=["direction", "depths", "value", "questions", "low", "high"])
     return frame.assign(threshold=float(threshold), successors=successor_rule)
 
 
-def discrepancies(table, score, direction, lower, upper, threshold, successor_rule):
+def discrepancies(
+    table: pd.DataFrame,
+    score: Float[np.ndarray, " rows"],
+    direction: str,
+    lower: int,
+    upper: int,
+    threshold: float,
+    successor_rule: str,
+) -> Float[np.ndarray, " questions"]:
     """max(0, (f of the neighbours - f(question)) / 4) of the questions that count, (n,).
 
     forward: questions of depth `upper` against the mean of their predecessors (able to do the parts, not the whole);
@@ -115,7 +143,7 @@ def discrepancies(table, score, direction, lower, upper, threshold, successor_ru
     neighbours = predecessors(table) if direction == "forward" else successors(table)
     own = np.flatnonzero(table["depth"] == (upper if direction == "forward" else lower))
     found = []
-    for number in own:
+    for number in own.tolist():
         values = score[neighbours[number]]
         values = values[~np.isnan(values)]
         if np.isnan(score[number]) or not len(values):
@@ -124,11 +152,3 @@ def discrepancies(table, score, direction, lower, upper, threshold, successor_ru
         if other >= threshold:
             found.append(max(0.0, (other - score[number]) / 4))
     return np.array(found)
-
-
-def mean_bootstrap(values, confidence, draws, seed):
-    """Bootstrap percentile interval of the mean of `values` (N,): (low, high); NaN for fewer than two."""
-    if len(values) < 2:
-        return np.nan, np.nan
-    drawn = np.random.default_rng(seed).integers(0, len(values), size=(draws, len(values)))
-    return percentile_interval(values[drawn].mean(axis=1), confidence)

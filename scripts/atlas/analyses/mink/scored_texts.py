@@ -1,12 +1,40 @@
 """Token ids of texts with a mark on those that are scored; context and chat template are read but not scored."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from atlas.data.chat import chat_frame
 from atlas.data.tokens import common_prefix, encode
 from atlas.errors import AtlasError
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedTokenizerBase
+
+# (piece of text, whether it is scored)
+Piece: TypeAlias = tuple[str, bool]
+
 TEXTS = ("answer", "question", "prediction", "question_answer")
+
+
+class TextRow(TypedDict):
+    """A question of a depth data set with its gold answer and, where it was asked for, the model's own."""
+
+    number: int
+    question: str
+    answer: str
+    prediction: str | None
+
+
+class Report(TypedDict):
+    """Texts scored and rows given, and those dropped by reason."""
+
+    texts: int
+    of: int
+    dropped: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -18,7 +46,7 @@ class ScoredText:
     scored: tuple[bool, ...]
 
 
-def text_rows(table, answers=None):
+def text_rows(table: pd.DataFrame, answers: pd.DataFrame | None = None) -> list[TextRow]:
     """[{number, question, answer, prediction}] of a depth data set; prediction where the frame `answers` has one."""
     predictions = {} if answers is None else dict(zip(answers["number"], answers["prediction"], strict=True))
     return [
@@ -27,7 +55,15 @@ def text_rows(table, answers=None):
     ]
 
 
-def scored_texts(tokenizer, rows, text, *, template, system, max_tokens):
+def scored_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[TextRow],
+    text: str,
+    *,
+    template: str,
+    system: str | None,
+    max_tokens: int,
+) -> tuple[list[ScoredText], Report]:
     """([ScoredText], report) of one kind of text (of TEXTS) over `rows` (as from text_rows).
 
     Texts with more than `max_tokens` tokens (context included) and texts without a scored token are dropped and
@@ -36,7 +72,7 @@ def scored_texts(tokenizer, rows, text, *, template, system, max_tokens):
     dropped = dict.fromkeys((f"no {text}", "longer than max_tokens", "no scored token"), 0)
     found = []
     for row in rows:
-        content = row["answer"] if text == "question_answer" else row.get(text)
+        content = _content(row, text)
         if content is None:
             dropped[f"no {text}"] += 1
             continue
@@ -56,7 +92,16 @@ def scored_texts(tokenizer, rows, text, *, template, system, max_tokens):
     return found, {"texts": len(found), "of": len(rows), "dropped": dropped}
 
 
-def frame(tokenizer, question, answer, text, *, template, system):
+def _content(row: TextRow, text: str) -> str | None:
+    """What is scored of a row; question_answer is the question with it."""
+    if text == "question":
+        return row["question"]
+    return row.get("prediction") if text == "prediction" else row["answer"]
+
+
+def frame(
+    tokenizer: PreTrainedTokenizerBase, question: str, answer: str, text: str, *, template: str, system: str | None
+) -> tuple[list[Piece], bool]:
     """([(piece of text, whether it is scored)], whether the tokenizer's own special tokens are added).
 
     raw: question, line break, answer; chat: the tokenizer's chat template, in which the template's own words are never
@@ -75,19 +120,23 @@ def frame(tokenizer, question, answer, text, *, template, system):
     return pieces, False  # a chat template writes its own beginning-of-sequence token
 
 
-def chat_prompt(tokenizer, question, *, template, system):
-    """Token ids (list) of the prompt that asks `question`: what stands before the answer in `frame`."""
+def chat_prompt(tokenizer: PreTrainedTokenizerBase, question: str, *, template: str, system: str | None) -> list[int]:
+    """Token ids of the prompt that asks `question`: what stands before the answer in `frame`."""
     pieces, special = frame(tokenizer, question, "", "answer", template=template, system=system)
     return encode(tokenizer, "".join(piece for piece, _ in pieces), special)
 
 
-def tokenise(tokenizer, pieces, special):
+def tokenise(
+    tokenizer: PreTrainedTokenizerBase, pieces: Sequence[Piece], special: bool
+) -> tuple[list[int], list[bool]]:
     """(ids, scored) of the joined pieces, tokenised as one text.
 
     A token belongs to the first piece that it reaches into beyond what stood before: where a tokenizer merges across a
     border, the merged token counts as part of what follows.
     """
-    text, borders, marks = "", [], []
+    text = ""
+    borders: list[str] = []
+    marks: list[bool] = []
     for piece, scored in pieces:
         borders.append(text)
         marks.append(scored)
@@ -101,5 +150,5 @@ def tokenise(tokenizer, pieces, special):
     return ids, flags
 
 
-def _counts(dropped):
+def _counts(dropped: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {reason}" for reason, number in dropped.items() if number) or "there are no rows"

@@ -3,16 +3,36 @@
 Source: Gu et al., ICLR 2025, arXiv 2410.10781, section 3. alpha[j] = mean over rows i >= j of A[i, j].
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
+from atlas.analyses.by_layer import stack_layers
 from atlas.attention import ColumnSum, Plan, attend
 from atlas.errors import AtlasError
-from atlas.models.finite import require_finite
 from atlas.results.shards import batches, shard_of
 
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-def sequences(kind, tokenizer, texts, *, length, number, bos, seed):
+    from atlas.analyses.types import Progress
+
+
+def sequences(
+    kind: str,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    length: int,
+    number: int,
+    bos: bool,
+    seed: int,
+) -> tuple[Int[np.ndarray, "number length"], int]:
     """(ids (number, length) int64, texts dropped) of one kind of input.
 
     natural: the first `length` tokens of the first `number` texts that are long enough. random: ids drawn uniformly
@@ -24,7 +44,8 @@ def sequences(kind, tokenizer, texts, *, length, number, bos, seed):
         raise AtlasError("analyses.sinks.bos is true, but the model's tokenizer has no beginning-of-sequence token.")
     room = length - len(start)
     if kind == "natural":
-        rows, short = [], 0
+        rows: list[list[int]] = []
+        short = 0
         for text in texts:
             ids = tokenizer(text, add_special_tokens=False).input_ids
             if len(ids) >= room:
@@ -44,7 +65,15 @@ def sequences(kind, tokenizer, texts, *, length, number, bos, seed):
     return np.concatenate([np.tile(np.array(start, np.int64), (number, 1)), drawn], axis=1), 0
 
 
-def column_means(model, ids, *, batch_tokens, shard=1, shards=1, progress=iter):
+def column_means(
+    model: PreTrainedModel,
+    ids: Int[np.ndarray, "sequences length"],
+    *,
+    batch_tokens: int,
+    shard: int = 1,
+    shards: int = 1,
+    progress: Progress = iter,
+) -> dict[str, np.ndarray]:
     """{"sequence": (S,), "alpha": (S, layers, heads, length) fp32} of the rows of `ids` that fall to this shard."""
     length = ids.shape[1]
     groups = shard_of(batches([length] * len(ids), batch_tokens), shard, shards)
@@ -56,10 +85,7 @@ def column_means(model, ids, *, batch_tokens, shard=1, shards=1, progress=iter):
         plan = Plan(column_sums={"alpha": ColumnSum(min_distance=0)})
         with torch.no_grad(), attend(model, plan) as record:
             model.base_model(input_ids=torch.as_tensor(ids[group]).to(device), use_cache=False)
-        by_layer = record.column_sums["alpha"]
-        for value in by_layer.values():
-            require_finite(value, model, ids[group].tolist(), "the attention")
-        stacked = torch.stack([by_layer[layer].float().cpu() for layer in sorted(by_layer)], 1)
+        stacked = stack_layers(record.column_sums["alpha"], model, ids[group].tolist())
         alpha.append((stacked / rows).numpy())
     numbers = np.array([i for group in groups for i in group], np.int32)
     return {"sequence": numbers, "alpha": np.concatenate(alpha)}

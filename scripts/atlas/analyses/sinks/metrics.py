@@ -4,21 +4,40 @@ Source: Gu et al., ICLR 2025, arXiv 2410.10781: Sink_k^eps = fraction of (layer,
 here k = 0, averaged over sequences.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypedDict
+
 import numpy as np
 import pandas as pd
 
 from atlas.statistics.intervals import bootstrap_weights, percentile_interval, wilson_interval
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def heads_table(arrays, keys, options):
+    from atlas.analyses.types import Arrays, Keys
+
+
+class MetricOptions(TypedDict):
+    """Options of analyses.sinks that the metrics depend on."""
+
+    epsilon: float
+    confidence: float
+    bootstrap: int
+    seed: int
+
+
+def heads_table(arrays: Arrays, keys: Keys, options: MetricOptions) -> pd.DataFrame:
     """The table sinks of one model and data set (`keys`), all kinds of input under each other."""
     return _by_input(arrays, keys, options, lambda alpha: head_sinks(alpha, options["epsilon"], options["confidence"]))
 
 
-def rates_table(arrays, keys, dropped, options):
+def rates_table(arrays: Arrays, keys: Keys, dropped: Mapping[str, int], options: MetricOptions) -> pd.DataFrame:
     """The table sink_rates of one model and data set; `dropped`: {input: texts that were too short}."""
 
-    def rates(alpha):
+    def rates(alpha: Float[np.ndarray, "sequences layers heads length"]) -> pd.DataFrame:
         return sink_rates(
             alpha,
             options["epsilon"],
@@ -31,7 +50,9 @@ def rates_table(arrays, keys, dropped, options):
     return frame.assign(sequences_dropped=frame["input"].map(dropped))
 
 
-def _by_input(arrays, keys, options, compute):
+def _by_input(
+    arrays: Arrays, keys: Keys, options: MetricOptions, compute: Callable[[np.ndarray], pd.DataFrame]
+) -> pd.DataFrame:
     frames = []
     for name, alpha in arrays.items():
         kind, _, what = name.partition(".")
@@ -44,7 +65,9 @@ def _by_input(arrays, keys, options, compute):
     return pd.concat(frames, ignore_index=True)
 
 
-def head_sinks(alpha, epsilon, confidence):
+def head_sinks(
+    alpha: Float[np.ndarray, "sequences layers heads length"], epsilon: float, confidence: float
+) -> pd.DataFrame:
     """Per (layer, head): mean alpha[0] over sequences and the share of sequences in which it exceeds epsilon.
 
     alpha: (sequences, layers, heads, length). Returns a frame with layer, head, alpha, sink_rate and its Wilson
@@ -66,7 +89,14 @@ def head_sinks(alpha, epsilon, confidence):
     )
 
 
-def sink_rates(alpha, epsilon, *, confidence, draws, seed):
+def sink_rates(
+    alpha: Float[np.ndarray, "sequences layers heads length"],
+    epsilon: float,
+    *,
+    confidence: float,
+    draws: int,
+    seed: int,
+) -> pd.DataFrame:
     """Sink metric by layer and over all layers (layer null), with bootstrap percentile intervals over sequences.
 
     alpha: (sequences, layers, heads, length). Returns a frame with layer, rate, rate_low, rate_high.

@@ -8,7 +8,6 @@ from scipy import stats
 from atlas.analyses.mink.metrics import (
     depth_trend,
     graph_table,
-    median_interval,
     min_k,
     mink_table,
     page_trend,
@@ -17,6 +16,7 @@ from atlas.analyses.mink.metrics import (
     z_scores,
 )
 from atlas.errors import AtlasError
+from atlas.statistics.intervals import bootstrap_interval
 
 KEYS = {"model": "m", "dataset": "d"}
 
@@ -157,6 +157,6 @@ def test_median_interval_covers():
     rng = np.random.default_rng(3)
     hits = 0
     for i in range(200):
-        low, high = median_interval(rng.normal(0, 1, 40), 0.9, 300, i)
+        low, high = bootstrap_interval(rng.normal(0, 1, 40), np.median, confidence=0.9, draws=300, seed=i)
         hits += low <= 0 <= high
     assert 165 <= hits <= 196

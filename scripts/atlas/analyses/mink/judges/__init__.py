@@ -1,16 +1,43 @@
 """Judged correctness of answers, 1 (wrong) to 5 (right), by one of several judges. Nothing here imports torch."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NotRequired, TypedDict
+
 import numpy as np
 import pandas as pd
 
 from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from atlas.analyses.mink.judges.api import ApiOptions, Progress
 
 KINDS = ("reference", "column", "api")
 NO_SCORE = "no score in the judge's answer"
 NO_VALUE = "no score in the data set"
 
 
-def judge(table, answers, settings, *, model, cache=None, progress=iter):
+class JudgeOptions(TypedDict):
+    """The block analyses.mink.judge: `kind`, and the options of that kind alone."""
+
+    kind: str
+    column: NotRequired[str | Mapping[str, str]]
+    api: NotRequired[ApiOptions]
+
+
+def judge(
+    table: pd.DataFrame,
+    answers: pd.DataFrame | None,
+    settings: JudgeOptions,
+    *,
+    model: str,
+    cache: str | Path | None = None,
+    progress: Progress = iter,
+) -> pd.DataFrame:
     """A frame with number, id, depth, score (1 to 5, NaN where there is none) and reason (why there is none, or None).
 
     table: a data set of kind depth; answers: frame with number and prediction (None for `column`, which judges every
@@ -19,11 +46,13 @@ def judge(table, answers, settings, *, model, cache=None, progress=iter):
     """
     kind = settings["kind"]
     if kind == "column":
-        rows = table
+        rows, numbers = table, table.index.to_numpy()
         scores = column_scores(table, settings["column"], model)
-        reasons = np.where(np.isnan(scores), NO_VALUE, None)
+        reasons = [NO_VALUE if missing else None for missing in np.isnan(scores)]
     else:
-        rows = table.iloc[answers["number"]]
+        if answers is None:
+            raise ValueError(f"the judge {kind!r} is given no answers")
+        rows, numbers = table.iloc[answers["number"]], answers["number"].to_numpy()
         asked = list(zip(rows["question"], rows["answer"], answers["prediction"], strict=True))
         if kind == "reference":
             from atlas.analyses.mink.judges.reference import reference_scores
@@ -32,8 +61,10 @@ def judge(table, answers, settings, *, model, cache=None, progress=iter):
         else:
             from atlas.analyses.mink.judges.api import api_scores
 
+            if cache is None:
+                raise ValueError("the judge 'api' is given no folder for what is answered")
             scores = api_scores(asked, settings["api"], cache, progress=progress)
-        reasons = np.where(np.isnan(scores), NO_SCORE, None)
+        reasons = [NO_SCORE if missing else None for missing in np.isnan(scores)]
     if np.isnan(scores).all():
         raise AtlasError(
             f"analyses.mink.judge: the judge {kind!r} gave none of {len(scores)} answers a score; look at one of its "
@@ -41,7 +72,7 @@ def judge(table, answers, settings, *, model, cache=None, progress=iter):
         )
     return pd.DataFrame(
         {
-            "number": rows.index.to_numpy() if kind == "column" else answers["number"].to_numpy(),
+            "number": numbers,
             "id": rows["id"].to_numpy(),
             "depth": rows["depth"].to_numpy(),
             "score": scores,
@@ -50,9 +81,9 @@ def judge(table, answers, settings, *, model, cache=None, progress=iter):
     )
 
 
-def column_scores(table, column, model):
+def column_scores(table: pd.DataFrame, column: str | Mapping[str, str], model: str) -> Float[np.ndarray, " rows"]:
     """Scores (N,) of the data set's column; `column` is its name, or {model key: name}."""
-    if isinstance(column, dict):
+    if not isinstance(column, str):
         if model not in column:
             raise AtlasError(f"analyses.mink.judge.column names no column for model {model!r}; add one.")
         column = column[model]

@@ -4,6 +4,8 @@ Each answer is kept in a folder under the hash of what was asked, as it arrives:
 that breaks off loses nothing. The key is read from an environment variable and goes nowhere but into the request.
 """
 
+from __future__ import annotations
+
 import concurrent.futures
 import hashlib
 import json
@@ -11,12 +13,20 @@ import logging
 import os
 import re
 import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 import numpy as np
 
 from atlas.errors import AtlasError
 from atlas.results.files import replacing
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from openai import OpenAI
+    from openai.types.chat import ChatCompletionMessageParam
 
 SYSTEM = "You grade answers to questions. You are strict and fair, and you judge facts, not style or length."
 PROMPT = """Grade the answer below by how correct it is, on this scale:
@@ -41,19 +51,54 @@ holds nothing but [RESULT] and the grade, for example: [RESULT] 3
 _RESULT = re.compile(r"\[RESULT\]\s*:?\s*\(?([1-5])\)?(?:\s*/\s*5)?\s*\.?")
 
 
-def parse_score(text):
+class ApiOptions(TypedDict):
+    """The block analyses.mink.judge.api; timeout in seconds."""
+
+    base_url: str
+    model: str
+    key_env: str | None
+    timeout: float
+    retries: int
+    repeats: int
+    concurrency: int
+    max_tokens: int
+
+
+class Request(TypedDict):
+    """What is asked, and of whom; its hash names the file of the answer."""
+
+    base_url: str
+    model: str
+    messages: list[ChatCompletionMessageParam]
+    temperature: int
+    max_tokens: int
+
+
+class Kept(TypedDict):
+    """The grade (None: no answer held one), and every answer as it arrived."""
+
+    score: int | None
+    answers: list[str]
+
+
+Progress: TypeAlias = Callable[[Iterable[Future]], Iterable[Future]]
+
+
+def parse_score(text: str | None) -> int | None:
     """The grade (int) in a judge's answer, or None where the answer does not end as it was asked to."""
-    lines = (text or "").strip().splitlines()
+    text = text or ""
+    lines = text.strip().splitlines()
     if not lines or text.count("[RESULT]") != 1:
         return None
     found = _RESULT.fullmatch(lines[-1][lines[-1].find("[RESULT]") :].strip()) if "[RESULT]" in lines[-1] else None
     return int(found[1]) if found else None
 
 
-def api_scores(asked, settings, cache, *, progress=iter):
+def api_scores(
+    asked: Sequence[tuple[str, str, str]], settings: ApiOptions, cache: str | Path, *, progress: Progress = iter
+) -> Float[np.ndarray, " answers"]:
     """Scores (N,) of [(question, gold answer, answer)], NaN where the judge gave no grade even when asked again.
 
-    settings: analyses.mink.judge.api (base_url, model, key_env, timeout, retries, repeats, concurrency, max_tokens).
     cache: folder for the judge's answers. Raises AtlasError if the endpoint cannot be reached or refuses; what was
     answered until then is kept.
     """
@@ -66,7 +111,7 @@ def api_scores(asked, settings, cache, *, progress=iter):
     if missing:
         client, broken = _client(settings), threading.Event()
 
-        def work(file, request):
+        def work(file: Path, request: Request) -> Kept | None:
             if broken.is_set():  # the run has failed: ask nothing more
                 return None
             try:
@@ -83,11 +128,11 @@ def api_scores(asked, settings, cache, *, progress=iter):
             except BaseException:  # an interruption too: what has not been asked yet is not asked any more
                 broken.set()
                 raise
-    scores = [kept[file]["score"] for file in files]
+    scores = [found["score"] for file in files if (found := kept[file]) is not None]
     return np.array([np.nan if score is None else score for score in scores], dtype=float)
 
 
-def _request(settings, question, gold, answer):
+def _request(settings: ApiOptions, question: str, gold: str, answer: str) -> Request:
     prompt = PROMPT.format(question=question, gold=gold, answer=answer)
     return {
         "base_url": settings["base_url"],
@@ -98,12 +143,12 @@ def _request(settings, question, gold, answer):
     }
 
 
-def _file(cache, request):
+def _file(cache: Path, request: Request) -> Path:
     key = hashlib.sha256(json.dumps(request, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     return cache / key[:2] / f"{key}.json"
 
 
-def _kept(file):
+def _kept(file: Path) -> Kept | None:
     """{"score", "answers"} of a request that was answered before, or None."""
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
@@ -112,7 +157,7 @@ def _kept(file):
         return None
 
 
-def _client(settings):
+def _client(settings: ApiOptions) -> OpenAI:
     import openai
 
     # It logs each request with its URL; the jobs' own log is enough.
@@ -135,16 +180,22 @@ def _client(settings):
     )
 
 
-def _ask(client, request, repeats, file):
+def _ask(client: OpenAI, request: Request, repeats: int, file: Path) -> Kept:
     """{"score", "answers"}, kept in `file`; asks again up to `repeats` times where an answer holds no grade."""
     import openai
 
-    answers, score = [], None
-    body = {name: request[name] for name in ("model", "messages", "temperature", "max_tokens")}
+    answers: list[str] = []
+    score = None
+
     where = f"analyses.mink.judge.api: {request['base_url']}"
     for _ in range(1 + repeats):
         try:
-            reply = client.chat.completions.create(**body)
+            reply = client.chat.completions.create(
+                model=request["model"],
+                messages=request["messages"],
+                temperature=request["temperature"],
+                max_tokens=request["max_tokens"],
+            )
             answers.append(reply.choices[0].message.content or "")
         except openai.APITimeoutError as error:
             raise AtlasError(
@@ -168,11 +219,11 @@ def _ask(client, request, repeats, file):
         score = parse_score(answers[-1])
         if score is not None:
             break
-    kept = {"score": score, "answers": answers}
+    kept: Kept = {"score": score, "answers": answers}
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
     return kept
 
 
-def _tries(client):
+def _tries(client: OpenAI) -> str:
     return f"not even after {client.max_retries} retries" if client.max_retries else "and retries are off"
