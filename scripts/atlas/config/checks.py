@@ -22,9 +22,14 @@ def figure_problems(analysis: str, where: str, figure: Config, config: Config) -
     return _call(analysis, "figure_problems", where, figure, config)
 
 
-def without(name: str, block: Config, off: Iterable[str]) -> Iterable[str]:
-    """Take out of a block (or of a figure) what it says of analyses that are switched off; yields what that was."""
-    return _call(name, "without", block, off)
+def without(name: str, block: Config, off: Iterable[str]) -> None:
+    """Take out of a block what it says of analyses that are switched off."""
+    _call(name, "without", block, off)
+
+
+def figure_without(analysis: str, figure: Config, off: Iterable[str]) -> Iterable[str]:
+    """The same of a figure; sentences on what that was."""
+    return _call(analysis, "figure_without", figure, off)
 
 
 def panels(analysis: str | None, option: str, figure: Config) -> list[str]:

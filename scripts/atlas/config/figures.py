@@ -25,11 +25,10 @@ def figure_problems(key: str, figure: Config, config: Config) -> Iterator[str]:
         yield f"{where}: it draws analyses.{analysis}, which is not in the configuration; add that block."
         return
     block = config["analyses"][analysis] if analysis else {"models": list(config["models"])}
-    found = list(_models(where, figure, analysis, block, config))
+    yield from _models(where, figure, analysis, block, config)
     if analysis and ANALYSES[analysis].kind:
-        found += _datasets(where, figure, block)
-    yield from found
-    if analysis and not found:
+        yield from _datasets(where, figure, block)
+    if analysis:
         yield from checks.figure_problems(analysis, where, figure, config)
     for option in ("xlim", "ylim", "xticks", "yticks"):
         if isinstance(figure.get(option), dict):

@@ -27,17 +27,19 @@ def switched(config: Config) -> list[str]:
         return []
     for name in off:
         del blocks[name]
-    parts = [f"analyses.{name}: {what}" for name in _joined(blocks) for what in checks.without(name, blocks[name], off)]
+    for name in _joined(blocks):
+        checks.without(name, blocks[name], off)
     gone = [name for name in _joined(blocks) if not _joins(blocks) and not (kept and name in kept)]
     for name in gone:
         del blocks[name]
     drawn = [key for key, figure in figures.items() if _analysis(key, figure) in (*off, *gone)]
     for key in drawn:
         del figures[key]
+    parts = []
     for key, figure in figures.items():
         if (analysis := _analysis(key, figure)) in _joined(blocks) and isinstance(figure, dict):
-            parts += [f"figures.{key}: {what}" for what in checks.without(analysis, figure, off)]
-    return [_sentence([*off, *gone], drawn, [] if gone else parts)] if drawn or gone or parts else []
+            parts += [f"figures.{key}: {what}" for what in checks.figure_without(analysis, figure, off)]
+    return [_sentence([*off, *gone], drawn, parts)] if drawn or gone or parts else []
 
 
 def _only(only: Any, blocks: Config) -> list[str] | None:

@@ -56,15 +56,17 @@ def figure_problems(where: str, figure: Config, config: Config) -> Iterator[str]
             yield f"{where}.metrics: {metric!r} is not among analyses.heads.metrics; add it there."
 
 
-def without(block: Config, off: Iterable[str]) -> Iterator[str]:
-    """Drop from analyses.heads, or from a figure of it, what it says of analyses that are switched off."""
-    off = set(off)
-    datasets, metrics = block.get("datasets"), block.get("metrics")
-    if isinstance(datasets, dict):
-        block["datasets"] = {key: value for key, value in datasets.items() if key not in off}
-    if isinstance(metrics, list):
-        gone = [metric for metric in metrics if metric in METRICS and METRICS[metric].analysis in off]
-        block["metrics"] = [metric for metric in metrics if metric not in gone]
+def without(block: Config, off: Iterable[str]) -> None:
+    """Drop data sets of analyses that are switched off (its measures of them are left out like all that is not there)."""
+    if isinstance(block.get("datasets"), dict):
+        block["datasets"] = {key: value for key, value in block["datasets"].items() if key not in off}
+
+
+def figure_without(figure: Config, off: Iterable[str]) -> Iterator[str]:
+    """Drop measures of analyses that are switched off; yields what they were."""
+    if isinstance(figure.get("metrics"), list):
+        gone = [metric for metric in figure["metrics"] if metric in METRICS and METRICS[metric].analysis in off]
+        figure["metrics"] = [metric for metric in figure["metrics"] if metric not in gone]
         if gone:
             yield f"metrics leaves out {', '.join(gone)}"
 
