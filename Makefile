@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 CLUSTER_STAMP := $(VENV)/.installed-cluster
 
-.PHONY: help figures report test benchmarks environment environment-cluster lint format lock clean
+.PHONY: help figures report test benchmarks environment environment-cluster lint format lock config clean
 
 help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
@@ -19,6 +19,7 @@ help:
 	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
 	@echo "make lint         ruff, mypy, snakefmt and snakemake --lint"
 	@echo "make format       let ruff and snakefmt rewrite the code"
+	@echo "make config       write config.yaml, its schema and docs/'s tables of options anew from the options' one home"
 	@echo "make lock         resolve requirements.in into requirements.lock"
 
 environment: $(STAMP)
@@ -68,6 +69,10 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
+
+# From scripts/atlas/analyses/*/options.yaml and plot_*.yaml, where each option stands once.
+config: $(STAMP)
+	PYTHONPATH=scripts $(BIN)/python -m atlas.config.generate
 
 # torch is left out of the resolution (and stands in requirements.in with what it needs itself), see above.
 lock: $(STAMP)

@@ -39,6 +39,10 @@ def checked_config():
 
 
 CONFIG = checked_config()
+# Once: not again in the process of every job.
+if workflow.is_main_process:
+    for note in CONFIG["notes"]:
+        print(note, file=sys.stderr)
 MODELS, DATASETS = CONFIG["models"], CONFIG["datasets"]
 ANALYSES, FIGURES = CONFIG["analyses"], CONFIG["figures"]
 FORMATS = ["pdf", "svg", "png"]

@@ -1,17 +1,29 @@
 """How problems of a configuration are told."""
 
+from __future__ import annotations
+
 import difflib
+from collections.abc import Iterable
 
 from atlas.errors import AtlasError
 
 
-def raise_all(problems):
-    if problems:
-        unique = list(dict.fromkeys(problems))
+def raise_all(problems: Iterable[str]) -> None:
+    """Raise AtlasError with every sentence once, if there is any."""
+    unique = list(dict.fromkeys(problems))
+    if unique:
         head = "The configuration has an error: " if len(unique) == 1 else "The configuration has errors:\n  - "
         raise AtlasError(head + "\n  - ".join(unique))
 
 
-def nearest(key, known):
+def nearest_of(key: object, known: Iterable[str]) -> str | None:
+    """The one of `known` that `key` was probably meant to be."""
     near = difflib.get_close_matches(str(key), list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}."
+    return near[0] if near else None
+
+
+def nearest(key: object, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown key: what was meant, or what there is."""
+    known = list(known)
+    near = nearest_of(key, known)
+    return f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or 'none'}."

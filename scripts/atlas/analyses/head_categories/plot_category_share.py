@@ -28,10 +28,12 @@ def draw(tables, options, sources):
             _bars(grid[row, column], part)
             title = options["title"].format(label=options["model_labels"][model])
             grid[row, column].set_title(f"{title}, {how}")
-            style.apply_axes(grid[row, column], options, model)
         grid[row, 0].set_ylabel("Labelled heads (%)")
     for axes in grid.flat:
         axes.set_ylim(0, max(5, 1.05 * max(other.dataLim.ymax for other in grid.flat)))
+    for row, model in enumerate(models):
+        for axes in grid[row]:
+            style.apply_axes(axes, options, model)
     legend(figure)
     words = caption(categories[categories["significance"] == "tau"], pairs, options, sources["head_categories"])
     return figure, f"Share of heads per category by depth (groups of layers) and in all layers. {words}"

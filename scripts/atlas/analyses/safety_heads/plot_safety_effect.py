@@ -20,8 +20,7 @@ def draw(tables, options, sources):
     style.begin()
     effect, groups = tables["ablation_effect"], tables.get("head_groups")
     data = effect[(effect["dataset"] == options["dataset"]) & effect["model"].isin(options["models"])]
-    ablations = options.get("ablations") or [name for name in _NAMES if name in set(data["ablation"])]
-    models = options["models"]
+    models, ablations = options["models"], options["ablations"]
     figure, grid = plt.subplots(
         len(models),
         len(ablations),

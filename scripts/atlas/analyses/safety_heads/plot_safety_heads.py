@@ -10,11 +10,6 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from atlas.plots import style
 
 _MARKERS = ("o", "x", "s", "^", "D", "v", "P", "*")
-_TITLES = {
-    "undifferentiated": "Top {top} Safety Heads on Undiff Attn.",
-    "scaling": "Top {top} Safety Heads on Scaling Cont.",
-    "mean": "Top {top} Safety Heads on Mean Ablation",
-}
 _WORDS = {
     "undifferentiated": "uniform attention (exact limit)",
     "scaling": "head output times {epsilon:g}",
@@ -40,8 +35,7 @@ def draw(tables, options, sources):
         panel = data[data["ablation"] == ablation]
         _panel(figure, axes, panel[panel["position"] <= options["top"]], models)
         _grid(axes, panel)
-        titles = {**_TITLES, **options.get("titles", {})}
-        axes.set_title(titles[ablation].format(top=options["top"]))
+        axes.set_title(options["titles"][ablation].format(top=options["top"]))
         axes.set(xlabel="Layer", ylabel="Head")
         style.apply_axes(axes, options, None)
     _legend(grid[0, -1], models, options["model_labels"])

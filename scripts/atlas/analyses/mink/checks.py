@@ -1,0 +1,27 @@
+"""Checks of the figures of analyses.mink that a schema cannot make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from atlas.config.analyses import first_of
+from atlas.config.problems import nearest
+
+
+def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """Models of the lower row, K and text are those of the analysis."""
+    block = config["analyses"]["mink"]
+    if figure["kde_models"] == "all":
+        figure["kde_models"] = list(figure["models"])
+    for model in figure["kde_models"]:
+        if model not in block["models"]:
+            yield f"{where}.kde_models: {model!r} is not among analyses.mink.models; {nearest(model, block['models'])}"
+    yield from first_of(where, figure, "k_percent", "mink.k_percent", block)
+    yield from first_of(where, figure, "text", "mink.texts", block)
+    figure["average"] = block["average"]
+
+
+def panels(option: str, figure: dict[str, Any]) -> list[str]:
+    """The x axis that can be set is that of the lower row, the y axis that of the upper one."""
+    return figure["kde_models" if option.startswith("x") else "models"]

@@ -1,0 +1,48 @@
+"""Where the checks of each analysis stand: checks.py in its folder, which may have any of the functions below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from atlas.analyses.registry import FOLDER
+
+Config = dict[str, Any]
+
+
+def problems(name: str, block: Config, config: Config) -> Iterable[str]:
+    """Sentences on what is wrong in analyses.{name}, whose models and data sets are resolved; fills in what is open."""
+    return _call(name, "problems", name, block, config)
+
+
+def figure_problems(analysis: str, where: str, figure: Config, config: Config) -> Iterable[str]:
+    """The same of a figure that draws the analysis; where: "figures.{its key}"."""
+    return _call(analysis, "figure_problems", where, figure, config)
+
+
+def without(name: str, block: Config, off: Iterable[str]) -> None:
+    """Take out of a block what it says of analyses that are switched off."""
+    _call(name, "without", block, off)
+
+
+def figure_without(analysis: str, figure: Config, off: Iterable[str]) -> Iterable[str]:
+    """The same of a figure; sentences on what that was."""
+    return _call(analysis, "figure_without", figure, off)
+
+
+def panels(analysis: str | None, option: str, figure: Config) -> list[str]:
+    """The models that an option of a figure, given by model, may name."""
+    found = _function(analysis, "panels") if analysis else None
+    return found(option, figure) if found else figure["models"]
+
+
+def _call(name: str, function: str, *arguments: Any) -> Iterable[str]:
+    found = _function(name, function)
+    return found(*arguments) if found else ()
+
+
+def _function(name: str, function: str) -> Callable[..., Any] | None:
+    module = f"atlas.analyses.{FOLDER[name]}.checks"
+    return getattr(import_module(module), function, None) if find_spec(module) else None
