@@ -56,7 +56,7 @@ def bootstrap_interval(
 
 
 def percentile_interval(
-    replicates: Float[np.ndarray, "draws *shape"], confidence: float
+    replicates: Float[np.ndarray, " draws *shape"], confidence: float
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Percentile interval over axis 0 of bootstrap replicates: (low, high)."""
     tail = 50 * (1 - confidence)

@@ -8,12 +8,15 @@ from typing import Any
 
 import yaml
 
-from atlas.analyses.heads.measures import METRICS
+from atlas.analyses.heads.measures import analysis_of
 from atlas.analyses.registry import HEAD_ANALYSES
 from atlas.config.analyses import datasets_of, trained
 from atlas.config.problems import nearest
 
 Config = dict[str, Any]
+
+# measure -> the analysis it comes from
+_OWNER = analysis_of(HEAD_ANALYSES)
 
 # Measures with variants, {measure}_{variant}: the option of the analysis that lists the variants to compute.
 _VARIANTS = {"alpha": "inputs", "ships": "ablations", "kl": "ablations"}
@@ -57,7 +60,7 @@ def figure_problems(where: str, figure: Config, config: Config) -> Iterator[str]
 
 
 def without(block: Config, off: Iterable[str]) -> None:
-    """Drop data sets of analyses that are switched off (its measures of them are left out like all that is not there)."""
+    """Drop data sets of analyses that are switched off (their measures are left out like all that is not there)."""
     if isinstance(block.get("datasets"), dict):
         block["datasets"] = {key: value for key, value in block["datasets"].items() if key not in off}
 
@@ -65,7 +68,7 @@ def without(block: Config, off: Iterable[str]) -> None:
 def figure_without(figure: Config, off: Iterable[str]) -> Iterator[str]:
     """Drop measures of analyses that are switched off; yields what they were."""
     if isinstance(figure.get("metrics"), list):
-        gone = [metric for metric in figure["metrics"] if metric in METRICS and METRICS[metric].analysis in off]
+        gone = [metric for metric in figure["metrics"] if metric in _OWNER and _OWNER[metric] in off]
         figure["metrics"] = [metric for metric in figure["metrics"] if metric not in gone]
         if gone:
             yield f"metrics leaves out {', '.join(gone)}"
@@ -78,7 +81,7 @@ def _metrics(block: Config, analyses: Mapping[str, Config], config: Config) -> I
         return
     asked = block["metrics"] != _default_metrics()
     for metric, reason in reasons.items():
-        if asked and METRICS[metric].analysis in analyses:
+        if asked and _OWNER[metric] in analyses:
             yield f"analyses.heads.metrics: {metric!r} is not computed; {reason}."
     block["metrics"] = [metric for metric in block["metrics"] if metric not in reasons]
     config["notes"].append(f"analyses.heads.metrics leaves out {', '.join(reasons)}: not computed here.")
@@ -92,7 +95,7 @@ def _metrics(block: Config, analyses: Mapping[str, Config], config: Config) -> I
 
 def _not_computed(metric: str, analyses: Mapping[str, Config]) -> str | None:
     """Why the table heads has no such column, or None if it has."""
-    analysis = METRICS[metric].analysis
+    analysis = _OWNER[metric]
     if analysis not in analyses:
         return f"analyses.{analysis} is not in the configuration"
     measure, _, variant = metric.partition("_")

@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from atlas.analyses.heads.measures import METRICS
-from atlas.analyses.registry import ANALYSES, PLOTS
+from atlas.analyses.registry import ANALYSES, MEASURES, PLOTS
 from atlas.config.generate.config_text import WIDTH, flow
 from atlas.config.generate.options import NOTHING, Block, Option, analysis_blocks, plot_blocks
 
@@ -35,7 +34,7 @@ def whole_schema() -> dict[str, Any]:
     definitions = schema["$defs"]
     for names, known in (("analysis", ANALYSES), ("plot", PLOTS)):
         definitions[names]["enum"] = list(known)
-    definitions["metrics"]["items"]["enum"] = list(METRICS)
+    definitions["metrics"]["items"]["enum"] = list(MEASURES)
     for block in analysis_blocks():
         definitions[block.name] = _object(block)
         schema["properties"]["analyses"]["properties"][block.name] = {"$ref": f"#/$defs/{block.name}"}
