@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake.utils import update_config
 
 from atlas.config import checked
-
-ROOT = Path(__file__).resolve().parents[1]
+from places import ROOT
 
 
 def check(text: str = "{}", base: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -21,18 +21,26 @@ def check(text: str = "{}", base: dict[str, Any] | None = None) -> dict[str, Any
 @cache
 def tiny() -> dict[str, Any]:
     """configs/tiny.yaml over config.yaml; not to be changed."""
-    files = (ROOT / "config.yaml", ROOT / "configs" / "tiny.yaml")
-    return merged(*(yaml.safe_load(file.read_text()) for file in files))
+    return overlaid(ROOT / "configs" / "tiny.yaml")
 
 
 def merged(*configs: dict[str, Any]) -> dict[str, Any]:
-    """What Snakemake makes of several files: mappings are merged, everything else is replaced."""
+    """Several files as Snakemake merges them: mappings key by key, everything else is replaced."""
     whole: dict[str, Any] = {}
     for config in configs:
-        for key, value in copy.deepcopy(config).items():
-            held = whole.get(key)
-            whole[key] = merged(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+        update_config(whole, copy.deepcopy(config))
     return whole
+
+
+def overlaid(*overlays: Path | str) -> dict[str, Any]:
+    """config.yaml with each overlay, a file or its text, merged over what stands before it."""
+    texts = (overlay.read_text() if isinstance(overlay, Path) else overlay for overlay in overlays)
+    return merged(_default(), *map(yaml.safe_load, texts))
+
+
+@cache
+def _default() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
 @cache

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-import yaml
 
 from serving import Server
 
@@ -22,115 +21,22 @@ def overlay(project, text):
     return ["--configfile", "configs/tiny.yaml", "bad.yaml"]
 
 
-# what is wrong -> (configuration merged over configs/tiny.yaml, words that the message must hold)
+# what is wrong -> (configuration merged over configs/tiny.yaml, words that the message must hold); all other kinds of
+# mistakes are told by the same check, in tests/unit/config
 CONFIGS = {
-    "unknown top-level key": ("modls: {}", ["modls", "did you mean 'models'"]),
-    "unknown analysis": ("analyses: {sink: {dataset: passages}}", ["sink", "did you mean 'sinks'"]),
-    "unknown option": ("analyses: {sinks: {epsilonn: 0.2}}", ["analyses.sinks", "epsilonn", "did you mean 'epsilon'"]),
-    "unknown key of a model": ("models: {tiny: {lable: x}}", ["models.tiny", "lable", "did you mean 'label'"]),
-    "wrong type": ("analyses: {sinks: {length: many}}", ["analyses.sinks.length", "'many'", "whole number"]),
-    "number as text": ("analyses: {sinks: {epsilon: '0.3'}}", ["analyses.sinks.epsilon", "'0.3'", "not a number"]),
-    "negative size": ("analyses: {sinks: {sequences: -3}}", ["analyses.sinks.sequences", "-3", "at least 2"]),
-    "zero shards": ("analyses: {sinks: {shards: 0}}", ["analyses.sinks.shards", "at least 1"]),
-    "epsilon above 1": ("analyses: {sinks: {epsilon: 1.5}}", ["analyses.sinks.epsilon", "less than 1"]),
-    "unknown choice": (
-        "analyses: {meaningless_tokens: {reading: drop_colums}}",
-        ["reading", "drop_colums", "did you mean 'drop_columns'"],
+    "key that the schema does not know": (
+        "analyses: {sinks: {epsilonn: 0.2}}",
+        ["analyses.sinks", "epsilonn", "did you mean 'epsilon'"],
     ),
-    "input given twice": ("analyses: {sinks: {inputs: [natural, natural]}}", ["inputs", "natural", "more than once"]),
-    "emptied section": ("analyses: null", ["analyses", "null", "mapping"]),
-    "no models left": ("models: {tiny: null, tiny-shuffled: null}", ["models", "empty"]),
-    "figure names a model that is not there": (
+    "section that was emptied": ("analyses: null", ["analyses", "null", "mapping"]),
+    "name that is not in another section": (
         "figures: {sink_rates: {models: [tinny]}}",
         ["figures.sink_rates.models", "tinny", "did you mean 'tiny'"],
     ),
-    "figure names an unknown plot": ("figures: {sink_rate: {}}", ["figures.sink_rate", "not a plot", "sink_rates"]),
-    "figure names an unknown data set": (
-        "figures: {attention_sinks: {dataset: question}}",
-        ["figures.attention_sinks.dataset", "question", "did you mean 'questions'"],
-    ),
-    "figure model outside the analysis": (
-        "{analyses: {sinks: {models: [tiny]}}, figures: {sink_rates: {models: [tiny-shuffled]}}}",
-        ["figures.sink_rates.models", "tiny-shuffled", "analyses.sinks.models"],
-    ),
-    "heads for a model not shown": (
-        "figures: {attention_sinks: {models: [tiny], heads: {tinny: [[0, 1]]}}}",
-        ["figures.attention_sinks.heads", "tinny"],
-    ),
-    "analysis names an unknown model": (
-        "analyses: {sinks: {models: [tiny, big]}}",
-        ["analyses.sinks.models", "no model 'big'"],
-    ),
-    "analysis names a data set of another kind": (
-        "analyses: {sinks: {dataset: questions}}",
-        ["analyses.sinks.dataset", "kind prompts", "needs kind text"],
-    ),
-    "duplicate label": ("models: {tiny-shuffled: {label: Tiny Llama}}", ["label", "Tiny Llama", "already the label"]),
-    "control of nothing": (
-        "models: {other: {source: {control: {of: tinny, kind: shuffled}}}}",
-        ["models.other.source.control.of", "no model 'tinny'", "did you mean 'tiny'"],
-    ),
-    "control of itself": (
-        "models: {tiny: {source: {path: null, control: {of: tiny-shuffled, kind: shuffled}}}}",
-        ["control.of", "needs a real model"],
-    ),
-    "two sources": (
-        f"models: {{tiny: {{source: {{url: {{url: 'https://x.org/m.gguf', sha256: '{SHA}'}}}}}}}}",
-        ["models.tiny.source", "exactly one"],
-    ),
-    "unknown source": ("models: {other: {source: {pth: x}}}", ["models.other.source", "pth", "did you mean 'path'"]),
-    "no source": ("models: {other: {label: x}}", ["models.other", "'source' is missing"]),
-    "hub without a pin": ("models: {other: {source: {hub: {repo: a/b}}}}", ["models.other.source.hub", "revision"]),
-    "mirrors with other hashes": (
-        f"models: {{other: {{source: [{{url: {{url: 'https://x.org/m', sha256: '{SHA}'}}}}, "
-        f"{{url: {{url: 'https://y.org/m', sha256: '{'1' * 64}'}}}}]}}}}",
-        ["models.other.source", "entries 1 and 2", "different sha256"],
-    ),
-    "mirrors without a hash": (
-        f"models: {{other: {{source: [{{path: x}}, {{hub: {{repo: a/b, revision: '{'1' * 40}'}}}}]}}}}",
-        ["models.other.source", "no entry of the list says which files"],
-    ),
-    "mirror that nothing pins": (
-        f"models: {{other: {{source: [{{hub: {{repo: a/b}}}}, {{url: {{url: 'http://x.org/m', sha256: '{SHA}'}}}}]}}}}",
-        ["models.other.source.0.hub", "nothing pins it"],
-    ),
-    "control among mirrors": (
-        "models: {other: {source: [{control: {of: tiny, kind: shuffled}}, {path: x}]}}",
-        ["models.other.source.0", "a control is made on this machine"],
-    ),
-    "unknown key of a mirror": (
-        "models: {other: {source: [{pth: x}, {path: x}]}}",
-        ["models.other.source.0", "pth", "did you mean 'path'"],
-    ),
-    "revision that is a branch": (
-        "models: {other: {source: {hub: {repo: a/b, revision: main}}}}",
-        ["models.other.source.hub.revision", "main"],
-    ),
-    "url without a hash": ("models: {other: {source: {url: {url: 'https://x.org/m'}}}}", ["sha256", "missing"]),
-    "short hash": (
-        "models: {other: {source: {url: {url: 'https://x.org/m', sha256: abc}}}}",
-        ["models.other.source.url.sha256", "abc"],
-    ),
-    "other hash for the same wheel": (
-        f"models: {{a: {{source: {{package: {{name: p, version: '1', sha256: '{SHA}', files: {{f: '{SHA}'}}}}}}}}, "
-        f"b: {{source: {{package: {{name: p, version: '1', sha256: '{'1' * 64}', files: {{f: '{SHA}'}}}}}}}}}}",
-        ["p-1", "another sha256", "models.a.source"],
-    ),
-    "key with a slash": ("models: {a/b: {source: {path: x}}}", ["a/b"]),
     "path that is not there": (
         "models: {tiny: {source: {path: nowhere/model}}}",
         ["tiny", "nowhere/model", "not exist"],
     ),
-    "unknown kind": ("datasets: {passages: {kind: txt}}", ["datasets.passages.kind", "did you mean 'text'"]),
-    "k beyond what is stored": (
-        "analyses: {head_categories: {k: {copying: 30}}}",
-        ["analyses.head_categories.k.copying", "30", "k_max = 20"],
-    ),
-    "k for a model that is not there": (
-        "analyses: {head_categories: {k_by_model: {tinny: {default: 3}}}}",
-        ["k_by_model", "tinny", "did you mean 'tiny'"],
-    ),
-    "axis limits of one number": ("figures: {sink_rates: {xlim: [3]}}", ["figures.sink_rates.xlim"]),
 }
 
 
@@ -253,37 +159,6 @@ def test_plot_names_a_head_that_is_not_there(project):
     assert process.returncode != 0
     assert "no head [9, 0]" in process.stdout
     assert "4 layers of 6 heads" in process.stdout
-
-
-def filled(rule):
-    """The default of a rule of the schema, with the defaults of what is inside."""
-    if rule["default"] == {} and "properties" in rule:
-        return {inner: filled(value) for inner, value in rule["properties"].items()}
-    return rule["default"]
-
-
-def test_defaults_of_the_schema_are_those_of_the_default_configuration():
-    from atlas.config import ANALYSIS_KINDS
-    from places import ROOT
-
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())["analyses"]
-    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["$defs"]
-    for analysis in ANALYSIS_KINDS:
-        properties = schema[analysis]["properties"]
-        assert set(config[analysis]) == set(properties), f"analyses.{analysis} does not show every option"
-        for key, rule in properties.items():
-            if key in ("models", "dataset", "datasets") or "default" not in rule:
-                continue
-            assert config[analysis][key] == filled(rule), f"analyses.{analysis}.{key}"
-
-
-def test_other_defaults_of_the_schema_are_those_of_the_default_configuration():
-    from places import ROOT
-
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["properties"]
-    assert set(config) == set(schema)
-    assert config["allow_unpinned"] is schema["allow_unpinned"]["default"] is False
 
 
 def test_mirrors_ask_for_nothing_ahead_and_the_next_one_serves(fresh, server):

@@ -3,7 +3,6 @@
 import json
 
 import pandas as pd
-import pytest
 
 from atlas.analyses.published import read_table
 
@@ -108,22 +107,3 @@ def test_chosen_rank_and_missing_analysis(project):
     assert heads.merge(safety, on=KEYS).eval("ships_scaling == ships_degrees").all()
     overlap = read_table(project.folder / "results" / "tables" / "head_overlap.parquet", "head_overlap")
     assert "meaningless_effect" not in {*overlap["metric_a"], *overlap["metric_b"]}
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"rank": 2}, "analyses.heads.rank: 2 is not among analyses.safety_heads.rank"),
-        ({"datasets": {"sinks": "questions"}}, "analyses.heads.datasets.sinks: 'questions' is not among its data sets"),
-        ({"models": ["tinny"]}, "covers 'tinny'; did you mean 'tiny'?"),
-        ({"metrics": ["score"]}, "analyses.heads.metrics"),
-    ],
-)
-def test_wrong_options_are_named(project, options, words):
-    project.configure(lambda config: config["analyses"]["heads"].update(options))
-    assert words in project.run("-n").stdout
-
-
-def test_figure_shows_only_what_is_compared(project):
-    project.configure(lambda config: config["figures"].update(head_overlap={"metrics": ["score", "span_mass"]}))
-    assert "'span_mass' is not among analyses.heads.metrics" in project.run("-n").stdout

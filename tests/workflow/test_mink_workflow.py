@@ -1,13 +1,9 @@
 """From a depth data set to figures/mink_depth: tables, what runs again after a change, shards, texts and judges."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 
 from atlas.results.files import read_arrays, write_arrays
-from places import ROOT
 
 MODEL_RULES = {"extract_token_logprobs", "generate_answers"}
 
@@ -110,27 +106,3 @@ def test_predictions_are_scored_and_those_of_a_control_are_its_bases(project):
     assert trained == control
     assert 0 < len(trained) <= 63  # 9 graphs of 7 questions; an empty answer has nothing to score
     assert set(found["template"]) == {"raw"}
-
-
-def test_mistakes_in_the_configuration_are_one_sentence(fresh):
-    for options, message in (
-        ({"k_percent": [0]}, "k_percent.0: 0 is out of range"),
-        ({"k_percent": [101]}, "101 is out of range"),
-        ({"texts": ["anwser"]}, "did you mean 'answer'?"),
-    ):
-        change(fresh, **{"k_percent": [20], "texts": ["answer"], **options})
-        process = fresh.run("-n", "figures/mink_depth")
-        assert process.returncode != 0
-        assert message in process.stdout
-
-
-def test_metrics_judges_and_plots_import_no_torch():
-    code = (
-        "import sys; sys.path.insert(0, 'scripts')\n"
-        "import atlas.analyses.mink.metrics, atlas.analyses.mink.score_gaps, atlas.analyses.mink.plot_mink_depth\n"
-        "import atlas.analyses.mink.judges.reference, atlas.analyses.mink.judges.api, atlas.results.shards\n"
-        "import openai, rouge_score.rouge_scorer\n"
-        "assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

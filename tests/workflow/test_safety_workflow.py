@@ -109,12 +109,6 @@ def test_rank_larger_than_the_prompts_allow(project):
     assert "24 prompts allow at most 6" in process.stdout
 
 
-def test_rank_that_is_not_computed(project):
-    project.configure(lambda config: config["analyses"]["head_groups"].update(rank=2))
-    text = project.run("-n").stdout
-    assert "analyses.head_groups.rank: 2 is not among analyses.safety_heads.rank" in text
-
-
 def test_prompt_longer_than_the_context_is_dropped(project):
     long = " ".join(["w5"] * 200)
     path = project.folder / "tiny" / "questions.jsonl"

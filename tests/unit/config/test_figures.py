@@ -7,7 +7,8 @@ import pytest
 from atlas.analyses.registry import PLOT_FOLDERS, PLOTS
 from atlas.config.generate.options import plot_blocks
 from atlas.errors import AtlasError
-from configurations import ROOT, check
+from configurations import check
+from places import ROOT
 
 FOLDERS = ROOT / "scripts" / "atlas" / "analyses"
 AXES = ("xlim", "ylim", "xticks", "yticks")

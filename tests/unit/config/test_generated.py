@@ -12,7 +12,7 @@ from atlas.config.generate.files import generated
 from atlas.config.generate.options import Option, analysis_blocks, plot_blocks
 from atlas.config.generate.schema_text import schema_text, whole_schema
 from atlas.errors import AtlasError
-from configurations import ROOT
+from places import ROOT
 
 FILES = generated(ROOT)
 

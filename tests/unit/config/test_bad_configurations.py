@@ -1,0 +1,219 @@
+"""Each kind of bad configuration is told in clear sentences; the defaults of the schema are those of config.yaml."""
+
+import pytest
+import yaml
+
+from atlas.config import ANALYSIS_KINDS, checked
+from atlas.errors import AtlasError
+from configurations import overlaid
+from make_tiny import make
+from places import ROOT
+
+SHA = "0" * 64
+TINY = ROOT / "configs" / "tiny.yaml"
+PAPER = ROOT / "configs" / "paper.yaml"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the schema and with all that configs/tiny.yaml names."""
+    folder = tmp_path_factory.mktemp("place")
+    for part in ("schemas", "data"):
+        (folder / part).symlink_to(ROOT / part)
+    make(folder / "tiny")
+    return folder
+
+
+# what is wrong -> (configuration merged over configs/tiny.yaml, words that the message must hold)
+CONFIGS = {
+    "unknown top-level key": ("modls: {}", ["modls", "did you mean 'models'"]),
+    "unknown analysis": ("analyses: {sink: {dataset: passages}}", ["sink", "did you mean 'sinks'"]),
+    "unknown option": ("analyses: {sinks: {epsilonn: 0.2}}", ["analyses.sinks", "epsilonn", "did you mean 'epsilon'"]),
+    "unknown key of a model": ("models: {tiny: {lable: x}}", ["models.tiny", "lable", "did you mean 'label'"]),
+    "wrong type": ("analyses: {sinks: {length: many}}", ["analyses.sinks.length", "'many'", "whole number"]),
+    "number as text": ("analyses: {sinks: {epsilon: '0.3'}}", ["analyses.sinks.epsilon", "'0.3'", "not a number"]),
+    "negative size": ("analyses: {sinks: {sequences: -3}}", ["analyses.sinks.sequences", "-3", "at least 2"]),
+    "zero shards": ("analyses: {sinks: {shards: 0}}", ["analyses.sinks.shards", "at least 1"]),
+    "epsilon above 1": ("analyses: {sinks: {epsilon: 1.5}}", ["analyses.sinks.epsilon", "less than 1"]),
+    "unknown choice": (
+        "analyses: {meaningless_tokens: {reading: drop_colums}}",
+        ["reading", "drop_colums", "did you mean 'drop_columns'"],
+    ),
+    "input given twice": ("analyses: {sinks: {inputs: [natural, natural]}}", ["inputs", "natural", "more than once"]),
+    "emptied section": ("analyses: null", ["analyses", "null", "mapping"]),
+    "no models left": ("models: {tiny: null, tiny-shuffled: null}", ["models", "empty"]),
+    "figure names a model that is not there": (
+        "figures: {sink_rates: {models: [tinny]}}",
+        ["figures.sink_rates.models", "tinny", "did you mean 'tiny'"],
+    ),
+    "figure names an unknown plot": ("figures: {sink_rate: {}}", ["figures.sink_rate", "not a plot", "sink_rates"]),
+    "figure names an unknown data set": (
+        "figures: {attention_sinks: {dataset: question}}",
+        ["figures.attention_sinks.dataset", "question", "did you mean 'questions'"],
+    ),
+    "figure model outside the analysis": (
+        "{analyses: {sinks: {models: [tiny]}}, figures: {sink_rates: {models: [tiny-shuffled]}}}",
+        ["figures.sink_rates.models", "tiny-shuffled", "analyses.sinks.models"],
+    ),
+    "heads for a model not shown": (
+        "figures: {attention_sinks: {models: [tiny], heads: {tinny: [[0, 1]]}}}",
+        ["figures.attention_sinks.heads", "tinny"],
+    ),
+    "analysis names an unknown model": (
+        "analyses: {sinks: {models: [tiny, big]}}",
+        ["analyses.sinks.models", "no model 'big'"],
+    ),
+    "analysis names a data set of another kind": (
+        "analyses: {sinks: {dataset: questions}}",
+        ["analyses.sinks.dataset", "kind prompts", "needs kind text"],
+    ),
+    "duplicate label": ("models: {tiny-shuffled: {label: Tiny Llama}}", ["label", "Tiny Llama", "already the label"]),
+    "control of nothing": (
+        "models: {other: {source: {control: {of: tinny, kind: shuffled}}}}",
+        ["models.other.source.control.of", "no model 'tinny'", "did you mean 'tiny'"],
+    ),
+    "control of itself": (
+        "models: {tiny: {source: {path: null, control: {of: tiny-shuffled, kind: shuffled}}}}",
+        ["control.of", "needs a real model"],
+    ),
+    "two sources": (
+        f"models: {{tiny: {{source: {{url: {{url: 'https://x.org/m.gguf', sha256: '{SHA}'}}}}}}}}",
+        ["models.tiny.source", "exactly one"],
+    ),
+    "unknown source": ("models: {other: {source: {pth: x}}}", ["models.other.source", "pth", "did you mean 'path'"]),
+    "no source": ("models: {other: {label: x}}", ["models.other", "'source' is missing"]),
+    "hub without a pin": ("models: {other: {source: {hub: {repo: a/b}}}}", ["models.other.source.hub", "revision"]),
+    "mirrors with other hashes": (
+        f"models: {{other: {{source: [{{url: {{url: 'https://x.org/m', sha256: '{SHA}'}}}}, "
+        f"{{url: {{url: 'https://y.org/m', sha256: '{'1' * 64}'}}}}]}}}}",
+        ["models.other.source", "entries 1 and 2", "different sha256"],
+    ),
+    "mirrors without a hash": (
+        f"models: {{other: {{source: [{{path: x}}, {{hub: {{repo: a/b, revision: '{'1' * 40}'}}}}]}}}}",
+        ["models.other.source", "no entry of the list says which files"],
+    ),
+    "mirror that nothing pins": (
+        f"models: {{other: {{source: [{{hub: {{repo: a/b}}}}, {{url: {{url: 'http://x.org/m', sha256: '{SHA}'}}}}]}}}}",
+        ["models.other.source.0.hub", "nothing pins it"],
+    ),
+    "control among mirrors": (
+        "models: {other: {source: [{control: {of: tiny, kind: shuffled}}, {path: x}]}}",
+        ["models.other.source.0", "a control is made on this machine"],
+    ),
+    "unknown key of a mirror": (
+        "models: {other: {source: [{pth: x}, {path: x}]}}",
+        ["models.other.source.0", "pth", "did you mean 'path'"],
+    ),
+    "revision that is a branch": (
+        "models: {other: {source: {hub: {repo: a/b, revision: main}}}}",
+        ["models.other.source.hub.revision", "main"],
+    ),
+    "url without a hash": ("models: {other: {source: {url: {url: 'https://x.org/m'}}}}", ["sha256", "missing"]),
+    "short hash": (
+        "models: {other: {source: {url: {url: 'https://x.org/m', sha256: abc}}}}",
+        ["models.other.source.url.sha256", "abc"],
+    ),
+    "other hash for the same wheel": (
+        f"models: {{a: {{source: {{package: {{name: p, version: '1', sha256: '{SHA}', files: {{f: '{SHA}'}}}}}}}}, "
+        f"b: {{source: {{package: {{name: p, version: '1', sha256: '{'1' * 64}', files: {{f: '{SHA}'}}}}}}}}}}",
+        ["p-1", "another sha256", "models.a.source"],
+    ),
+    "key with a slash": ("models: {a/b: {source: {path: x}}}", ["a/b"]),
+    "path that is not there": (
+        "models: {tiny: {source: {path: nowhere/model}}}",
+        ["tiny", "nowhere/model", "not exist"],
+    ),
+    "unknown kind": ("datasets: {passages: {kind: txt}}", ["datasets.passages.kind", "did you mean 'text'"]),
+    "k beyond what is stored": (
+        "analyses: {head_categories: {k: {copying: 30}}}",
+        ["analyses.head_categories.k.copying", "30", "k_max = 20"],
+    ),
+    "k for a model that is not there": (
+        "analyses: {head_categories: {k_by_model: {tinny: {default: 3}}}}",
+        ["k_by_model", "tinny", "did you mean 'tiny'"],
+    ),
+    "axis limits of one number": ("figures: {sink_rates: {xlim: [3]}}", ["figures.sink_rates.xlim"]),
+    "percentage of nothing": ("analyses: {mink: {k_percent: [0]}}", ["k_percent.0: 0 is out of range"]),
+    "percentage above 100": ("analyses: {mink: {k_percent: [101]}}", ["101 is out of range"]),
+    "unknown text": ("analyses: {mink: {texts: [anwser]}}", ["did you mean 'answer'?"]),
+    "rank of groups that is not computed": (
+        "analyses: {head_groups: {rank: 2}}",
+        ["analyses.head_groups.rank: 2 is not among analyses.safety_heads.rank"],
+    ),
+    "rank of heads that is not computed": (
+        "analyses: {heads: {rank: 2}}",
+        ["analyses.heads.rank: 2 is not among analyses.safety_heads.rank"],
+    ),
+    "heads of a data set of another analysis": (
+        "analyses: {heads: {datasets: {sinks: questions}}}",
+        ["analyses.heads.datasets.sinks: 'questions' is not among its data sets"],
+    ),
+    "heads of a model that is not there": (
+        "analyses: {heads: {models: [tinny]}}",
+        ["covers 'tinny'; did you mean 'tiny'?"],
+    ),
+    "one measure only": ("analyses: {heads: {metrics: [score]}}", ["analyses.heads.metrics"]),
+    "figure of a measure that is not compared": (
+        "figures: {head_overlap: {metrics: [score, span_mass]}}",
+        ["'span_mass' is not among analyses.heads.metrics"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_bad_configuration_is_told_in_sentences(place, case):
+    text, words = CONFIGS[case]
+    with pytest.raises(AtlasError) as caught:
+        checked(overlaid(TINY, text), place)
+    said = str(caught.value)
+    for word in words:
+        assert word in said
+    assert said.startswith("The configuration has ")
+    assert len(said.splitlines()) <= 3, said
+
+
+def test_good_configurations_are_accepted(place):
+    """What the cases above change is all that is wrong with them."""
+    config = checked(overlaid(TINY), place)
+    assert list(config["models"]) == ["tiny", "tiny-shuffled"]
+    assert len(checked(overlaid(PAPER, "allow_unpinned: true"), place)["models"]) > 5
+
+
+def test_plan_is_refused_where_nothing_pins_a_source(place):
+    with pytest.raises(AtlasError) as caught:
+        checked(overlaid(PAPER), place)
+    for key in ("models.pythia-12b", "datasets.depthqa", "datasets.malicious-instruct"):
+        assert f"{key}.source.hub: nothing pins it" in str(caught.value)
+    assert "allow_unpinned: true" in str(caught.value)
+
+
+def test_options_for_a_model_that_is_not_there(place):
+    change = "{allow_unpinned: true, analyses: {head_categories: {first_mlp_by_model: {gpt-3: true}}}}"
+    with pytest.raises(AtlasError, match="first_mlp_by_model: 'gpt-3' is none of its models"):
+        checked(overlaid(PAPER, change), place)
+
+
+def filled(rule):
+    """The default of a rule of the schema, with the defaults of what is inside."""
+    if rule["default"] == {} and "properties" in rule:
+        return {inner: filled(value) for inner, value in rule["properties"].items()}
+    return rule["default"]
+
+
+def test_defaults_of_the_schema_are_those_of_the_default_configuration():
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())["analyses"]
+    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["$defs"]
+    for analysis in ANALYSIS_KINDS:
+        properties = schema[analysis]["properties"]
+        assert set(config[analysis]) == set(properties), f"analyses.{analysis} does not show every option"
+        for key, rule in properties.items():
+            if key in ("models", "dataset", "datasets") or "default" not in rule:
+                continue
+            assert config[analysis][key] == filled(rule), f"analyses.{analysis}.{key}"
+
+
+def test_other_defaults_of_the_schema_are_those_of_the_default_configuration():
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["properties"]
+    assert set(config) == set(schema)
+    assert config["allow_unpinned"] is schema["allow_unpinned"]["default"] is False
