@@ -2,8 +2,6 @@
 
 import pytest
 
-from atlas.analyses.heads import checks
-from atlas.analyses.heads.measures import METRICS
 from atlas.errors import AtlasError
 from configurations import check, merged, tiny
 
@@ -85,15 +83,12 @@ def test_the_default_list_of_measures_leaves_out_what_is_not_computed():
     assert config["notes"] == ["analyses.heads.metrics leaves out ships_scaling, kl_scaling: not computed here."]
 
 
-def test_measures_of_any_ablation_are_known_where_it_is_computed(monkeypatch):
-    known = {"ships_mean": METRICS["ships_scaling"], "kl_mean": METRICS["kl_scaling"]}
-    monkeypatch.setattr(checks, "METRICS", {**METRICS, **known})
-    analyses = {"safety_heads": {"models": ["m"], "datasets": ["d"], "ablations": ["mean"], "rank": [1]}}
-    block = {"models": "all", "datasets": {}, "rank": None, "loss": None, "metrics": ["ships_mean", "kl_mean"]}
-    config = {"models": {"m": {"source": {}}}, "analyses": {**analyses, "heads": block}, "notes": []}
-    assert list(checks.problems("heads", block, config)) == []
-    assert block["metrics"] == ["ships_mean", "kl_mean"]
-    assert config["notes"] == []
+def test_measures_of_any_ablation_are_known_where_it_is_computed():
+    measures = "[ships_mean, kl_mean]"
+    config = check(f"analyses: {{safety_heads: {{ablations: [mean]}}, heads: {{metrics: {measures}}}}}")
+    assert config["analyses"]["heads"]["metrics"] == ["ships_mean", "kl_mean"]
+    with pytest.raises(AtlasError, match="'ships_mean' is not computed; add mean to analyses"):
+        check(f"analyses: {{heads: {{metrics: {measures}}}}}")
 
 
 def test_one_measure_is_no_pair():

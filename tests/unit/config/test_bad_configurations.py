@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from atlas.config import ANALYSIS_KINDS, checked
+from atlas.analyses.registry import ANALYSES
+from atlas.config import checked
 from atlas.errors import AtlasError
 from configurations import overlaid
 from make_tiny import make
@@ -203,7 +204,7 @@ def filled(rule):
 def test_defaults_of_the_schema_are_those_of_the_default_configuration():
     config = yaml.safe_load((ROOT / "config.yaml").read_text())["analyses"]
     schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["$defs"]
-    for analysis in ANALYSIS_KINDS:
+    for analysis in ANALYSES:
         properties = schema[analysis]["properties"]
         assert set(config[analysis]) == set(properties), f"analyses.{analysis} does not show every option"
         for key, rule in properties.items():

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.analyses.heads import join
+from atlas.analyses.heads import checks, join
 from atlas.analyses.heads.measures import analysis_of, measures
 from atlas.analyses.registry import ANALYSES, HEAD_ANALYSES, MEASURES, TABLES, heads_columns
-from atlas.config.heads import heads_problems
 from atlas.errors import AtlasError
 
 LAYERS, HEADS = 3, 4
@@ -221,22 +220,27 @@ def test_every_measure_is_a_number_of_the_table_and_known_to_the_schema():
 def settings(**changes):
     models = {"a": {"source": {}}, "b": {"source": {"control": {}}}, "c": {"source": {}}}
     analyses = {
-        "sinks": {"models": ["a", "b"], "dataset": "text"},
+        "sinks": {"models": ["a", "b"], "dataset": "text", "inputs": ["natural"]},
         "safety_heads": {"models": ["a"], "datasets": ["p1", "p2"], "rank": [3, 1]},
         "saliency": {"models": ["a"], "datasets": ["qa1", "qa2"], "loss": ["probe_logit", "answer_nll"]},
     }
-    block = {"models": "all", "datasets": {}, "rank": None, "loss": None, **changes}
-    return block, {"models": models, "analyses": {**analyses, "heads": block}}
+    metrics = ["alpha_natural", "saliency_absolute"]
+    block = {"models": "all", "datasets": {}, "rank": None, "loss": None, "metrics": metrics, **changes}
+    return block, {"models": models, "analyses": {**analyses, "heads": block}, "notes": []}
+
+
+def heads_problems(block, config):
+    return list(checks.problems("heads", block, config))
 
 
 def test_what_is_left_open_is_what_each_analysis_has_first():
     block, config = settings(datasets={"saliency": "qa2", "sinks": None})
-    assert list(heads_problems(block, config)) == []
+    assert heads_problems(block, config) == []
     assert block["models"] == ["a", "b"]  # no analysis of heads covers c
     assert block["datasets"] == {"sinks": "text", "safety_heads": "p1", "saliency": "qa2"}
     assert (block["rank"], block["loss"]) == (3, "probe_logit")
     block, config = settings(models="trained", rank=1, loss="answer_nll")
-    assert list(heads_problems(block, config)) == []
+    assert heads_problems(block, config) == []
     assert (block["models"], block["rank"], block["loss"]) == (["a"], 1, "answer_nll")
 
 
