@@ -21,6 +21,7 @@ include: "rules/mink.smk"
 include: "rules/safety_heads.smk"
 include: "rules/heads.smk"
 include: "rules/tables.smk"
+include: "rules/partial.smk"
 include: "rules/figures.smk"
 
 

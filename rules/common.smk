@@ -1,5 +1,6 @@
 """Helpers of the rules: the checked configuration, narrow parameters, what a job depends on, files."""
 
+import json
 import mimetypes
 import os
 import sys
@@ -29,6 +30,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # oneDNN, which multiplies bfloat16 on a CPU, keeps scratch space of several MB for each of the last 1,024 shapes that it
 # met: batches of a hundred lengths took 2.6 GB where 1.7 do. It reads this when torch is imported.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+
+
+# Results that the run before could not make (rules/partial.smk): tables and figures leave them out and name them.
+UNMADE = config.pop("_unmade", None)
+if UNMADE is not None:
+    UNMADE = set(json.loads(Path(UNMADE).read_text()))
 
 
 def checked_config():
@@ -229,6 +236,20 @@ def metric_files(table, models=None, datasets=None):
         for model in block["models"]
         for dataset in datasets_of(block)
         if (models is None or model in models) and (datasets is None or dataset in datasets)
+    ]
+
+
+def made(file):
+    """Whether a result may be read: always in a usual run, which makes what is missing."""
+    return UNMADE is None or (file not in UNMADE and Path(file).exists())
+
+
+def missing_of(files):
+    """Those of `files` that are left out, by model and data set, as the tables name them."""
+    return [
+        Path(file).with_suffix("").relative_to("results/metrics").as_posix()
+        for file in files
+        if not made(file)
     ]
 
 

@@ -42,16 +42,20 @@ def drawn_tables(plot):
     return [*record.tables, *beside]
 
 
+def figure_datasets(figure):
+    """The data sets that a figure shows; None: those of its analysis."""
+    return figure.get("datasets") or ([figure["dataset"]] if "dataset" in figure else None)
+
+
 def figure_inputs(wildcards):
     """{table: files} of the models and data sets that a figure shows, and of no others."""
     figure = FIGURES[wildcards.figure]
-    models = {*figure["models"], *figure.get("kde_models", [])}
-    datasets = figure.get("datasets") or ([figure["dataset"]] if "dataset" in figure else None)
+    models = {*shown_models(figure, {*figure["models"], *figure.get("kde_models", [])})}
     return {
         table: (
             "results/tables/costs.parquet"
             if table == "costs"
-            else metric_files(table, models, datasets)
+            else list(filter(made, metric_files(table, models, figure_datasets(figure))))
         )
         for table in drawn_tables(figure["plot"])
     }
@@ -59,10 +63,15 @@ def figure_inputs(wildcards):
 
 def figure_params(wildcards):
     """A figure's own options, and the labels of what it shows."""
-    figure = FIGURES[wildcards.figure]
+    figure = dict(FIGURES[wildcards.figure])
+    asked = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
+    for key in {"models", "kde_models"} & figure.keys():
+        figure[key] = shown_models(figure, figure[key])
     shown = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
+    gone = [MODELS[model]["label"] for model in asked if model not in shown]
     found = {
         **figure,
+        **({"not_shown": gone} if gone else {}),
         "model_labels": {model: MODELS[model]["label"] for model in shown},
         **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
         "dataset_labels": {key: DATASETS[key]["label"] for key in figure.get("datasets", [])},

@@ -3,7 +3,7 @@
 
 rule aggregate_table:
     input:
-        metrics=lambda wildcards: metric_files(wildcards.table),
+        metrics=lambda wildcards: list(filter(made, metric_files(wildcards.table))),
     output:
         **table_output("{table}"),
     log:
@@ -19,6 +19,7 @@ rule aggregate_table:
     params:
         *library("aggregate"),
         columns=lambda wildcards: columns(wildcards.table)[wildcards.table],
+        missing=lambda wildcards: missing_of(metric_files(wildcards.table)),
     script:
         "../scripts/aggregate.py"
 
@@ -30,7 +31,7 @@ for table in registry.JOINED_TABLES:
         name:
             f"aggregate_{table}"
         input:
-            metrics=metric_files(table) if "heads" in ANALYSES else [],
+            metrics=list(filter(made, metric_files(table))) if "heads" in ANALYSES else [],
         output:
             **table_output(table),
         log:
@@ -44,6 +45,7 @@ for table in registry.JOINED_TABLES:
         params:
             *library("aggregate"),
             columns=columns(table)[table],
+            missing=missing_of(metric_files(table)) if "heads" in ANALYSES else [],
         script:
             "../scripts/aggregate.py"
 

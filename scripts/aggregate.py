@@ -9,7 +9,11 @@ from job import job
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with job(snakemake) as log:
     frame, sources = concatenate(snakemake.input.metrics, snakemake.params.columns)
-    write_frame(snakemake.output.parquet, frame, {"sources": sources})
+    document = {"sources": sources}
+    if missing := snakemake.params.missing:
+        log.warning("left out, because it could not be made: %s", ", ".join(missing))
+        document["missing"] = missing
+    write_frame(snakemake.output.parquet, frame, document)
     write_csv(snakemake.output.csv, frame)

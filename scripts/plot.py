@@ -16,5 +16,7 @@ with job(snakemake):
         if files := snakemake.input.get(name):
             tables[name], sources[name] = concatenate([files] if isinstance(files, str) else files, columns)
     figure, caption = plot.draw(tables, snakemake.params.figure, sources)
+    if gone := snakemake.params.figure.get("not_shown"):
+        caption += f" Not shown, because results of theirs could not be made: {', '.join(gone)}."
     save = getattr(plot, "save", style.save)
     save(figure, caption, snakemake.output)

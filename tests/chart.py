@@ -3,7 +3,8 @@
 import hashlib
 
 KEEP = "keep"
-FIGURE = "figures/sink_rates.pdf"
+FIGURE, TABLE = "figures/sink_rates.pdf", "results/tables/sinks.parquet"
+TARGETS = (FIGURE, TABLE)
 SHARD = "results/activations/tiny/sinks/passages/{}-of-2.safetensors"
 # stage -> what its job puts in place for model `tiny`, and what is made from that on the way to the figure
 CHAIN = {
@@ -11,7 +12,7 @@ CHAIN = {
     "extract": SHARD.format(1),
     "gather": "results/activations/tiny/sinks/passages.safetensors",
     "metrics": "results/metrics/tiny/sinks/passages.parquet",
-    "aggregate": "results/tables/sinks.parquet",
+    "aggregate": TABLE,
     "plot": FIGURE,
 }
 

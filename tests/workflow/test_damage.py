@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from atlas.results.provenance import file_record
-from chart import CHAIN, FIGURE, forget, results
+from chart import CHAIN, TARGETS, forget, results
 
 
 def flip(path):
@@ -26,7 +26,7 @@ DAMAGES = {
     "cut activations": (cut, CHAIN["gather"], "metrics", ["passages.safetensors", "delete it and run again"]),
     "changed activations": (flip, CHAIN["gather"], "metrics", ["passages.safetensors is damaged", "sha256"]),
     "changed metrics": (flip, CHAIN["metrics"], "aggregate", ["passages.parquet is damaged", "sha256"]),
-    "cut table": (cut, CHAIN["aggregate"], "plot", ["sinks.parquet", "delete it and run again"]),
+    "cut metrics": (cut, CHAIN["metrics"], "plot", ["passages.parquet", "delete it and run again"]),
     "changed rows": (flip, "results/datasets/passages.parquet", "extract", ["passages.parquet is damaged", "sha256"]),
     "cut weights": (cut, "results/models/tiny/model.safetensors", "extract", ["model.safetensors", "was cut off"]),
     "changed weights": (
@@ -43,14 +43,14 @@ def test_damage_is_named_and_what_is_deleted_comes_back(charted, chart, case):
     damage, name, stage, words = DAMAGES[case]
     forget(chart, stage)  # what follows too: Snakemake does not make again what nothing needs
     damage(chart.folder / name)
-    process = chart.run(FIGURE)
+    process = chart.run(*TARGETS)
     assert process.returncode != 0
     for word in words:
         assert word in process.stdout, process.stdout
     assert not (chart.folder / CHAIN[stage]).exists()
     assert "Traceback" not in process.stdout
     chart.remove("results/models/tiny" if "models" in name else name)
-    process = chart.run(FIGURE)
+    process = chart.run(*TARGETS)
     assert process.returncode == 0, process.stdout
     assert results(chart) == results(charted)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chart import CHAIN, FIGURE, KEEP, SHARD, forget, results
+from chart import CHAIN, FIGURE, KEEP, SHARD, TARGETS, forget, results
 from projects import wait_for
 
 PAUSING = Path(__file__).parent / "pausing"
@@ -47,23 +47,23 @@ def test_killed_job_and_killed_run(charted, chart, stage):
     """First the job of a stage is killed, then all of Snakemake: nothing half, nothing stale, and the same results."""
     forget(chart, stage)
     before = CHAIN[stage] + "$"
-    with paused(chart, before, FIGURE) as (process, job):
+    with paused(chart, before, *TARGETS) as (process, job):
         os.kill(job, signal.SIGKILL)
         assert process.wait(60) != 0
     assert "Error in rule" in chart.said()
     assert not (chart.folder / CHAIN[stage]).exists()
     assert not (chart.folder / FIGURE).exists()
-    with paused(chart, before, FIGURE) as (process, _):
+    with paused(chart, before, *TARGETS) as (process, _):
         os.killpg(process.pid, signal.SIGKILL)
     assert not (chart.folder / CHAIN[stage]).exists()
     if stage == "extract":
-        assert "--unlock" in chart.run(FIGURE).stdout
+        assert "--unlock" in chart.run(*TARGETS).stdout
     assert chart.run("--unlock").returncode == 0
-    process = chart.run(FIGURE)
+    process = chart.run(*TARGETS)
     assert process.returncode == 0, process.stdout
     assert results(chart) == results(charted)
     assert half_files(chart) == []
-    assert chart.planned(FIGURE) == {}
+    assert chart.planned(*TARGETS) == {}
 
 
 def test_finished_shard_is_not_repeated(charted, chart):
@@ -76,7 +76,7 @@ def test_finished_shard_is_not_repeated(charted, chart):
     time = done[0].stat().st_mtime_ns
     chart.run("--unlock")
     assert chart.planned(goal) == {"extract_sinks": 1, "gather_shards": 1}
-    assert chart.run(FIGURE).returncode == 0
+    assert chart.run(*TARGETS).returncode == 0
     assert done[0].stat().st_mtime_ns == time
     assert results(chart) == results(charted)
 
@@ -84,13 +84,13 @@ def test_finished_shard_is_not_repeated(charted, chart):
 def test_interrupt_ends_cleanly(charted, chart):
     """Ctrl-C: no lock, no half file, and the next run goes on."""
     forget(chart, "extract")
-    with paused(chart, CHAIN["extract"], FIGURE) as (process, job):
+    with paused(chart, CHAIN["extract"], *TARGETS) as (process, job):
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(60) != 0
         wait_for(lambda: not Path(f"/proc/{job}").exists())
     assert half_files(chart) == []
     assert not (chart.folder / FIGURE).exists()
-    process = chart.run(FIGURE)  # without --unlock
+    process = chart.run(*TARGETS)  # without --unlock
     assert process.returncode == 0, process.stdout
     assert results(chart) == results(charted)
 
@@ -98,8 +98,8 @@ def test_interrupt_ends_cleanly(charted, chart):
 def test_two_runs_on_one_folder(charted, chart):
     """The second is told who holds the folder, and neither is harmed; other files can be made meanwhile."""
     forget(chart, "extract")
-    with paused(chart, CHAIN["extract"], FIGURE) as (first, _):
-        second = chart.run(FIGURE)
+    with paused(chart, CHAIN["extract"], *TARGETS) as (first, _):
+        second = chart.run(*TARGETS)
         assert second.returncode != 0
         assert "LockException" in second.stdout
         assert "unlock" in second.stdout
@@ -141,12 +141,12 @@ def test_full_disk_is_said_and_loses_nothing(charted, chart, stage):
     folder = chart.folder / DISKS[stage]
     chart.remove(DISKS[stage])
     with small_disk(folder, 4096) as resize:
-        process = chart.run(FIGURE)
+        process = chart.run(*TARGETS)
         assert process.returncode != 0
         assert "the disk is full while writing" in process.stdout
         assert "Traceback" not in process.stdout
         assert {path.name for path in folder.rglob("*") if path.is_file()} <= {KEEP, ".snakemake_timestamp"}
         resize("64m")
-        process = chart.run(FIGURE)
+        process = chart.run(*TARGETS)
         assert process.returncode == 0, process.stdout
         assert results(chart) == results(charted)

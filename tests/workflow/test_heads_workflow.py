@@ -9,7 +9,8 @@ from atlas.analyses.published import read_table
 KEYS = ["model", "layer", "head"]
 # What is made from the table heads whenever it changes.
 JOINED = {
-    "aggregate_heads": 1, "aggregate_head_overlap": 1, "plot_head_overlap": 1, "plot_explorer": 1, "manifest": 1,
+    "join_heads": 2, "compare_heads": 2, "aggregate_heads": 1, "aggregate_head_overlap": 1, "plot_head_overlap": 1,
+    "plot_explorer": 1, "manifest": 1,
 }  # fmt: skip
 
 
@@ -75,15 +76,14 @@ def test_option_of_one_analysis_joins_again_without_the_others(project):
     jobs = project.planned("figures/head_overlap")
     jobs.pop("figures/head_overlap")
     assert jobs == {
-        "compute_sinks": 2, "aggregate_table": 1, "aggregate_heads": 1, "aggregate_head_overlap": 1,
-        "plot_head_overlap": 1,
+        "compute_sinks": 2, "join_heads": 2, "compare_heads": 2, "plot_head_overlap": 1,
     }  # fmt: skip
 
 
 def test_option_of_the_comparison_leaves_the_table_alone(project):
     project.configure(lambda config: config["analyses"]["heads"].update(top=3))
     jobs = project.planned()
-    assert jobs == {"aggregate_head_overlap": 1, "plot_head_overlap": 1, "manifest": 1}
+    assert jobs == {"compare_heads": 2, "aggregate_head_overlap": 1, "plot_head_overlap": 1, "manifest": 1}
 
 
 def test_changed_table_draws_both_figures(project):

@@ -6,6 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from atlas.analyses import registry
+
 PLUGINS = {
     "slurm": "snakemake_executor_plugin_slurm",
     "generic": "snakemake_executor_plugin_cluster_generic",
@@ -69,21 +71,22 @@ def test_without_a_hint_the_size_is_read_from_the_model(fresh, project):
 
 
 def test_every_job_has_resources_and_every_job_before_the_figures_is_measured(fresh_shared):
-    for path in (fresh_shared.folder / "rules").glob("*.smk"):
-        for block in re.split(r"^(?=rule )", path.read_text(), flags=re.M)[1:]:
-            if "    script:" in block:
-                name = re.match(r"rule (\w+)", block)[1]
-                assert "**asks" in block, name
-                wanted = not name.startswith("plot_") and name not in ("manifest", "aggregate_costs")
-                assert (f'"results/benchmarks/jobs/{name}/' in block) == wanted, name
+    text = fresh_shared.run("-n", "figures/all").stdout
+    blocks = dict(re.findall(r"^(?:local)?rule (\S+):\n((?:    .*\n)+)", text, re.M))
+    assert len(blocks) > 40
+    blocks.pop("figures/all")
+    for name, block in blocks.items():
+        assert re.search(r"resources: .*runtime=\S+.* mem_mb=\S+", block), name
+        wanted = not name.startswith("plot_") and name not in ("manifest", "aggregate_costs")
+        assert (f"benchmark: results/benchmarks/jobs/{name}/" in block) == wanted, name
 
 
 def test_tables_and_figures_are_one_group_on_slurm(fresh_shared):
     """One rule left out between two of the group, and the group would wait for itself."""
     text = (fresh_shared.folder / "profiles" / "slurm" / "config.yaml").read_text()
-    for path in ("aggregate", "figures"):
-        rules = re.findall(r"^rule (\w+):", (fresh_shared.folder / "rules" / f"{path}.smk").read_text(), re.M)
-        assert [rule for rule in rules if f"- {rule}=figures\n" not in text] == []
+    rules = {"join_heads", "compare_heads", "aggregate_table", "aggregate_costs", "manifest"}
+    rules |= {f"aggregate_{table}" for table in registry.JOINED_TABLES} | {f"plot_{plot}" for plot in registry.PLOTS}
+    assert set(re.findall(r"- (\w+)=figures\n", text)) == rules
 
 
 def test_jobs_get_the_threads_of_their_model(fresh):

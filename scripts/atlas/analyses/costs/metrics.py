@@ -18,6 +18,9 @@ STAGES = {
     "train": "metrics",
     "judge": "metrics",
     "compute": "metrics",
+    "rank": "metrics",
+    "join": "metrics",
+    "compare": "metrics",
     "aggregate": "aggregate",
 }
 _KEYS = ["stage", "rule", "model", "dataset"]
