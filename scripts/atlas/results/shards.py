@@ -57,6 +57,6 @@ def ragged_order(counts: Int[np.ndarray, " samples"], order: Iterable[int]) -> I
     return np.concatenate([np.arange(starts[i], starts[i] + counts[i]) for i in order] or [np.zeros(0, np.int64)])
 
 
-def merge_rows(frames):
+def merge_rows(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """One frame from those of all shards, by the row numbers in column `number`."""
     return pd.concat(frames, ignore_index=True).sort_values("number", ignore_index=True)
