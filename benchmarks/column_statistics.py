@@ -12,19 +12,28 @@ Writes results/benchmarks/column_statistics.csv and exits non-zero if atlas adds
 or if its statistics differ from eager's by more than 2e-5 of the largest.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from side_by_side import RESULTS, RETURN_FREED, ROOT, child, finish, peak_mib, reset_peak, row
+from side_by_side import RETURN_FREED, ROOT, child, finish, options, peak_mib, reset_peak, row
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float, Int
+    from transformers import PreTrainedModel
 
 BAR_MIB = 96
 VARIANTS = ("plain", "atlas", "eager")
 
 
-def build(layers, tokens):
+def build(layers: int, tokens: int) -> PreTrainedModel:
+    """A random Llama of SmolLM2-135M's width and heads."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -43,36 +52,39 @@ def build(layers, tokens):
     return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
 
 
-def statistics(weights):
+def statistics(weights: Float[torch.Tensor, "1 heads tokens tokens"]) -> tuple[torch.Tensor, ...]:
     """alpha and avg sums and the diagonal of one layer's maps (1, H, T, T), the usual way."""
     diagonal = weights.diagonal(dim1=-2, dim2=-1)
     alpha = weights.sum(-2)
     return alpha, alpha - diagonal, diagonal
 
 
-def run(variant, model, ids):
+def run(
+    variant: str, model: PreTrainedModel, ids: Int[torch.Tensor, "1 tokens"]
+) -> Float[torch.Tensor, "3 layers heads tokens"] | None:
     """One forward; returns the stacked statistics (3, L, H, T) or None."""
     import torch
 
     sys.path.insert(0, str(ROOT / "scripts"))
     from atlas.attention import ColumnSum, Plan, attend
 
-    options = {"use_cache": False, "logits_to_keep": 1}
+    given = {"use_cache": False, "logits_to_keep": 1}
     with torch.no_grad():
         if variant == "plain":
-            model(ids, **options)
+            model(ids, **given)
             return None
         if variant == "eager":
-            out = model(ids, output_attentions=True, **options)
+            out = model(ids, output_attentions=True, **given)
             return torch.stack([torch.cat(s) for s in zip(*map(statistics, out.attentions), strict=True)])
         plan = Plan(column_sums={"alpha": ColumnSum(), "avg": ColumnSum(min_distance=1)}, diagonal=True)
         with attend(model, plan) as record:
-            model(ids, **options)
+            model(ids, **given)
         parts = record.column_sums["alpha"], record.column_sums["avg"], record.diagonal
         return torch.stack([torch.cat(list(part.values())) for part in parts])
 
 
-def variant(arguments):
+def variant(arguments: argparse.Namespace) -> None:
+    """Run one variant in this process; its statistics are saved, seconds and MiB are printed."""
     import torch
 
     torch.set_num_threads(arguments.threads)
@@ -94,13 +106,11 @@ def variant(arguments):
     print(json.dumps({"seconds": min(seconds), "peak_mib": peak, "before_mib": before}))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    parser = options(__doc__, "column_statistics", model=False, clock=False)
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=RESULTS / "column_statistics.csv")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--save", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -116,11 +126,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name in VARIANTS:
             save = Path(folder) / f"{name}.pt"
-            options = ["--variant", name, "--save", save]
+            given = ["--variant", name, "--save", save]
             for option in ("tokens", "layers", "threads", "repeats"):
-                options += [f"--{option}", getattr(arguments, option)]
-            measured[name] = child(__file__, options, arguments.threads)
-            peaks[name] = child(__file__, [*options, "--repeats", 1], arguments.threads, **RETURN_FREED)["peak_mib"]
+                given += [f"--{option}", getattr(arguments, option)]
+            measured[name] = child(__file__, given, arguments.threads)
+            peaks[name] = child(__file__, [*given, "--repeats", 1], arguments.threads, **RETURN_FREED)["peak_mib"]
             if save.exists():
                 found[name] = torch.load(save, weights_only=True)
 

@@ -17,17 +17,23 @@ on logarithms. Writes results/benchmarks/growth.csv (exponents in the form that 
 growth_points.csv, growth.md and a figure growth.{pdf,svg,png}; exits non-zero where cost grows faster than its bar.
 """
 
+from __future__ import annotations
+
 import argparse
 import ctypes
 import json
+import math
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
-from growth_report import SERIES, draw, markdown, summary, table
-from side_by_side import RESULTS, ROOT, child, finish, peak_mib, reset_peak, synchronise, write
+from growth_report import SERIES, Point, draw, markdown, summary, table
+from side_by_side import ROOT, child, finish, options, peak_mib, reset_peak, synchronise, timer, write
+
+Calls = dict[int, Callable[[], object]]  # a size of the series' axis -> what is timed there
 
 # series -> sizes by default and with --large; of min_k_tokens the texts
 SIZES = {
@@ -43,18 +49,18 @@ LAYERS = 2  # of the column statistics and of Ships
 SHARD_TEXTS = 12
 
 
-def maps_mib(tokens, layers=LAYERS, heads=9):
+def maps_mib(tokens: int, layers: int = LAYERS, heads: int = 9) -> float:
     """MiB of all attention maps of one text in float32."""
     return layers * heads * tokens**2 * 4 / 2**20
 
 
-def affordable(tokens, memory_mb):
+def affordable(tokens: Sequence[int], memory_mb: float) -> list[int]:
     """The lengths whose maps `output_attentions` can hold: one layer's scores and softmax come on top of all maps."""
     return [t for t in tokens if maps_mib(t) * (LAYERS + 1) / LAYERS <= memory_mb]
 
 
-def column_statistics(arguments):
-    """{tokens: call}"""
+def column_statistics(arguments: argparse.Namespace) -> Calls:
+    """By tokens."""
     import torch
     from column_statistics import build, run
 
@@ -63,10 +69,10 @@ def column_statistics(arguments):
     if variant == "eager":
         model.set_attn_implementation("eager")
     ids = torch.randint(0, 512, (1, max(arguments.sizes)), generator=torch.Generator().manual_seed(1))
-    return {tokens: lambda tokens=tokens: run(variant, model, ids[:, :tokens]) for tokens in arguments.sizes}
+    return {tokens: partial(run, variant, model, ids[:, :tokens]) for tokens in arguments.sizes}
 
 
-def spread(layers, heads, number):
+def spread(layers: int, heads: int, number: int) -> dict[int, list[int]]:
     """{layer: heads}: `number` heads, equally many in each of as few layers (two at least) as hold them."""
     from ships import depths
 
@@ -77,8 +83,8 @@ def spread(layers, heads, number):
     return {layer: list(range(share)) for layer in chosen}
 
 
-def ships_calls(arguments):
-    """{prompts or heads: call}"""
+def ships_calls(arguments: argparse.Namespace) -> Calls:
+    """By prompts or heads."""
     from ships import load
 
     from atlas.analyses.safety_heads.extract import HeadAblation
@@ -86,23 +92,23 @@ def ships_calls(arguments):
     by_heads = arguments.series == "ships_heads"
     prompts = 4 if by_heads else max(arguments.sizes)
     dataset = ROOT / "results/datasets/harmbench.parquet"
-    model, found = load(SimpleNamespace(model=arguments.model, dataset=dataset, prompts=prompts), "float32")
+    model, found = load(argparse.Namespace(model=arguments.model, dataset=dataset, prompts=prompts), "float32")
     if len(found) < prompts:
         raise SystemExit(f"{dataset} has {len(found)} prompts, {prompts} are asked for.")
     layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
 
-    def run(number):
+    def run(number: int) -> None:
         chosen = spread(layers, heads, number if by_heads else LAYERS * heads)
         ablation = HeadAblation(model, found if by_heads else found[:number], list(chosen), epsilon=1e-5)
         for layer, some in chosen.items():
             ablation.effects("scaling", [[(layer, head)] for head in some])
 
     sizes = [sum(map(len, spread(layers, heads, n).values())) for n in arguments.sizes] if by_heads else arguments.sizes
-    return {size: lambda n=n: run(n) for size, n in zip(sizes, arguments.sizes, strict=True)}
+    return {size: partial(run, n) for size, n in zip(sizes, arguments.sizes, strict=True)}
 
 
-def maps_calls(arguments):
-    """{heads: call}"""
+def maps_calls(arguments: argparse.Namespace) -> Calls:
+    """By heads."""
     from atlas.analyses.head_categories.extract import map_heads
     from atlas.analyses.head_categories.pairs import single_token_pairs
     from atlas.data.kinds import prepare
@@ -113,17 +119,17 @@ def maps_calls(arguments):
     pairs = single_token_pairs(pairs, load_tokenizer(arguments.model))[0].iloc[::4].reset_index(drop=True)
     shape = read_shape(arguments.model)
 
-    def run(number):
+    def run(number: int) -> None:
         layers = spread(shape.layers, shape.heads, number)
         heads = next(iter(layers.values()))
         map_heads(arguments.model, pairs, list(layers), heads=heads, threads=arguments.threads)
 
     sizes = [sum(map(len, spread(shape.layers, shape.heads, n).values())) for n in arguments.sizes]
-    return {size: lambda n=n: run(n) for size, n in zip(sizes, arguments.sizes, strict=True)}
+    return {size: partial(run, n) for size, n in zip(sizes, arguments.sizes, strict=True)}
 
 
-def min_k_calls(arguments):
-    """{tokens: call}"""
+def min_k_calls(arguments: argparse.Namespace) -> Calls:
+    """By tokens."""
     from min_k import texts
 
     from atlas.analyses.mink.extract import extract
@@ -132,7 +138,7 @@ def min_k_calls(arguments):
     model = load_model(arguments.model, device="cpu", dtype="float32")
     sequences = texts(arguments.model, ROOT / "data/depth/depth.jsonl", max(arguments.sizes))
     return {
-        sum(len(s.ids) for s in sequences[:n]): lambda n=n: extract(model, {"answer": sequences[:n]}, batch_tokens=1024)
+        sum(len(s.ids) for s in sequences[:n]): partial(extract, model, {"answer": sequences[:n]}, batch_tokens=1024)
         for n in arguments.sizes
     }
 
@@ -149,35 +155,33 @@ CALLS = {
 NO_MEMORY = ("maps_heads",)
 
 
-def give_back():
+def give_back() -> None:
     """Let glibc hand freed memory back, or what the smallest size needs is counted as there before."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
-def one_series(arguments):
-    """[{x, seconds, mib}] of the series in this process."""
+def one_series(arguments: argparse.Namespace) -> list[Point]:
+    """The points (x, seconds, mib) of the series in this process."""
     calls = CALLS[arguments.series](arguments)
-    now = time.process_time if arguments.clock == "cpu" else time.perf_counter
+    now = timer(arguments.clock)
     next(iter(calls.values()))()  # weights are mapped, buffers are made
     give_back()
     reset_peak()
-    before, points = peak_mib(), {x: {"x": x, "seconds": None, "mib": None} for x in calls}
+    before, least, held = peak_mib(), dict.fromkeys(calls, math.inf), dict[int, float]()
     for turn in range(arguments.rounds):
         for x, call in calls.items():
             start = now()
             call()
             synchronise()
-            seconds = now() - start
-            point = points[x]
-            point["seconds"] = seconds if turn == 0 else min(seconds, point["seconds"])
+            least[x] = min(least[x], now() - start)
             if turn == 0 and arguments.series not in NO_MEMORY:
-                point["mib"] = peak_mib() - before
-    return list(points.values())
+                held[x] = peak_mib() - before
+    return [{"x": x, "seconds": least[x], "mib": held.get(x)} for x in calls]
 
 
-def one_shard(arguments):
+def one_shard(arguments: argparse.Namespace) -> dict[str, float]:
     """{seconds, loaded}: processor seconds of one shard from the start of its process, and of them until loaded."""
     from min_k import texts
 
@@ -192,14 +196,16 @@ def one_shard(arguments):
     return {"seconds": time.process_time(), "loaded": loaded}
 
 
-def points_file(arguments):
+def points_file(arguments: argparse.Namespace) -> Path:
+    """The csv of the points, beside that of the exponents."""
     return arguments.output.with_name(f"{arguments.output.stem}_points.csv")
 
 
-def measure(arguments):
+def measure(arguments: argparse.Namespace) -> tuple[dict[str, list[Point]], dict[str, str]]:
     """({series: points}, {series: note})."""
     common = ["--model", arguments.model, "--threads", arguments.threads, "--clock", arguments.clock]
-    measured, notes = {}, {}
+    measured: dict[str, list[Point]] = {}
+    notes: dict[str, str] = {}
     for name in arguments.only:
         sizes, start = list(SIZES[name][arguments.large]), time.perf_counter()
         if name == "output_attentions":
@@ -218,25 +224,19 @@ def measure(arguments):
                 loaded += [part["loaded"] for part in parts]
             notes[name] = f"{sum(loaded) / len(loaded):.1f} s until texts and model are there, measured in each"
         else:
-            options = ["--series", name, "--rounds", arguments.rounds, *common, "--sizes", *sizes]
-            measured[name] = child(__file__, options, arguments.threads)
+            given = ["--series", name, "--rounds", arguments.rounds, *common, "--sizes", *sizes]
+            measured[name] = child(__file__, given, arguments.threads)
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
         write(table(measured), points_file(arguments))  # a run that is stopped keeps what it has
     return measured, notes
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    parser = options(__doc__, "growth")
     parser.add_argument("--only", nargs="+", choices=list(SERIES), default=list(SERIES))
     parser.add_argument("--large", action="store_true", help="more tokens, prompts, heads, texts and shards")
-    parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory-mb", type=float, default=1024, help="what output_attentions may hold in maps")
-    parser.add_argument(
-        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too"
-    )
-    parser.add_argument("--output", type=Path, default=RESULTS / "growth.csv")
     parser.add_argument("--series", choices=list(SERIES), help=argparse.SUPPRESS)
     parser.add_argument("--sizes", nargs="+", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)

@@ -1,10 +1,21 @@
 """What `growth.py` makes of its points: the table, fitted exponents, markdown and the figure. No torch."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from side_by_side import row
+from side_by_side import Row, row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# A row of POINTS: x is a size of its axis, seconds and mib are None where they were not measured.
+Point = Mapping[str, Any]
+Measure = Literal["seconds", "mib"]
 
 POINTS = ["series", "axis", "x", "seconds", "mib"]
 
@@ -18,7 +29,7 @@ class Series:
     axis: str
     colour: str = "#0072B2"
     marker: str = "o"
-    bars: tuple = (None, None)
+    bars: tuple[float | None, float | None] = (None, None)
 
 
 SERIES = {
@@ -30,7 +41,7 @@ SERIES = {
     "min_k_tokens": Series("Min-K%", "this workflow", "tokens", bars=(1.1, None)),
     "shards": Series("Shards", "all shards together", "shards"),
 }
-MEASURES = {"seconds": "seconds", "mib": "MiB above the model"}
+MEASURES: dict[Measure, str] = {"seconds": "seconds", "mib": "MiB above the model"}
 
 
 @dataclass(frozen=True)
@@ -41,10 +52,10 @@ class Fit:
     error: float
     scale: float
     last: float
-    xs: tuple
+    xs: tuple[float, ...]
 
 
-def fit(xs, ys):
+def fit(xs: Iterable[float], ys: Iterable[float | None]) -> Fit | None:
     """The Fit of points, or None for fewer than three. Points where nothing was measured (y not above 0) are left out.
 
     One exponent over all sizes describes a sum of terms (fixed, linear, quadratic); `last` shows where it is heading.
@@ -60,7 +71,7 @@ def fit(xs, ys):
     return Fit(line.slope, line.stderr, math.exp(line.intercept), (y1 - y0) / (x1 - x0), tuple(x for x, _ in kept))
 
 
-def fixed_cost(shards, seconds):
+def fixed_cost(shards: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
     """(seconds that each shard adds, seconds of the work itself): a straight line through the totals of n shards."""
     from scipy.stats import linregress
 
@@ -68,7 +79,7 @@ def fixed_cost(shards, seconds):
     return line.slope, line.intercept
 
 
-def table(measured):
+def table(measured: Mapping[str, Iterable[Point]]) -> list[dict[str, Any]]:
     """Rows of POINTS from {series: [{x, seconds, mib}]}, in the order of SERIES and of x."""
     if unknown := set(measured) - set(SERIES):
         raise ValueError(f"unknown series {sorted(unknown)}")
@@ -79,13 +90,13 @@ def table(measured):
     return rows
 
 
-def curve(points, name, measure):
+def curve(points: Iterable[Point], name: str, measure: Measure) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(xs, ys) of one series, without the points at which this was not measured."""
     found = [(p["x"], p[measure]) for p in points if p["series"] == name and p[measure] is not None]
-    return tuple(zip(*found, strict=True)) or ((), ())
+    return tuple(x for x, _ in found), tuple(y for _, y in found)
 
 
-def summary(points, notes=None):
+def summary(points: Sequence[Point], notes: Mapping[str, str] | None = None) -> list[Row]:
     """Rows as of every benchmark: each exponent with its bar, and what a shard costs. notes: {series: text}."""
     rows, notes = [], notes or {}
     for name, series in SERIES.items():
@@ -110,7 +121,7 @@ def summary(points, notes=None):
     return rows
 
 
-def markdown(points, rows, where):
+def markdown(points: Sequence[Point], rows: Sequence[Row], where: str) -> str:
     """The exponents and the points they are fitted to."""
     lines = ["# How cost grows", "", where, "", "| exponent | value | at most | note |", "| --- | --- | --- | --- |"]
     lines += [f"| {r['measure']} | {r['ratio']} | {r['bar']} | {r['note']} |" for r in rows]
@@ -121,9 +132,9 @@ def markdown(points, rows, where):
     return "\n".join(lines) + "\n"
 
 
-def panels(points):
+def panels(points: Sequence[Point]) -> list[tuple[str, str, Measure, list[str]]]:
     """[(title, axis, measure, names of the series in it)] of what has points, in the order of SERIES."""
-    found = {}
+    found: dict[tuple[str, str, Measure], list[str]] = {}
     for name, series in SERIES.items():
         for measure in MEASURES:
             if curve(points, name, measure)[0]:
@@ -131,7 +142,7 @@ def panels(points):
     return [(*key, names) for key, names in found.items()]
 
 
-def draw(points, where, path):
+def draw(points: Sequence[Point], where: str, path: str | Path) -> None:
     """Log-log panels with fitted lines and their exponents, as path.pdf, .svg and .png."""
     import matplotlib
 
@@ -167,7 +178,7 @@ def draw(points, where, path):
     plt.close(figure)
 
 
-def _scales(axes, xs):
+def _scales(axes: Axes, xs: Sequence[float]) -> None:
     """Logarithmic axes with every second size as a tick, and room for the legend above the points."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 

@@ -14,16 +14,21 @@ the times, the median of their ratios, whether all scores are equal, and the pea
 in that first run. --all times ours on every head.
 """
 
+from __future__ import annotations
+
 import argparse
 import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from side_by_side import RESULTS, ROOT, Worker, finish, gemm_rate, operations, row
+from side_by_side import ROOT, Worker, finish, gemm_rate, operations, row
+from side_by_side import options as common_options
 
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.analyses.head_categories.pairs import single_token_pairs
@@ -32,12 +37,27 @@ from atlas.models.loading import load_tokenizer
 from atlas.models.memory import keep_freed_memory
 from atlas.models.weights import WeightReader
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from jaxtyping import Float
+
 SIGNS = ("direct", "suppression")
+Hits = dict[tuple[int, int, str, str], int]  # (layer, head, relation, sign) -> pairs whose target is in the top k
+Result = TypeVar("Result")
 
 
-def published(reader, embedded, lifted, unembedding, pairs, layers, heads, k) -> dict:
-    """(layer, head, relation, sign) -> number of pairs whose target is among the top k."""
-    counts = {}
+def published(
+    reader: WeightReader,
+    embedded: Float[torch.Tensor, "pairs width"],
+    lifted: Float[torch.Tensor, "pairs width"],
+    unembedding: Float[torch.Tensor, "vocabulary width"],
+    pairs: pd.DataFrame,
+    layers: Sequence[int],
+    heads: Sequence[int],
+    k: int,
+) -> Hits:
+    """Hits by the published algorithm; `embedded` is E' of layer 0, `lifted` that of all others."""
+    counts: Hits = {}
     groups = dict(list(pairs.groupby("relation")))
     for layer in layers:
         value, output = reader.value_weights(layer), reader.output_weights(layer)
@@ -53,8 +73,9 @@ def published(reader, embedded, lifted, unembedding, pairs, layers, heads, k) ->
     return counts
 
 
-def ours(result, pairs, k) -> dict:
-    counts = {}
+def ours(result: Mapping[str, np.ndarray], pairs: pd.DataFrame, k: int) -> Hits:
+    """Hits from what map_heads returned."""
+    counts: Hits = {}
     relation = pairs["relation"].to_numpy().astype(str)
     for name in sorted(set(relation)):
         for sign in SIGNS:
@@ -67,17 +88,17 @@ def ours(result, pairs, k) -> dict:
 class Peak:
     """Peak of anonymous memory (not the mapped files) above the start of the block, in MiB; Linux."""
 
-    def __enter__(self):
+    def __enter__(self) -> Peak:
         self._stop, self._base, self.mib = threading.Event(), self._now(), 0.0
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 
-    def _watch(self):
+    def _watch(self) -> None:
         while not self._stop.wait(0.01):
             self.mib = max(self.mib, self._now() - self._base)
 
@@ -87,14 +108,15 @@ class Peak:
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
 
 
-def timed(function):
+def timed(function: Callable[[], Result]) -> tuple[Result, float, float, float]:
+    """(result, seconds, processor seconds, peak MiB) of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     with Peak() as peak:
         result = function()
     return result, time.perf_counter() - wall, time.process_time() - cpu, peak.mib
 
 
-def inputs(options):
+def inputs(options: argparse.Namespace) -> tuple[pd.DataFrame, WeightReader, list[int], list[int]]:
     """(pairs, reader, layers, heads) of a run."""
     pairs, _ = prepare("relations", {}, Path(options.data))
     pairs, _ = single_token_pairs(pairs, load_tokenizer(options.model))
@@ -104,14 +126,14 @@ def inputs(options):
     return pairs, reader, layers, heads
 
 
-def serve(options, variant):
+def serve(options: argparse.Namespace, variant: str) -> Callable[[str], tuple[Hits, float, float, float]]:
     """The function that runs a variant in its process, `warm` or `time`: (hits, seconds, processor seconds, MiB)."""
     torch.set_num_threads(options.threads)
     pairs, reader, layers, heads = inputs(options)
     if variant == "ours":
         given = {"threads": options.threads, "memory_mb": options.memory_mb}
 
-        def run(layers, heads):
+        def run(layers: Sequence[int], heads: Sequence[int]) -> Hits:
             return ours(map_heads(options.model, pairs, layers, heads=heads, **given), pairs, options.k)
     else:
         if options.shared_memory:
@@ -120,10 +142,10 @@ def serve(options, variant):
         embedded = reader.embedding_rows(torch.tensor(pairs["source_id"].tolist())).float()
         lifted = reader.first_mlp(embedded)
 
-        def run(layers, heads):
+        def run(layers: Sequence[int], heads: Sequence[int]) -> Hits:
             return published(reader, embedded, lifted, unembedding, pairs, layers, heads, options.k)
 
-    def answer(what):
+    def answer(what: str) -> tuple[Hits, float, float, float]:
         few = what == "warm" and variant == "published"
         return timed(lambda: run(layers[:1], heads[:1]) if few else run(layers, heads))
 
@@ -131,18 +153,15 @@ def serve(options, variant):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
+    parser = common_options(__doc__, "head_mappings", clock=False)
     parser.add_argument("--data", default=ROOT / "data/relations", help="a folder with relations.csv, or one file")
     parser.add_argument("--layers", type=int, default=3, help="layers, spread evenly, that both run on")
     parser.add_argument("--heads", type=int, default=4, help="heads of each of them")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--k", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory-mb", type=int, default=1024)
     parser.add_argument("--all", action="store_true", help="then time ours on every layer and head")
     parser.add_argument("--shared-memory", action="store_true", help="the published way keeps freed memory too")
-    parser.add_argument("--output", type=Path, default=RESULTS / "head_mappings.csv")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -151,20 +170,20 @@ def main() -> int:
     print(f"{len(pairs)} pairs, {pairs['source_id'].nunique()} sources; {n} heads")
     workers = {variant: Worker(serve, options, variant) for variant in ("ours", "published")}
     peaks = {f"{variant}_peak_mib": worker("warm")[-1] for variant, worker in workers.items()}
-    rows = []
+    runs = []
     for repeat in range(options.repeats):
         scores, wall, cpu, _ = workers["ours"]("time")
         expected, *slow, _ = workers["published"]("time")
         differ = [key for key, count in expected.items() if scores[key] != count]
-        rows.append((slow[0] / wall, slow[1] / cpu, wall, slow[0], len(differ)))
+        runs.append((slow[0] / wall, slow[1] / cpu, wall, slow[0], len(differ)))
         print(
             f"run {repeat}: ours {wall:.2f} s (cpu {cpu:.2f}), published {slow[0]:.2f} s (cpu {slow[1]:.2f}); ratio "
-            f"{rows[-1][0]:.2f} (cpu {rows[-1][1]:.2f}); scores that differ: {len(differ)} of {len(scores)}"
+            f"{runs[-1][0]:.2f} (cpu {runs[-1][1]:.2f}); scores that differ: {len(differ)} of {len(scores)}"
         )
     for worker in workers.values():
         worker.end()
     names = ("ratio", "cpu_ratio", "ours_s", "published_s", "scores_differing")
-    summary = dict(zip(names, map(statistics.median, zip(*rows, strict=True)), strict=True)) | peaks
+    summary = dict(zip(names, map(statistics.median, zip(*runs, strict=True)), strict=True)) | peaks
     note = f"{len(pairs)} pairs, {n} heads, {options.threads} thread(s); CPU time ratio {summary['cpu_ratio']:.2f}"
     run = {"threads": options.threads, "memory_mb": options.memory_mb}
     if options.all:

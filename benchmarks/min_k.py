@@ -15,19 +15,43 @@ Writes results/benchmarks/min_k.csv. Exits non-zero where a bar is missed: atlas
 published, at most 1.2 x bare, full_logits at least 5 x the memory of atlas, Min-K% equal to 1e-4.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
 import sys
-import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from side_by_side import RESULTS, ROOT, child, finish, gemm_rate, operations, peak_mib, reset_peak, row
+from side_by_side import ROOT, child, finish, gemm_rate, operations, options, peak_mib, reset_peak, row, timer
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Int
+    from transformers import Cache, PreTrainedModel
+
+    from atlas.analyses.mink.scored_texts import ScoredText
 
 K = 20
 
 
-def texts(model, data, number):
+class Speed(TypedDict):
+    """Seconds over all texts, by variant, and the floor; `difference` is the largest of Min-K%."""
+
+    texts: int
+    tokens: int
+    published: float
+    bare: float
+    atlas: float
+    floor: float
+    difference: float
+
+
+def texts(model: Path, data: Path, number: int) -> list[ScoredText]:
+    """The first answers of a depth data set, as the analysis asks for them."""
     import pandas as pd
 
     from atlas.analyses.mink.scored_texts import scored_texts, text_rows
@@ -38,7 +62,7 @@ def texts(model, data, number):
     return scored_texts(tokenizer, rows, "answer", template="chat", system=None, max_tokens=2048)[0]
 
 
-def published(model, sequences):
+def published(model: PreTrainedModel, sequences: Sequence[ScoredText]) -> dict[int, float]:
     """{number: Min-K%}: one text per forward, full log-softmax, a loop over tokens."""
     import numpy as np
     import torch
@@ -49,7 +73,7 @@ def published(model, sequences):
         with torch.no_grad():
             logits = model(ids, labels=ids)[1]
         probabilities = torch.nn.functional.log_softmax(logits[0, :-1], dim=-1)
-        values = []
+        values: list[float] = []
         for i, token in enumerate(sequence.ids[1:]):
             if sequence.scored[i + 1]:
                 values.append(probabilities[i, token].item())
@@ -58,7 +82,8 @@ def published(model, sequences):
     return found
 
 
-def bare(model, sequences, groups):
+def bare(model: PreTrainedModel, sequences: Sequence[ScoredText], groups: Sequence[Sequence[int]]) -> None:
+    """A forward pass of whole texts for each batch, and nothing else."""
     import torch
 
     for group in groups:
@@ -70,7 +95,12 @@ def bare(model, sequences, groups):
             model(ids, use_cache=False)
 
 
-def atlas(model, sequences, groups, shared=()):
+def atlas(
+    model: PreTrainedModel,
+    sequences: Sequence[ScoredText],
+    groups: Sequence[Sequence[int]],
+    shared: Cache | tuple[()] = (),
+) -> dict[int, float]:
     """{number: Min-K%} by the workflow's extraction; shared: the cache of what all texts begin with."""
     from atlas.analyses.mink import storage as logprob_layout
     from atlas.analyses.mink.extract import batch_logprobs
@@ -84,7 +114,8 @@ def atlas(model, sequences, groups, shared=()):
     return {number: min_k(tokens["lp"], K) for number, tokens in logprob_layout.split(arrays, "answer")}
 
 
-def speed(arguments):
+def speed(arguments: argparse.Namespace) -> Speed:
+    """Each variant on every slice in turn."""
     import torch
 
     from atlas.analyses.mink.extract import batch_logprobs, shared_context
@@ -95,19 +126,20 @@ def speed(arguments):
     torch.set_num_threads(arguments.threads)
     model = load_model(arguments.model, device="cpu", dtype="float32")
     sequences = texts(arguments.model, arguments.data, arguments.texts)
-    now = time.process_time if arguments.clock == "cpu" else time.perf_counter
+    now = timer(arguments.clock)
     start = shared_context(sequences)
     groups = batches([len(sequence.ids) - start for sequence in sequences], arguments.batch_tokens)
     bare(model, sequences, groups[:1])  # warm up
-    seconds, values = dict.fromkeys(("published", "bare", "atlas"), 0.0), {"published": {}, "atlas": {}}
+    seconds = dict.fromkeys(("published", "bare", "atlas"), 0.0)
+    values: dict[str, dict[int, float]] = {"published": {}, "atlas": {}}
     before = now()
     shared = prefix_cache(model, sequences[0].ids[:start])  # once for all texts, so it counts in full
     seconds["atlas"] += now() - before
     for turn, group in enumerate(groups):
-        calls = {
-            "published": lambda group=group: published(model, [sequences[i] for i in group]),
-            "bare": lambda group=group: bare(model, sequences, [group]),
-            "atlas": lambda group=group: atlas(model, sequences, [group], shared),
+        calls: dict[str, Callable[[], dict[int, float] | None]] = {
+            "published": partial(published, model, [sequences[i] for i in group]),
+            "bare": partial(bare, model, sequences, [group]),
+            "atlas": partial(atlas, model, sequences, [group], shared),
         }
         order = list(calls)[turn % 3 :] + list(calls)[: turn % 3]
         for name in order:
@@ -127,13 +159,15 @@ def speed(arguments):
     return {
         "texts": len(sequences),
         "tokens": tokens,
-        **seconds,
+        "published": seconds["published"],
+        "bare": seconds["bare"],
+        "atlas": seconds["atlas"],
         "floor": floor,
         "difference": difference,
     }
 
 
-def memory_child(arguments):
+def memory_child(arguments: argparse.Namespace) -> None:
     """Peak resident memory above the loaded model, in MiB, of one way to score a batch of random ids."""
     import torch
 
@@ -145,7 +179,7 @@ def memory_child(arguments):
     model = load_model(arguments.model, device="cpu", dtype="float32")
     ids = torch.randint(0, model.config.vocab_size, (4, 1024), generator=torch.Generator().manual_seed(0))
 
-    def run(ids):
+    def run(ids: Int[torch.Tensor, "texts tokens"]) -> object:
         if arguments.variant == "atlas":
             scored = (True,) * ids.shape[1]
             return batch_logprobs(model, [ScoredText(i, tuple(row), scored) for i, row in enumerate(ids.tolist())])
@@ -162,7 +196,8 @@ def memory_child(arguments):
     print(json.dumps({"added": peak_mib() - before}))
 
 
-def memory(arguments):
+def memory(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Peak MiB above the model, under the names of the csv's columns."""
     found = {
         variant: child(__file__, ["--variant", variant, "--model", arguments.model], arguments.threads)["added"]
         for variant in ("atlas", "full_logits")
@@ -170,17 +205,11 @@ def memory(arguments):
     return {"ours_mib": found["atlas"], "published_mib": found["full_logits"]}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
+def main() -> int:
+    parser = options(__doc__, "min_k")
     parser.add_argument("--data", type=Path, default=ROOT / "data/depth/depth.jsonl")
     parser.add_argument("--texts", type=int, default=128)
     parser.add_argument("--batch-tokens", type=int, default=1024)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too"
-    )
-    parser.add_argument("--output", type=Path, default=RESULTS / "min_k.csv")
     parser.add_argument("--variant", choices=["atlas", "full_logits"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.variant:
@@ -188,11 +217,11 @@ def main():
         return 0
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     mib, measured = memory(arguments), speed(arguments)
-    seconds = {f"{'ours' if name == 'atlas' else name}_seconds": measured[name] for name in ("atlas", "published")}
     note = f"{measured['texts']} texts, {measured['tokens']} tokens, {arguments.threads} thread(s)"
     rows = [
         row(
-            "min_k over published", measured["published"] / measured["atlas"], 1.0, **seconds, note=note,
+            "min_k over published", measured["published"] / measured["atlas"], 1.0, note=note,
+            ours_seconds=measured["atlas"], published_seconds=measured["published"],
             floor_seconds=measured["floor"], agreement=measured["difference"],
         ),
         row(

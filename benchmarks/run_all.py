@@ -8,6 +8,8 @@ this exits non-zero if one is missed. Results are in results/benchmarks/: one cs
 with the machine they were measured on.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import os
@@ -15,12 +17,13 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from side_by_side import COLUMNS, RESULTS, ROOT, copy_rate, gemm_rate, write
+from side_by_side import COLUMNS, RESULTS, ROOT, Row, copy_rate, gemm_rate, write
 
 # benchmark -> options by default and with --large
-SIZES = {
+SIZES: dict[str, tuple[list[str], list[str]]] = {
     "ships": (["--layers", "2", "--rounds", "2"], ["--layers", "30", "--rounds", "3", "--accuracy"]),
     "head_mappings": (["--layers", "2", "--heads", "3", "--repeats", "2"], ["--layers", "5", "--heads", "9", "--all"]),
     "min_k": (["--texts", "48"], ["--texts", "256"]),
@@ -33,7 +36,7 @@ READS_NO_MODEL = ("column_statistics",)
 READS_HARMBENCH = ("ships", "growth")
 
 
-def run(name, options, threads):
+def run(name: str, options: Sequence[str], threads: int) -> tuple[list[Row], int, float]:
     """(rows of the benchmark's csv, exit status, seconds)."""
     path = RESULTS / f"{name}.csv"
     path.unlink(missing_ok=True)
@@ -41,14 +44,14 @@ def run(name, options, threads):
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     start = time.perf_counter()
     status = subprocess.run(command, env=environment, check=False).returncode
-    rows = []
+    rows: list[Row] = []
     if path.exists():
         with path.open() as handle:
             rows = list(csv.DictReader(handle))
     return rows, status, time.perf_counter() - start
 
 
-def machine(threads):
+def machine(threads: int) -> str:
     """One line that says what was measured on, and its rates."""
     import torch
 
@@ -63,21 +66,22 @@ def machine(threads):
     return f"{cpu}, {os.cpu_count()} cores, {threads} thread(s): {rates}, {copy}{gpu}; torch {torch.__version__}"
 
 
-def _lines(path):
+def _lines(path: str) -> list[str]:
     try:
         return Path(path).read_text().splitlines()
     except OSError:
         return []
 
 
-def markdown(rows, where):
+def markdown(rows: Sequence[Row], where: str) -> str:
+    """The rows as a table, without empty columns, under a line on the machine."""
     shown = [name for name in COLUMNS if any(found[name] != "" for found in rows)]
     lines = ["# Benchmarks", "", where, "", f"| {' | '.join(shown)} |", f"|{' --- |' * len(shown)}"]
     lines += [f"| {' | '.join(str(found[name]) for name in shown)} |" for found in rows]
     return "\n".join(lines) + "\n"
 
 
-def draw(rows, path):
+def draw(rows: Sequence[Row], path: Path) -> None:
     """Seconds of each measure: published, simple batching, ours and the floor, relative to ours."""
     import matplotlib
 
@@ -115,7 +119,7 @@ def draw(rows, path):
         figure.savefig(path.with_suffix(f".{suffix}"), metadata=metadata, dpi=200)
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     usual = [name for name in SIZES if name not in ON_REQUEST]
     parser.add_argument("--only", nargs="+", choices=list(SIZES), default=usual)
@@ -129,7 +133,8 @@ def main():
     needed += [ROOT / "results/datasets/harmbench.parquet"] if set(names) & set(READS_HARMBENCH) else []
     if missing := [path for path in needed if not path.exists()]:
         sys.exit(f"{missing[0]} does not exist; make it with `snakemake --cores 2 figures/safety_heads` first.")
-    rows, missed = [], []
+    rows: list[Row] = []
+    missed: list[str] = []
     for name in names:
         options = list(SIZES[name][arguments.large])
         options += [] if name in READS_NO_MODEL else ["--model", str(arguments.model)]

@@ -26,28 +26,36 @@ ours at the rate of a product measured in the same run, nothing for attention an
 results/benchmarks/saliency.csv and exits non-zero where a bar is missed.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
 import sys
-import time
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from statistics import mean
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from saliency_variants import CASES, VARIANTS, probe_of, texts
 from side_by_side import (
-    RESULTS,
-    ROOT,
     Seconds,
     Worker,
     alternate,
     child,
     finish,
     gemm_rate,
+    options,
     peak_mib,
     ratio,
     reset_peak,
     row,
+    timer,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedModel
 
 # The larger of the layers that the default run chose for SmolLM2-135M-Instruct (tables/probe_auroc, `chosen`: 24 for
 # TriviaQA, 17 for Natural Questions), which is the harder one.
@@ -61,112 +69,22 @@ BARS = {
     "batch": (1.3, None),
     "batch_last": (1.3, None),
 }
-# case -> (tokens, shared tokens, texts, texts at once)
-CASES = {
-    "shared": (1024, 960, 4, 1),
-    "alone": (1024, 960, 1, 1),
-    "whole": (1024, 0, 1, 1),
-    "whole_last": (1024, 0, 1, 1),
-    "batch": (128, 0, 8, 8),
-    "batch_last": (128, 0, 8, 8),
-}
 
 
-def texts(case, vocabulary):
-    """([AnsweredSample], shared ids) of a case."""
-    import torch
+class Speed(NamedTuple):
+    """seconds: variant -> those of each round; worst: largest difference over the largest value; floor: seconds."""
 
-    from atlas.analyses.saliency.answered_samples import AnsweredSample
-
-    length, shared, number, _ = CASES[case]
-    draw = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, vocabulary, (number, length), generator=draw)
-    ids[:, :shared] = ids[0, :shared].clone()
-    sets = (shared, shared + 3, shared + 4), (length - 2, length - 1), (shared, shared + 2, shared + 6)
-    return [AnsweredSample(n, tuple(row), *sets) for n, row in enumerate(ids.tolist())], tuple(ids[0, :shared].tolist())
+    seconds: dict[str, list[float]]
+    worst: float
+    floor: float
 
 
-def probe_of(samples, width, layer):
-    import numpy as np
-
-    from atlas.analyses.saliency.extract import SampleProbe
-
-    rng = np.random.default_rng(0)
-    return SampleProbe(
-        layer, rng.normal(size=(len(samples), width)).astype(np.float32) / 30, np.zeros(len(samples), np.float32)
-    )
-
-
-def atlas(model, samples, shared, probe, at_once):
-    """(texts, layers, flows, heads) signed sums."""
-    from atlas.analyses.saliency.extract import extract
-
-    budget = at_once * (len(samples[0].ids) - len(shared))
-    arrays = extract(model, samples, shared, losses=["probe_logit"], sample_probe=probe, batch_tokens=budget)
-    return arrays["probe_logit.signed"]
-
-
-def eager(model, samples, shared, probe, at_once):
-    """The same by masks of ones on stock eager attention."""
-    import numpy as np
-    import torch
-    from transformers.models.llama import modeling_llama
-
-    from atlas.attention import decoder_layers
-
-    kept, state = [], {}
-
-    def attention(module, query, key, value, mask, scaling, **options):
-        key = modeling_llama.repeat_kv(key, module.num_key_value_groups)
-        value = modeling_llama.repeat_kv(value, module.num_key_value_groups)
-        scores = torch.matmul(query, key.transpose(2, 3)) * scaling + mask
-        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-        ones = torch.ones_like(weights, requires_grad=True)
-        kept.append(ones)
-        return torch.matmul(weights * ones, value).transpose(1, 2).contiguous(), None
-
-    own, found = modeling_llama.eager_attention_forward, []
-    modeling_llama.eager_attention_forward = attention
-    model.set_attn_implementation("eager")
-    handle = decoder_layers(model)[probe.layer - 1].register_forward_hook(
-        lambda module, args, output: state.update(h=output[0] if isinstance(output, tuple) else output)
-    )
-    try:
-        for start in range(0, len(samples), at_once):
-            part = samples[start : start + at_once]
-            kept.clear()
-            model(input_ids=torch.tensor([sample.ids for sample in part]), use_cache=False)
-            (state["h"][:, -1] * torch.from_numpy(probe.weight[start : start + at_once])).sum().backward()
-            found.append(np.stack([_flows(ones, part) for ones in kept[: probe.layer]], 1))
-    finally:
-        handle.remove()
-        modeling_llama.eager_attention_forward = own
-        model.set_attn_implementation("sdpa")
-    return np.concatenate(found)
-
-
-def _flows(ones, samples):
-    """(texts, flows, heads) of one layer."""
-    import torch
-
-    s, sample = ones.grad, samples[0]  # d loss / d ones = A * d loss / d A
-    flows = []
-    for columns in (sample.question, sample.random):
-        picked = torch.stack([s[..., column].masked_fill(torch.arange(s.shape[2]) <= column, 0) for column in columns])
-        picked = picked.sum(0)
-        flows += [picked[..., list(sample.answer)].sum(-1), picked.sum(-1)]
-    return torch.stack(flows, 1).numpy()
-
-
-VARIANTS = {"atlas": atlas, "eager": eager}
-
-
-def read_layer(case, layers, chosen):
+def read_layer(case: str, layers: int, chosen: int) -> int:
     """The hidden state that the probe reads."""
     return min(chosen, layers) if case in ("whole", "batch") else layers
 
 
-def load(arguments):
+def load(arguments: argparse.Namespace) -> tuple[PreTrainedModel, int, int]:
     """(model, layers, width) of a variant: ours as the workflow's jobs load it, eager by transformers alone."""
     import torch
 
@@ -184,7 +102,7 @@ def load(arguments):
     return model, model.config.num_hidden_layers, model.config.hidden_size
 
 
-def linear_layers(call):
+def linear_layers(call: Callable[[], object]) -> int:
     """Floating-point operations of the linear layers inside `call`."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -195,22 +113,23 @@ def linear_layers(call):
     return sum(counts.get(operator, 0) for operator in (torch.ops.aten.mm, torch.ops.aten.addmm))
 
 
-def serve(arguments):
+def serve(arguments: argparse.Namespace) -> Callable[[str, str], tuple[float | None, np.ndarray | None, int | None]]:
     """The function that runs a case in a worker and returns (seconds, sums, operations of its linear layers).
 
     It is asked to `time` the case, to `count` its operations, or to `warm` up on the first text or batch.
     """
     model, layers, width = load(arguments)
-    now = time.process_time if arguments.clock == "cpu" else time.perf_counter
+    now = timer(arguments.clock)
 
-    def answer(case, what):
+    def answer(case: str, what: str) -> tuple[float | None, np.ndarray | None, int | None]:
         samples, shared = texts(case, model.config.vocab_size)
-        at_once = CASES[case][3]
+        at_once = CASES[case].at_once
         if what == "warm":
             samples = samples[:at_once]
-        probe, found = probe_of(samples, width, read_layer(case, layers, arguments.layer)), {}
+        probe = probe_of(samples, width, read_layer(case, layers, arguments.layer))
+        found: dict[str, np.ndarray] = {}
 
-        def run():
+        def run() -> None:
             found["sums"] = VARIANTS[arguments.variant](model, samples, shared, probe, at_once)
 
         if what == "count":
@@ -222,8 +141,8 @@ def serve(arguments):
     return answer
 
 
-def speed(arguments):
-    """{case: ({variant: seconds of each round}, largest difference, floor in seconds)}."""
+def speed(arguments: argparse.Namespace) -> dict[str, Speed]:
+    """What each case took and how far the results of the variants differ."""
     import numpy as np
     import torch
 
@@ -231,9 +150,9 @@ def speed(arguments):
     workers = {name: Worker(serve, argparse.Namespace(**vars(arguments) | {"variant": name})) for name in VARIANTS}
     measured = {}
     for case in arguments.cases:
-        found = {}
+        found: dict[str, np.ndarray] = {}
 
-        def run(name, case=case, found=found):
+        def run(name: str, case: str = case, found: dict[str, np.ndarray] = found) -> Seconds:
             seconds, found[name], _ = workers[name](case, "time")
             return Seconds(seconds)
 
@@ -241,23 +160,23 @@ def speed(arguments):
         work = workers["atlas"](case, "count")[2]
         workers["eager"](case, "warm")
         floor = work / gemm_rate(getattr(torch, arguments.dtype), clock=arguments.clock)
-        seconds = alternate({name: lambda name=name, run=run: run(name) for name in VARIANTS}, arguments.repeats)
+        seconds = alternate({name: partial(run, name) for name in VARIANTS}, arguments.repeats)
         found["atlas"] = found["atlas"][:, : found["eager"].shape[1]]
         worst = float(np.abs(found["atlas"] - found["eager"]).max() / np.abs(found["eager"]).max())
-        measured[case] = seconds, worst, floor
+        measured[case] = Speed(seconds, worst, floor)
     for worker in workers.values():
         worker.end()
     return measured
 
 
-def memory_child(arguments):
+def memory_child(arguments: argparse.Namespace) -> None:
     """Peak resident memory above the loaded model, in MiB, of one text or batch."""
     model, layers, width = load(arguments)
     run = VARIANTS[arguments.variant]
     samples, _ = texts("batch", model.config.vocab_size)
     run(model, samples[:1], (), probe_of(samples[:1], width, layers), 1)  # weights are mapped, buffers are made
     samples, shared = texts(arguments.case, model.config.vocab_size)
-    at_once = CASES[arguments.case][3]
+    at_once = CASES[arguments.case].at_once
     samples = samples[:at_once]
     probe = probe_of(samples, width, read_layer(arguments.case, layers, arguments.layer))
     reset_peak()
@@ -266,13 +185,13 @@ def memory_child(arguments):
     print(json.dumps({"added": peak_mib() - before}))
 
 
-def memory(arguments):
+def memory(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """{case: {variant: MiB}}."""
-    options = ["--model", arguments.model, "--threads", arguments.threads, "--dtype", arguments.dtype]
-    options += ["--layer", arguments.layer]
+    given = ["--model", arguments.model, "--threads", arguments.threads, "--dtype", arguments.dtype]
+    given += ["--layer", arguments.layer]
     return {
         case: {
-            variant: child(__file__, ["--variant", variant, "--case", case, *options], arguments.threads)["added"]
+            variant: child(__file__, ["--variant", variant, "--case", case, *given], arguments.threads)["added"]
             for variant in VARIANTS
         }
         for case in arguments.cases
@@ -280,20 +199,14 @@ def memory(arguments):
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
+def main() -> int:
+    parser = options(__doc__, "saliency")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--layer", type=int, default=CHOSEN, help="hidden state of the probe in whole and batch")
     parser.add_argument("--skip-memory", action="store_true")
-    parser.add_argument(
-        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too"
-    )
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of ours; eager's: float32")
     parser.add_argument("--shared-memory", action="store_true", help="eager keeps freed memory too")
-    parser.add_argument("--output", type=Path, default=RESULTS / "saliency.csv")
     parser.add_argument("--variant", choices=list(VARIANTS), help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=list(CASES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -301,16 +214,17 @@ def main():
         memory_child(arguments)
         return 0
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    mib, rows = {} if arguments.skip_memory else memory(arguments), []
+    mib = {} if arguments.skip_memory else memory(arguments)
+    rows = []
     for case, (seconds, worst, floor) in speed(arguments).items():
         tokens, shared, number, _ = CASES[case]
-        own = {"ours_seconds": mean(seconds["atlas"]), "published_seconds": mean(seconds["eager"])}
+        own: dict[str, Any] = {"ours_seconds": mean(seconds["atlas"]), "published_seconds": mean(seconds["eager"])}
         own |= {"floor_seconds": floor, "agreement": worst}
         note = f"{number} text(s) of {tokens} tokens, {shared} shared, {arguments.threads} thread(s)"
         times = ratio(seconds["eager"], seconds["atlas"])
         rows.append(row(f"saliency {case}: speed", times, BARS[case][0], **own, note=note))
         if case in mib:
-            held = {"ours_mib": mib[case]["atlas"], "published_mib": mib[case]["eager"]}
+            held: dict[str, Any] = {"ours_mib": mib[case]["atlas"], "published_mib": mib[case]["eager"]}
             less = held["published_mib"] / held["ours_mib"]
             rows.append(row(f"saliency {case}: memory of eager over ours", less, BARS[case][1], **held, note=note))
         rows.append(row(f"saliency {case}: difference", worst, 1e-4, most=True))

@@ -15,33 +15,47 @@ counted in operations at the rate of a product measured in the same run. `--accu
 Writes results/benchmarks/ships.csv; exits non-zero if a bar is missed.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
 import statistics
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from side_by_side import (
-    RESULTS,
     ROOT,
+    Row,
     alternate,
     child,
     finish,
     gemm_rate,
     operations,
+    options,
     peak_mib,
     ratio,
     reset_peak,
     row,
+    timer,
 )
+
+if TYPE_CHECKING:
+    import torch
+    from torch.utils.hooks import RemovableHandle
+    from transformers import PreTrainedModel
+
+    from atlas.analyses.safety_heads.extract import HeadAblation
 
 TEMPLATE = "## Query:{q}\n## Answer:"
 BARS = {("atlas", "published"): 4.0, ("atlas", "batched"): 1.6, ("atlas_bf16", "published"): 10.0}
 
 
-def load(arguments, dtype):
+def load(arguments: argparse.Namespace, dtype: str) -> tuple[PreTrainedModel, list[list[int]]]:
+    """(model, token ids of each prompt)."""
     from atlas.analyses.safety_heads.queries import build_queries
     from atlas.models.loading import load_model, load_tokenizer
     from atlas.results.files import read_frame
@@ -51,55 +65,56 @@ def load(arguments, dtype):
     return load_model(arguments.model, dtype=dtype), prompts
 
 
-def scale_head(module, heads):
-    """A hook on the output projection: row r of the batch has head heads[r] scaled by 1e-5."""
+def scale_head(module: torch.nn.Linear, number: int, heads: Sequence[int]) -> RemovableHandle:
+    """A hook on the output projection: row r of the batch has head heads[r] of `number` scaled by 1e-5."""
     import torch
 
-    number = module.number_of_heads
     factors = torch.ones(len(heads), number)
-    factors[range(len(heads)), heads] = 1e-5
+    factors[range(len(heads)), list(heads)] = 1e-5
     width = module.in_features // number
     factors = factors.repeat_interleave(width, 1)[:, None].to(module.weight.dtype)
     return module.register_forward_pre_hook(lambda _, args: (args[0] * factors,))
 
 
-def projection(model, layer):
+def projection(model: PreTrainedModel, layer: int) -> torch.nn.Linear:
+    """The output projection of a layer's attention."""
     from atlas.models.architectures import attention_modules, output_projection
 
-    module = output_projection(attention_modules(model)[layer])
-    module.number_of_heads = model.config.num_attention_heads
-    return module
+    return output_projection(attention_modules(model)[layer])
 
 
-def published(model, prompts, pairs):
+def published(model: PreTrainedModel, prompts: Sequence[list[int]], pairs: Sequence[tuple[int, int]]) -> int:
+    """One full forward for each (layer, head) of `pairs` and prompt; returns the number of heads."""
     import torch
 
     for layer, head in pairs:
-        handle = scale_head(projection(model, layer), [head])
+        handle = scale_head(projection(model, layer), model.config.num_attention_heads, [head])
         for prompt in prompts:
             model(torch.tensor([prompt]), use_cache=False).logits[0, -1].log_softmax(-1)
         handle.remove()
     return len(pairs)
 
 
-def batched(model, prompts, layer, heads, rows):
+def batched(model: PreTrainedModel, prompts: Sequence[list[int]], layer: int, heads: Sequence[int], rows: int) -> int:
+    """Full forwards of `rows` (head, prompt) pairs of equal length; returns the number of heads."""
     import torch
 
-    lengths = {}
+    lengths: dict[int, list[list[int]]] = {}
+    number = model.config.num_attention_heads
     for prompt in prompts:
         lengths.setdefault(len(prompt), []).append(prompt)
     for group in lengths.values():
         pairs = [(head, prompt) for head in heads for prompt in group]
         for start in range(0, len(pairs), rows):
             part = pairs[start : start + rows]
-            handle = scale_head(projection(model, layer), [head for head, _ in part])
+            handle = scale_head(projection(model, layer), number, [head for head, _ in part])
             ids = torch.tensor([prompt for _, prompt in part])
             model(ids, use_cache=False, logits_to_keep=1).logits[:, -1].log_softmax(-1)
             handle.remove()
     return len(heads)
 
 
-def depths(layers, number):
+def depths(layers: int, number: int) -> list[int]:
     """`number` layers (rounded up to an even one) whose mean depth is that of all layers; all of them if so many."""
     if number >= layers:
         return list(range(layers))
@@ -108,7 +123,7 @@ def depths(layers, number):
     return sorted({*lower, *(layers - 1 - layer for layer in lower)})
 
 
-def compare(arguments):
+def compare(arguments: argparse.Namespace) -> list[Row]:
     """Rows of the comparison; seconds are of all heads."""
     import torch
 
@@ -119,9 +134,10 @@ def compare(arguments):
     layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
     depth, total = depths(layers, arguments.layers), layers * heads
     sample = [(i * 7 % layers, i % heads) for i in range(arguments.sample)]
-    prepared, now = {}, time.process_time if arguments.clock == "cpu" else time.perf_counter
+    prepared: dict[PreTrainedModel, HeadAblation] = {}
+    now = timer(arguments.clock)
 
-    def ours(net):
+    def ours(net: PreTrainedModel) -> None:
         for layer in depth:
             prepared[net].effects("scaling", [[(layer, head)] for head in range(heads)])
 
@@ -133,7 +149,8 @@ def compare(arguments):
     }
     run = {"published": len(sample), "batched": heads}
     scale = {name: total / run.get(name, len(depth) * heads) for name in variants}
-    clean, floor = {}, {}
+    clean: dict[str, float] = {}
+    floor: dict[str, float] = {}
     with torch.no_grad():
         published(model, prompts[:2], [(0, 0)])
         for name, net in (("atlas", model), ("atlas_bf16", half)):
@@ -150,14 +167,14 @@ def compare(arguments):
     note = f"{len(prompts)} prompts, {total} heads, from {len(depth)} of {layers} layers, {arguments.threads} thread(s)"
     rows = []
     for (name, other), bar in BARS.items():
-        times = {"ours_seconds": middle[name], "floor_seconds": floor[name], "note": note}
+        times: dict[str, Any] = {"ours_seconds": middle[name], "floor_seconds": floor[name], "note": note}
         times |= {"published_seconds": middle["published"], "simple_seconds": middle["batched"]}
         measure = f"ships{'' if name == 'atlas' else ' in bfloat16'} over {other}"
         rows.append(row(measure, ratio(seconds[other], seconds[name]), bar, **times))
     return rows
 
 
-def accuracy(arguments):
+def accuracy(arguments: argparse.Namespace) -> Iterator[Row]:
     """What bfloat16 loses: differences in degrees and shared heads among the ten strongest, both ablations."""
     import numpy as np
 
@@ -187,7 +204,7 @@ def accuracy(arguments):
             )
 
 
-def peak(arguments):
+def peak(arguments: argparse.Namespace) -> None:
     """Peak memory in MiB over one layer of all heads, in this process."""
     import torch
 
@@ -202,24 +219,18 @@ def peak(arguments):
     print(json.dumps({"rows": ablation.max_rows, "added": peak_mib() - before}))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
+def main() -> int:
+    parser = options(__doc__, "ships")
     parser.add_argument("--dataset", type=Path, default=ROOT / "results/datasets/harmbench.parquet")
     parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--layers", type=int, default=2, help="layers that ours runs on")
     parser.add_argument("--sample", type=int, default=3, help="heads that the published way runs per round")
     parser.add_argument("--rows", type=int, default=32, help="(head, prompt) pairs of one simple batch")
-    parser.add_argument(
-        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too"
-    )
     parser.add_argument("--max-rows", type=int, default=None)
     parser.add_argument("--every", type=int, default=1, help="layers that the accuracy of bfloat16 is measured on")
     parser.add_argument("--accuracy", action="store_true", help="measure what bfloat16 costs (minutes)")
     parser.add_argument("--skip-memory", action="store_true")
-    parser.add_argument("--output", type=Path, default=RESULTS / "ships.csv")
     parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

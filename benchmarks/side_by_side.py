@@ -1,5 +1,8 @@
-"""What all benchmarks share: variants that take turns, ratios, peak memory, the machine's rates, one form of result."""
+"""What all benchmarks share: options, turns, ratios, peak memory, the machine's rates, one form of result."""
 
+from __future__ import annotations
+
+import argparse
 import csv
 import json
 import multiprocessing
@@ -8,7 +11,13 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results/benchmarks"
@@ -21,14 +30,38 @@ COLUMNS = [
     "ours_mib", "published_mib", "agreement", "note",
 ]  # fmt: skip
 
+Clock = Literal["wall", "cpu"]
+Row = dict[str, Any]  # one of COLUMNS: text, numbers, a truth value, "" for nothing
 
-def alternate(variants, rounds, clock="wall"):
+
+def options(document: str | None, name: str, *, model: bool = True, clock: bool = True) -> argparse.ArgumentParser:
+    """A parser with what the benchmarks have in common; `name` is that of their csv."""
+    parser = argparse.ArgumentParser(description=document, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=RESULTS / f"{name}.csv")
+    if model:
+        parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
+    if clock:
+        parser.add_argument(
+            "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine that others use too"
+        )
+    return parser
+
+
+def timer(clock: Clock) -> Callable[[], float]:
+    """The clock itself: seconds on the wall, or of this process's processors."""
+    return time.process_time if clock == "cpu" else time.perf_counter
+
+
+def alternate(
+    variants: Mapping[str, Callable[[], object]], rounds: int, clock: Clock = "wall"
+) -> dict[str, list[float]]:
     """{name: seconds of each round}; in every round each variant runs once, and another one begins.
 
     A variant that runs in another process (Worker) returns its own, as Seconds.
     """
-    now = time.process_time if clock == "cpu" else time.perf_counter
-    seconds, names = {name: [] for name in variants}, list(variants)
+    now, names = timer(clock), list(variants)
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             start = now()
@@ -49,26 +82,27 @@ class Worker:
     target(*arguments) is called there and returns the function that answers each call of the worker.
     """
 
-    def __init__(self, target, *arguments):
+    def __init__(self, target: Callable[..., Callable[..., Any]], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, target, arguments), daemon=True)
         self._process.start()
         theirs.close()
 
-    def __call__(self, *message):
+    def __call__(self, *message: Any) -> Any:
         self._connection.send(message)
         try:
             return self._connection.recv()
         except EOFError:
             raise SystemExit("A benchmark's process ended before it answered; see above.") from None
 
-    def end(self):
+    def end(self) -> None:
+        """Let the process end."""
         self._connection.close()
         self._process.join()
 
 
-def _serve(connection, target, arguments):
+def _serve(connection: Connection, target: Callable[..., Callable[..., Any]], arguments: Sequence[Any]) -> None:
     answer = target(*arguments)
     while True:
         try:
@@ -78,19 +112,19 @@ def _serve(connection, target, arguments):
         connection.send(answer(*message))
 
 
-def synchronise():
+def synchronise() -> None:
     """Wait for the GPU, where one is used."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 
-def ratio(slower, faster):
+def ratio(slower: Iterable[float], faster: Iterable[float]) -> float:
     """Median over rounds of slower / faster: a busy minute falls on both."""
     return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
 
 
-def peak_mib():
+def peak_mib() -> float:
     """Highest resident memory since `reset_peak`, in MiB."""
     import resource
 
@@ -103,7 +137,7 @@ def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def reset_peak():
+def reset_peak() -> None:
     """Forget the peak of imports and model building where the kernel allows it (Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -115,7 +149,7 @@ def reset_peak():
 RETURN_FREED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
-def child(file, options, threads=1, **more):
+def child(file: str | Path, options: Iterable[Any], threads: int = 1, **more: str) -> Any:
     """The last line that `file` prints, read as JSON: a variant in a process of its own, `more` in its environment."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **more}
     command = [sys.executable, str(file), *map(str, options)]
@@ -125,7 +159,14 @@ def child(file, options, threads=1, **more):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def gemm_rate(dtype, rows=1024, inner=576, columns=1536, device="cpu", clock="wall"):
+def gemm_rate(
+    dtype: torch.dtype,
+    rows: int = 1024,
+    inner: int = 576,
+    columns: int = 1536,
+    device: str = "cpu",
+    clock: Clock = "wall",
+) -> float:
     """Floating-point operations per second of a product of the size that a small model's layers have."""
     import torch
 
@@ -134,7 +175,7 @@ def gemm_rate(dtype, rows=1024, inner=576, columns=1536, device="cpu", clock="wa
     return 2 * rows * inner * columns / _best(lambda: torch.nn.functional.linear(x, w), clock=clock)
 
 
-def copy_rate(device="cpu", mebibytes=256):
+def copy_rate(device: str = "cpu", mebibytes: int = 256) -> float:
     """Bytes per second read and written by a copy that no cache holds."""
     import torch
 
@@ -143,8 +184,8 @@ def copy_rate(device="cpu", mebibytes=256):
     return 2 * source.numel() / _best(lambda: target.copy_(source), 5)
 
 
-def _best(call, repeats=12, clock="wall"):
-    now = time.process_time if clock == "cpu" else time.perf_counter
+def _best(call: Callable[[], object], repeats: int = 12, clock: Clock = "wall") -> float:
+    now = timer(clock)
     call()
     found = []
     for _ in range(repeats):
@@ -156,7 +197,7 @@ def _best(call, repeats=12, clock="wall"):
     return min(found)
 
 
-def operations(call):
+def operations(call: Callable[[], object]) -> int:
     """Floating-point operations of the matrix products and attention inside `call`."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -165,22 +206,22 @@ def operations(call):
     return counter.get_total_flops()
 
 
-def row(measure, value=None, bar=None, most=False, **more):
+def row(measure: str, value: float | None = None, bar: float | None = None, most: bool = False, **more: Any) -> Row:
     """One row of COLUMNS; met: value is at least (with `most`: at most) the bar."""
-    met = None if bar is None else bool(value <= bar if most else value >= bar)
+    met = None if value is None or bar is None else bool(value <= bar if most else value >= bar)
     if set(more) - set(COLUMNS):
         raise ValueError(f"unknown columns {sorted(set(more) - set(COLUMNS))}")
     values = {"measure": measure, "ratio": value, "bar": bar, "met": met, **more}
     return {name: _short(values.get(name)) for name in COLUMNS}
 
 
-def _short(value):
+def _short(value: Any) -> Any:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-def finish(rows, output):
+def finish(rows: Sequence[Row], output: Path) -> int:
     """Write the rows, say them, and return the exit status: 1 where a bar is missed."""
     for found in rows:
         bar = "" if found["bar"] == "" else f" (bar {found['bar']}: {'met' if found['met'] else 'MISSED'})"
@@ -189,7 +230,8 @@ def finish(rows, output):
     return int(any(found["met"] is False for found in rows))
 
 
-def write(rows, output):
+def write(rows: Sequence[Mapping[str, Any]], output: Path) -> None:
+    """Write rows of the same keys as csv; the file is replaced in one step."""
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_suffix(".tmp")
     with temporary.open("w", newline="") as handle:
