@@ -2,8 +2,6 @@
 
 import pytest
 
-from atlas.analyses.heads import checks
-from atlas.analyses.heads.measures import METRICS
 from atlas.errors import AtlasError
 from configurations import check, merged, tiny
 
@@ -85,15 +83,15 @@ def test_the_default_list_of_measures_leaves_out_what_is_not_computed():
     assert config["notes"] == ["analyses.heads.metrics leaves out ships_scaling, kl_scaling: not computed here."]
 
 
-def test_measures_of_any_ablation_are_known_where_it_is_computed(monkeypatch):
-    known = {"ships_mean": METRICS["ships_scaling"], "kl_mean": METRICS["kl_scaling"]}
-    monkeypatch.setattr(checks, "METRICS", {**METRICS, **known})
-    analyses = {"safety_heads": {"models": ["m"], "datasets": ["d"], "ablations": ["mean"], "rank": [1]}}
-    block = {"models": "all", "datasets": {}, "rank": None, "loss": None, "metrics": ["ships_mean", "kl_mean"]}
-    config = {"models": {"m": {"source": {}}}, "analyses": {**analyses, "heads": block}, "notes": []}
-    assert list(checks.problems("heads", block, config)) == []
-    assert block["metrics"] == ["ships_mean", "kl_mean"]
+def test_measures_of_any_ablation_are_known_where_it_is_computed():
+    config = check("analyses: {safety_heads: {ablations: [mean]}, heads: {metrics: [ships_mean, kl_mean, score]}}")
+    assert config["analyses"]["heads"]["metrics"] == ["ships_mean", "kl_mean", "score"]
+    assert config["figures"]["explorer"]["metrics"] == ["ships_mean", "kl_mean", "score"]
     assert config["notes"] == []
+    with pytest.raises(AtlasError, match=r"'ships_mean' is not computed; add mean to analyses.safety_heads.ablations"):
+        check("analyses: {heads: {metrics: [ships_mean, score]}}")
+    with pytest.raises(AtlasError, match=r"figures.explorer.metrics: 'kl_mean' is not computed"):
+        check("figures: {explorer: {metrics: [kl_mean]}}")
 
 
 def test_one_measure_is_no_pair():

@@ -173,6 +173,6 @@ def test_figures_ask_for_data_sets_and_losses_of_the_analysis():
     assert len(problems) == 2
     assert "datasets: 'c' is not among the analysis's data sets" in problems[0]
     assert "loss: 'probe_bce' is not among analyses.saliency.loss (probe_logit)" in problems[1]
-    figure = {"plot": "probe_auroc", "models": "all", "loss": "probe_bce"}
+    figure = {"plot": "probe_auroc", "models": "all", "datasets": "all"}
     assert not list(figure_problems("probe_auroc", figure, config))
     assert figure["datasets"] == ["a", "b"]
