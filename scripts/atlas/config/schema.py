@@ -12,6 +12,7 @@ import jsonschema
 from atlas.config.problems import nearest_of, raise_all
 
 Schema = Mapping[str, Any]
+Finding = Any  # a jsonschema.ValidationError; what it holds is typed there as possibly unset
 
 _TYPES = {
     "object": "a mapping",
@@ -80,11 +81,11 @@ def _resolved(reference: str, root: Schema) -> Schema:
     return found
 
 
-def _where(error: jsonschema.ValidationError) -> str:
+def _where(error: Finding) -> str:
     return ".".join(str(part) for part in error.absolute_path) or "the configuration"
 
 
-def _sentences(error: jsonschema.ValidationError) -> Iterator[str]:
+def _sentences(error: Finding) -> Iterator[str]:
     where, value, rule, wanted = _where(error), error.instance, error.validator, error.validator_value
     if rule == "additionalProperties":
         yield from _unknown_keys(error)
@@ -118,7 +119,7 @@ def _sentences(error: jsonschema.ValidationError) -> Iterator[str]:
         yield f"{where}: {error.message}"
 
 
-def _unknown_keys(error: jsonschema.ValidationError) -> Iterator[str]:
+def _unknown_keys(error: Finding) -> Iterator[str]:
     known = sorted(error.schema.get("properties", {}))
     for key in sorted(set(error.instance) - set(known), key=str):
         near = nearest_of(key, known)
@@ -140,7 +141,7 @@ def _unfilled(text: str, known: list[str]) -> str:
     return f"nothing fills {{{wrong[0]}}} in; " + (f"did you mean {{{near}}}?" if near else f"there are: {valid}.")
 
 
-def _alternatives(error: jsonschema.ValidationError) -> str:
+def _alternatives(error: Finding) -> str:
     branches = [branch.get("expects") for branch in error.schema.get("anyOf", [])]
     described = error.schema.get("expects") or ", or ".join(filter(None, branches))
     deepest = max(error.context, key=lambda inner: (len(inner.absolute_path), inner.validator != "type"))

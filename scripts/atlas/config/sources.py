@@ -10,7 +10,7 @@ from atlas.config.problems import nearest
 from atlas.errors import AtlasError
 from atlas.fetch.mirrors import shared_files, stated_files
 
-Entries = Mapping[str, Any]
+Entries = dict[str, Any]
 
 
 def packages(config: Entries) -> dict[str, dict[str, str]]:

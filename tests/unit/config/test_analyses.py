@@ -84,11 +84,14 @@ def test_the_default_list_of_measures_leaves_out_what_is_not_computed():
 
 
 def test_measures_of_any_ablation_are_known_where_it_is_computed():
-    measures = "[ships_mean, kl_mean]"
-    config = check(f"analyses: {{safety_heads: {{ablations: [mean]}}, heads: {{metrics: {measures}}}}}")
-    assert config["analyses"]["heads"]["metrics"] == ["ships_mean", "kl_mean"]
-    with pytest.raises(AtlasError, match="'ships_mean' is not computed; add mean to analyses"):
-        check(f"analyses: {{heads: {{metrics: {measures}}}}}")
+    config = check("analyses: {safety_heads: {ablations: [mean]}, heads: {metrics: [ships_mean, kl_mean, score]}}")
+    assert config["analyses"]["heads"]["metrics"] == ["ships_mean", "kl_mean", "score"]
+    assert config["figures"]["explorer"]["metrics"] == ["ships_mean", "kl_mean", "score"]
+    assert config["notes"] == []
+    with pytest.raises(AtlasError, match=r"'ships_mean' is not computed; add mean to analyses.safety_heads.ablations"):
+        check("analyses: {heads: {metrics: [ships_mean, score]}}")
+    with pytest.raises(AtlasError, match=r"figures.explorer.metrics: 'kl_mean' is not computed"):
+        check("figures: {explorer: {metrics: [kl_mean]}}")
 
 
 def test_one_measure_is_no_pair():

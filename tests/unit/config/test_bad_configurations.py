@@ -1,9 +1,7 @@
-"""Each kind of bad configuration is told in clear sentences; the defaults of the schema are those of config.yaml."""
+"""Each kind of bad configuration is told in clear sentences."""
 
 import pytest
-import yaml
 
-from atlas.analyses.registry import ANALYSES
 from atlas.config import checked
 from atlas.errors import AtlasError
 from configurations import overlaid
@@ -192,29 +190,3 @@ def test_options_for_a_model_that_is_not_there(place):
     change = "{allow_unpinned: true, analyses: {head_categories: {first_mlp_by_model: {gpt-3: true}}}}"
     with pytest.raises(AtlasError, match="first_mlp_by_model: 'gpt-3' is none of its models"):
         checked(overlaid(PAPER, change), place)
-
-
-def filled(rule):
-    """The default of a rule of the schema, with the defaults of what is inside."""
-    if rule["default"] == {} and "properties" in rule:
-        return {inner: filled(value) for inner, value in rule["properties"].items()}
-    return rule["default"]
-
-
-def test_defaults_of_the_schema_are_those_of_the_default_configuration():
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())["analyses"]
-    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["$defs"]
-    for analysis in ANALYSES:
-        properties = schema[analysis]["properties"]
-        assert set(config[analysis]) == set(properties), f"analyses.{analysis} does not show every option"
-        for key, rule in properties.items():
-            if key in ("models", "dataset", "datasets") or "default" not in rule:
-                continue
-            assert config[analysis][key] == filled(rule), f"analyses.{analysis}.{key}"
-
-
-def test_other_defaults_of_the_schema_are_those_of_the_default_configuration():
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["properties"]
-    assert set(config) == set(schema)
-    assert config["allow_unpinned"] is schema["allow_unpinned"]["default"] is False

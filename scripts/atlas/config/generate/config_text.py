@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def _figures() -> Iterator[str]:
             yield from _figure(name, block, shown, again=number > 0)
 
 
-def _figure(name: str, block: Block, shown: dict[str, Any], again: bool) -> Iterator[str]:
+def _figure(name: str, block: Block, shown: Mapping[str, Any], again: bool) -> Iterator[str]:
     options = [option for option in block.options if not option.unshown or option.name in shown]
     lines = list(_block(name, "" if again else block.why, options, shown))
     if again:
@@ -41,7 +41,7 @@ def _figure(name: str, block: Block, shown: dict[str, Any], again: bool) -> Iter
     yield from lines
 
 
-def _block(name: str, why: str, options: Any, shown: dict[str, Any]) -> Iterator[str]:
+def _block(name: str, why: str, options: Any, shown: Mapping[str, Any]) -> Iterator[str]:
     yield from _comment(why, "  ")
     yield f"  {name}:"
     for option in options:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.analyses.heads import checks, join
+from atlas.analyses.heads import join
 from atlas.analyses.heads.measures import analysis_of, measures
 from atlas.analyses.registry import ANALYSES, HEAD_ANALYSES, MEASURES, TABLES, heads_columns
 from atlas.errors import AtlasError
@@ -203,64 +203,8 @@ def test_an_ablation_that_few_run_has_columns_where_it_is_run(tables):
     assert row["position_mean"] == cell(tables["safety_heads"], "position", **where)
 
 
-def test_every_measure_is_a_number_of_the_table_and_known_to_the_schema():
-    import yaml
-
-    from places import ROOT
-
+def test_every_measure_is_a_number_of_the_table_and_known_to_the_registry():
     columns = heads_columns({"safety_heads": {"ablations": ["mean"]}})
     assert {columns[metric] for metric in MEASURES} == {"float64"}
     assert measures(HEAD_ANALYSES) == MEASURES
     assert set(analysis_of(HEAD_ANALYSES).values()) == set(HEAD_ANALYSES)
-    schema = yaml.safe_load((ROOT / "schemas" / "config.schema.yaml").read_text())["$defs"]
-    assert set(schema["metrics"]["items"]["enum"]) <= set(MEASURES)
-    assert set(schema["heads"]["properties"]["datasets"]["properties"]) == set(HEAD_ANALYSES)
-
-
-def settings(**changes):
-    models = {"a": {"source": {}}, "b": {"source": {"control": {}}}, "c": {"source": {}}}
-    analyses = {
-        "sinks": {"models": ["a", "b"], "dataset": "text", "inputs": ["natural"]},
-        "safety_heads": {"models": ["a"], "datasets": ["p1", "p2"], "rank": [3, 1]},
-        "saliency": {"models": ["a"], "datasets": ["qa1", "qa2"], "loss": ["probe_logit", "answer_nll"]},
-    }
-    metrics = ["alpha_natural", "saliency_absolute"]
-    block = {"models": "all", "datasets": {}, "rank": None, "loss": None, "metrics": metrics, **changes}
-    return block, {"models": models, "analyses": {**analyses, "heads": block}, "notes": []}
-
-
-def heads_problems(block, config):
-    return list(checks.problems("heads", block, config))
-
-
-def test_what_is_left_open_is_what_each_analysis_has_first():
-    block, config = settings(datasets={"saliency": "qa2", "sinks": None})
-    assert heads_problems(block, config) == []
-    assert block["models"] == ["a", "b"]  # no analysis of heads covers c
-    assert block["datasets"] == {"sinks": "text", "safety_heads": "p1", "saliency": "qa2"}
-    assert (block["rank"], block["loss"]) == (3, "probe_logit")
-    block, config = settings(models="trained", rank=1, loss="answer_nll")
-    assert heads_problems(block, config) == []
-    assert (block["models"], block["rank"], block["loss"]) == (["a"], 1, "answer_nll")
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"models": ["c"]}, "no analysis of single heads covers 'c'"),
-        ({"loss": "probe_bce"}, "analyses.heads.loss: probe_bce is not among analyses.saliency.loss"),
-        ({"rank": 2}, "analyses.heads.rank: 2 is not among analyses.safety_heads.rank"),
-        ({"datasets": {"safety_heads": "p3"}}, "'p3' is not among its data sets; there are: p1, p2"),
-        ({"datasets": {"head_categories": "rel"}}, "analyses.head_categories is not in the configuration"),
-    ],
-)
-def test_choices_that_no_analysis_has_are_named(changes, words):
-    (problem,) = heads_problems(*settings(**changes))
-    assert words in problem
-
-
-def test_a_table_of_heads_needs_an_analysis_of_heads():
-    block, config = settings()
-    config["analyses"] = {"heads": block}
-    (problem,) = heads_problems(block, config)
-    assert "none is in the configuration" in problem
