@@ -9,7 +9,7 @@ TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS.parent / "scripts"), str(TESTS)]
 sys.path.append(str(TESTS.parent / "benchmarks"))
 
-# Which tests run first: fast ones, so that a mistake shows in the first minute, and of the slow ones the longest modules,
+# Which tests run first: fast ones, so that a mistake shows in the first minute; of the slow ones the longest modules,
 # so that none of them starts when everything else is done.
 ORDER = ("unit", "data", "reference", "browser", "cluster", "workflow/test_paper.py", "workflow/test_faults.py", "")
 
