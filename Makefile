@@ -8,12 +8,13 @@ STAMP := $(VENV)/.installed
 
 CLUSTER_STAMP := $(VENV)/.installed-cluster
 
-.PHONY: help figures report test benchmarks environment environment-cluster lint format lock config clean
+.PHONY: help figures report test test-fast benchmarks environment environment-cluster lint format lock config clean
 
 help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
 	@echo "make report       the same, then all figures and tables with their captions in one file, report.html"
 	@echo "make test         set up the environment and run all tests"
+	@echo "make test-fast    the tests of the library and of the data alone, without Snakemake (about a minute)"
 	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment  only set up the environment in $(VENV)"
 	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
@@ -51,9 +52,15 @@ figures: $(STAMP)
 report: figures
 	$(BIN)/snakemake --cores $(CORES) --report report.html figures/all
 
-# The fast tests first; two processes of one thread each use two cores better than one of two.
+# Two processes of one thread each use two cores better than one of two. A module's tests stay in one process, in the order
+# of tests/conftest.py (the fast ones first); xdist would begin with the modules of most tests.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadscope --no-loadscope-reorder
+
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadscope
+	$(PYTEST)
+
+test-fast: $(STAMP)
+	$(PYTEST) tests/unit tests/data
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py

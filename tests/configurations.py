@@ -45,9 +45,10 @@ def _default() -> dict[str, Any]:
 
 @cache
 def _place() -> tempfile.TemporaryDirectory[str]:
-    """A folder with the schema and with something at each path of configs/tiny.yaml."""
+    """A folder with the schema and with something at each path of the configurations."""
     folder = tempfile.TemporaryDirectory()
-    Path(folder.name, "schemas").symlink_to(ROOT / "schemas")
+    for name in ("schemas", "data"):
+        Path(folder.name, name).symlink_to(ROOT / name)
     for name in ("model", "relations", "questions.jsonl", "passages.txt", "trivia.jsonl", "graph.jsonl"):
         Path(folder.name, "tiny", name).mkdir(parents=True)
     return folder

@@ -9,6 +9,18 @@ TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS.parent / "scripts"), str(TESTS)]
 sys.path.append(str(TESTS.parent / "benchmarks"))
 
+# Which tests run first: fast ones, so that a mistake shows in the first minute; of the slow ones the longest modules,
+# so that none of them starts when everything else is done.
+ORDER = ("unit", "data", "reference", "browser", "cluster", "workflow/test_paper.py", "workflow/test_faults.py", "")
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        path = item.path.relative_to(TESTS).as_posix()
+        return next(number for number, start in enumerate(ORDER) if path.startswith(start))
+
+    items.sort(key=place)  # in the order of before where places are equal
+
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):

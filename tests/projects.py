@@ -35,7 +35,7 @@ class Project:
         return [sys.executable, "-m", "snakemake", *cores, *arguments, *configfile]
 
     def environment(self):
-        return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def run(self, *arguments, timeout=1200):
         """The finished process of `snakemake ARGUMENTS`, output and errors together in stdout."""
@@ -114,7 +114,7 @@ def copy_project(folder):
     folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / part, folder / part)  # what is compiled too
         elif (ROOT / part).exists():
             shutil.copy2(ROOT / part, folder / part)
     make(folder / "tiny")

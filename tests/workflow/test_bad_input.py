@@ -1,12 +1,16 @@
 """Each kind of bad configuration and bad data ends the run with one clear sentence and nothing half-written."""
 
 import re
+import shutil
 
 import pytest
+from snakemake.utils import update_config
 
+from projects import copy_project
 from serving import Server
 
 SHA = "0" * 64
+QUESTIONS = "results/datasets/questions.parquet"
 
 
 @pytest.fixture
@@ -51,105 +55,164 @@ def test_bad_configuration_is_one_clear_sentence(fresh_shared, case):
     assert len([line for line in process.stdout.splitlines() if "rror" in line]) <= 2, process.stdout
 
 
-def spoil(name, change):
-    def apply(project):
-        path = project.folder / "tiny" / name
-        path.write_bytes(change(path.read_bytes()))
+# Each case below gets an entry of its own in one configuration, so that one run meets all of them. A case is a function
+# of (project folder, key of the entry) that puts spoilt files at tiny/KEY and returns what is configured in addition.
+def file(kind, name, change, **more):
+    def apply(folder, key):
+        path = folder / "tiny" / key / name
+        path.parent.mkdir()
+        path.write_bytes(change((folder / "tiny" / name).read_bytes()))
+        return {"datasets": {key: {"kind": kind, "source": {"path": f"tiny/{key}/{name}"}, **more}}}
 
     return apply
 
 
-def configure(**changes):
-    return lambda project: project.configure(lambda config: config["analyses"]["sinks"].update(changes))
+def relation(name, change):
+    def apply(folder, key):
+        path = shutil.copytree(folder / "tiny" / "relations", folder / "tiny" / key) / name
+        path.write_bytes(change(path.read_bytes()))
+        return {"datasets": {key: {"kind": "relations", "source": {"path": f"tiny/{key}"}}}}
+
+    return apply
 
 
-QUESTIONS, PASSAGES = "results/datasets/questions.parquet", "results/datasets/passages.parquet"
-ATTENTION = "results/activations/tiny/attention/questions.safetensors"
-SINKS = "results/activations/tiny/sinks/passages.safetensors"
+def model(change, **more):
+    def apply(folder, key):
+        change(shutil.copytree(folder / "tiny" / "model", folder / "tiny" / key))
+        return {"models": {key: {"source": {"path": f"tiny/{key}"}, "parameters": 100_000, **more}}}
+
+    return apply
 
 
-def dataset(key, **changes):
-    return lambda project: project.configure(lambda config: config["datasets"][key].update(changes))
+def option(analysis, **options):
+    return lambda folder, key: {"analyses": {analysis: options}}
 
 
-# what is wrong -> (how, target, words that the message must hold)
+def edit(name, change):
+    """A change of a model's folder."""
+    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+
+def strip_bos(folder):
+    edit("tokenizer_config.json", lambda b: re.sub(rb'"bos_token": "<s>",?', b"", b))(folder)
+
+
+ROWS = ("results/datasets/{}.parquet", "prepare_dataset/{}.log")
+MODEL = ("results/models/{}", "download_model/{}.log")
+SINKS = ("results/activations/{}/sinks/passages.safetensors", "extract_sinks/{}/passages/1-of-1.log")
+OF_TINY = "results/activations/tiny/"
+
+# what is wrong -> (how, (target, log of the job that fails), words that the message must hold)
 DATA = {
     "duplicate id": (
-        spoil("questions.jsonl", lambda b: b.replace(b'"q3"', b'"q2"')),
-        QUESTIONS,
+        file("prompts", "questions.jsonl", lambda b: b.replace(b'"q3"', b'"q2"')),
+        ROWS,
         ["q2", "questions.jsonl"],
     ),
     "empty text": (
-        spoil("questions.jsonl", lambda b: b + b'{"id": "q99", "text": " "}\n'),
-        QUESTIONS,
+        file("prompts", "questions.jsonl", lambda b: b + b'{"id": "q99", "text": " "}\n'),
+        ROWS,
         ["text", "row 24"],
     ),
-    "missing column": (spoil("questions.jsonl", lambda b: b.replace(b'"text"', b'"txt"')), QUESTIONS, ["text", "txt"]),
+    "missing column": (
+        file("prompts", "questions.jsonl", lambda b: b.replace(b'"text"', b'"txt"')),
+        ROWS,
+        ["text", "txt"],
+    ),
     "wrong type": (
-        spoil("questions.jsonl", lambda b: b + b'{"id": "q99", "text": ["w1"]}\n'),
-        QUESTIONS,
+        file("prompts", "questions.jsonl", lambda b: b + b'{"id": "q99", "text": ["w1"]}\n'),
+        ROWS,
         ["text", "must be of type string"],
     ),
-    "broken line": (spoil("questions.jsonl", lambda b: b + b'{"id": \n'), QUESTIONS, ["line 25"]),
-    "wrong encoding": (spoil("passages.txt", lambda b: b + b"\xff\xfe w1\n"), PASSAGES, ["passages.txt", "utf-8"]),
-    "limit beyond the file": (dataset("passages", sample={"n": 99}), PASSAGES, ["99", "20"]),
-    "pickled weights": (
-        lambda p: (p.folder / "tiny/model/model.safetensors").rename(p.folder / "tiny/model/pytorch_model.bin"),
-        "results/models/tiny",
-        ["safetensors"],
+    "broken line": (file("prompts", "questions.jsonl", lambda b: b + b'{"id": \n'), ROWS, ["line 25"]),
+    "wrong encoding": (
+        file("text", "passages.txt", lambda b: b + b"\xff\xfe w1\n", format="lines"),
+        ROWS,
+        ["passages.txt", "utf-8"],
     ),
-    "truncated weights": (
-        spoil("model/model.safetensors", lambda b: b[:-100]),
-        "results/models/tiny",
-        ["model.safetensors"],
-    ),
-    "unsupported family": (
-        spoil("model/config.json", lambda b: re.sub(rb'"model_type": "llama"', b'"model_type": "gptj"', b)),
-        SINKS,
-        ["gptj"],
-    ),
-    "too few long texts": (configure(length=39, sequences=12), SINKS, ["39 tokens", "sequences asks for 12"]),
-    "no BOS to add": (lambda p: (configure(bos=True)(p), strip_bos(p)), SINKS, ["beginning-of-sequence"]),
-    "all prompts too long": (
-        lambda p: p.configure(lambda c: c["analyses"]["meaningless_tokens"].update(max_tokens=10)),
-        ATTENTION,
-        ["24 are longer", "max_tokens"],
+    "limit beyond the file": (
+        file("text", "passages.txt", lambda b: b, format="lines", sample={"n": 99}),
+        ROWS,
+        ["99", "20"],
     ),
     "duplicate source of a relation": (
-        spoil("relations/copying.csv", lambda b: b + b.splitlines()[1] + b"\n"),
-        "results/datasets/relations.parquet",
+        relation("copying.csv", lambda b: b + b.splitlines()[1] + b"\n"),
+        ROWS,
         ["copying.csv", "source"],
     ),
     "unknown category": (
-        spoil("relations/relations.csv", lambda b: b.replace(b"Linguistic", b"Linguistics")),
-        "results/datasets/relations.parquet",
+        relation("relations.csv", lambda b: b.replace(b"Linguistic", b"Linguistics")),
+        ROWS,
         ["relations.csv row 1", "Linguistics"],
     ),
+    "pickled weights": (
+        model(lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin")),
+        MODEL,
+        ["safetensors"],
+    ),
+    "truncated weights": (model(edit("model.safetensors", lambda b: b[:-100])), MODEL, ["model.safetensors"]),
+    "unsupported family": (
+        model(edit("config.json", lambda b: b.replace(b'"model_type": "llama"', b'"model_type": "gptj"'))),
+        SINKS,
+        ["gptj"],
+    ),
+    "no BOS to add": (model(strip_bos), SINKS, ["beginning-of-sequence"]),
+    "no GPU": (model(lambda folder: None, device="cuda"), SINKS, ["cuda"]),
+    "all prompts too long": (
+        option("meaningless_tokens", max_tokens=10),
+        (OF_TINY + "attention/questions.safetensors", "extract_attention/tiny/questions/{}-of-2.log"),
+        ["24 are longer", "max_tokens"],
+    ),
     "more shards than layers": (
-        lambda p: p.configure(lambda c: c["analyses"]["head_categories"].update(shards=5)),
-        "results/activations/tiny/head_mappings/relations.safetensors",
+        option("head_categories", shards=5),
+        (OF_TINY + "head_mappings/relations.safetensors", "extract_head_mappings/tiny/relations/{}-of-5.log"),
         ["shards = 5", "4 layers"],
     ),
-    "no GPU": (lambda p: p.configure(lambda c: c["models"]["tiny"].update(device="cuda")), SINKS, ["cuda"]),
 }
 
 
-def strip_bos(project):
-    path = project.folder / "tiny" / "model" / "tokenizer_config.json"
-    path.write_text(re.sub(r'"bos_token": "<s>",?', "", path.read_text()))
+def key_of(case):
+    return case.replace(" ", "-").lower()
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory):
+    """(project, what was said) of one run that meets every case of DATA and goes on."""
+    project = copy_project(tmp_path_factory.mktemp("spoilt") / "project")
+    more = [apply(project.folder, key_of(case)) for case, (apply, _, _) in DATA.items()]
+    more.append({"analyses": {"sinks": {"bos": True}}})
+    project.configure(lambda config: [update_config(config, change) for change in more])
+    targets = [target.format(key_of(case)) for case, (_, (target, _), _) in DATA.items()]
+    process = project.run("--keep-going", *targets)
+    assert process.returncode != 0
+    return project, process.stdout
 
 
 @pytest.mark.parametrize("case", DATA)
-def test_bad_data_is_named_and_leaves_nothing(fresh, case):
-    change, target, words = DATA[case]
-    change(fresh)
-    process = fresh.run(target)
-    assert process.returncode != 0
-    sentences = re.findall(r"^Error in \w+: (.*)$", process.stdout, re.M)
-    assert len(set(sentences)) == 1, process.stdout  # two shards may say the same
+def test_bad_data_is_named_and_leaves_nothing(spoilt, case):
+    project, said = spoilt
+    _, (target, log), words = DATA[case]
+    logs = [log.format(key_of(case))] if "-of-" not in log or "1-of-1" in log else [log.format(n) for n in range(1, 6)]
+    paths = [path for name in logs if (path := project.folder / "results" / "logs" / name).exists()]
+    told = {sentence for path in paths for sentence in re.findall(r" ERROR (.*)$", path.read_text(), re.M)}
+    assert len(told) == 1, told  # two shards may say the same
+    (sentence,) = told
     for word in words:
-        assert word in sentences[0]
-    assert not (fresh.folder / target).exists()
+        assert word in sentence
+    assert f"Error in {log.partition('/')[0]}: {sentence}\n" in said
+    assert "Traceback" not in said
+    assert not (project.folder / target.format(key_of(case))).exists()
+    assert not [path for path in (project.folder / "results").rglob("*") if path.name.endswith(".part")]
+
+
+def test_too_few_long_texts_are_named(fresh):
+    fresh.configure(lambda config: config["analyses"]["sinks"].update(length=39, sequences=12))
+    process = fresh.run(SINKS[0].format("tiny"))
+    assert process.returncode != 0
+    (sentence,) = set(re.findall(r"^Error in \w+: (.*)$", process.stdout, re.M))
+    assert "39 tokens" in sentence
+    assert "sequences asks for 12" in sentence
+    assert not (fresh.folder / SINKS[0].format("tiny")).exists()
     assert not [path for path in (fresh.folder / "results").rglob("*") if path.name.endswith(".part")]
 
 

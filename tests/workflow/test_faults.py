@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chart import CHAIN, FIGURE, KEEP, SHARD, TARGETS, forget, results
+from chart import CHAIN, FIGURE, KEEP, SHARD, TABLE, TARGETS, forget, results
 from projects import wait_for
 
 PAUSING = Path(__file__).parent / "pausing"
@@ -42,23 +42,23 @@ def half_files(project):
     return [path for path in found if path.name != ".snakemake_timestamp"]
 
 
-@pytest.mark.parametrize("stage", CHAIN)
-def test_killed_job_and_killed_run(charted, chart, stage):
-    """First the job of a stage is killed, then all of Snakemake: nothing half, nothing stale, and the same results."""
-    forget(chart, stage)
-    before = CHAIN[stage] + "$"
-    with paused(chart, before, *TARGETS) as (process, job):
-        os.kill(job, signal.SIGKILL)
-        assert process.wait(60) != 0
-    assert "Error in rule" in chart.said()
-    assert not (chart.folder / CHAIN[stage]).exists()
-    assert not (chart.folder / FIGURE).exists()
-    with paused(chart, before, *TARGETS) as (process, _):
-        os.killpg(process.pid, signal.SIGKILL)
-    assert not (chart.folder / CHAIN[stage]).exists()
-    if stage == "extract":
-        assert "--unlock" in chart.run(*TARGETS).stdout
-    assert chart.run("--unlock").returncode == 0
+def test_killed_job_and_killed_run_at_every_stage(charted, chart):
+    """At each stage its job is killed, then all of Snakemake: nothing half, nothing stale, the same results."""
+    forget(chart, "download")
+    for stage, made in CHAIN.items():
+        goal = TABLE if stage == "aggregate" else FIGURE
+        with paused(chart, made + "$", goal) as (process, job):
+            os.kill(job, signal.SIGKILL)
+            assert process.wait(120) != 0, stage
+        assert "Error in rule" in chart.said()
+        assert not (chart.folder / made).exists()
+        assert not (chart.folder / FIGURE).exists()
+        with paused(chart, made + "$", goal) as (process, _):
+            os.killpg(process.pid, signal.SIGKILL)
+        assert not (chart.folder / made).exists()
+        if stage == "extract":
+            assert "--unlock" in chart.run(goal).stdout
+        assert chart.run("--unlock").returncode == 0
     process = chart.run(*TARGETS)
     assert process.returncode == 0, process.stdout
     assert results(chart) == results(charted)
@@ -135,18 +135,21 @@ DISKS = {
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-@pytest.mark.parametrize("stage", DISKS)
-def test_full_disk_is_said_and_loses_nothing(charted, chart, stage):
-    forget(chart, stage)
-    folder = chart.folder / DISKS[stage]
-    chart.remove(DISKS[stage])
-    with small_disk(folder, 4096) as resize:
-        process = chart.run(*TARGETS)
-        assert process.returncode != 0
-        assert "the disk is full while writing" in process.stdout
-        assert "Traceback" not in process.stdout
-        assert {path.name for path in folder.rglob("*") if path.is_file()} <= {KEEP, ".snakemake_timestamp"}
-        resize("64m")
+def test_full_disk_is_said_at_every_stage_and_loses_nothing(charted, chart):
+    forget(chart, "download")
+    with contextlib.ExitStack() as disks:
+        resize = {}
+        for stage, name in DISKS.items():
+            chart.remove(name)
+            resize[stage] = disks.enter_context(small_disk(chart.folder / name, 4096))
+        for stage, name in DISKS.items():
+            process = chart.run(*TARGETS)
+            assert process.returncode != 0, stage
+            assert "the disk is full while writing" in process.stdout
+            assert "Traceback" not in process.stdout
+            left = {path.name for path in (chart.folder / name).rglob("*") if path.is_file()}
+            assert left <= {KEEP, ".snakemake_timestamp"}, stage
+            resize[stage]("64m")
         process = chart.run(*TARGETS)
         assert process.returncode == 0, process.stdout
         assert results(chart) == results(charted)

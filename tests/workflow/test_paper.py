@@ -9,9 +9,9 @@ from places import ROOT
 from projects import copy_project
 
 PAPER = ["--configfile", "configs/paper.yaml", "--config", "allow_unpinned=True"]
-# architecture -> the model of the sources that it is a miniature of
+# architecture -> the model of the sources that it is a miniature of. Llama with fewer value heads than heads is `tiny`,
+# which runs through everything in test_runs.py.
 MINIATURES = {
-    "llama-gqa": "llama-3-8b",
     "llama-mha": "llama-2-7b-chat",
     "gpt2": "gpt2-xl",
     "phi": "phi-2",
@@ -49,7 +49,7 @@ def test_other_sizes_of_one_family_draw_every_figure(fresh_shared):
 
 @pytest.fixture(scope="module")
 def miniatures(tmp_path_factory):
-    """A project in which random models of each architecture have run through everything, on few samples."""
+    """A project in which random models of each other architecture have run through everything, on few samples."""
     project = copy_project(tmp_path_factory.mktemp("miniatures"))
 
     def change(config):
@@ -62,8 +62,8 @@ def miniatures(tmp_path_factory):
             block.pop("models", None)
             if "shards" in block:
                 block["shards"] = 1
-        config["analyses"]["head_categories"]["first_mlp_by_model"] = {"llama-gqa": False}
-        config["analyses"]["head_categories"]["k_by_model"] = {"llama-gqa": {"default": 12}}
+        config["analyses"]["head_categories"]["first_mlp_by_model"] = {"llama-mha": False}
+        config["analyses"]["head_categories"]["k_by_model"] = {"llama-mha": {"default": 12}}
         config["analyses"]["mink"]["predictions"] = {"questions": 4, "max_new_tokens": [2, 3, 4], "batch_size": 32}
 
     project.configure(change)
@@ -90,9 +90,9 @@ def test_options_of_single_models_are_in_tables_and_captions(miniatures):
     relations = pd.read_parquet(miniatures.folder / "results" / "tables" / "head_relations.parquet")
     by_model = relations[relations["relation"] == "word_to_synonym"].groupby("model")["k"].unique()
     assert {model: ks.tolist() for model, ks in by_model.items()} == {
-        key: [12] if key == "llama-gqa" else [5] for key in MINIATURES
+        key: [12] if key == "llama-mha" else [5] for key in MINIATURES
     }
     caption = (miniatures.folder / "results" / "captions" / "head_categories.txt").read_text()
     way = "k = {} unless the relation has its own; embeddings pass the first MLP above layer 0: {}"
-    assert f"llama-gqa: {way.format(12, 'no')}" in caption
+    assert f"llama-mha: {way.format(12, 'no')}" in caption
     assert f"gpt2: {way.format(5, 'yes')}" in caption

@@ -76,20 +76,12 @@ def test_phrases_read_answers_only(project):
     assert jobs == {"compute_ablation_effect": 1, "aggregate_table": 1, "plot_safety_effect": 1, "manifest": 1}
 
 
-def test_shards_give_the_same_bytes(project):
-    before = digests(project.folder / "results" / "activations" / "tiny" / "head_ablations", "*.safetensors")
-    project.configure(lambda config: config["analyses"]["safety_heads"].update(shards=3))
-    goal = "results/activations/tiny/head_ablations/questions.safetensors"
-    assert project.planned(goal) == {"extract_head_ablations": 3, "gather_shards": 1}
-    process = project.run(goal)
-    assert process.returncode == 0, process.stdout
-    assert digests(project.folder / "results" / "activations" / "tiny" / "head_ablations", "*.safetensors") == before
-
-
-def test_killed_run_keeps_finished_layers(project):
+def test_killed_run_keeps_finished_layers_and_shards_give_the_same_bytes(project):
     folder = project.folder / "results" / "activations" / "tiny" / "head_ablations"
+    before = digests(folder, "*.safetensors")
     project.configure(lambda config: config["analyses"]["safety_heads"].update(shards=4))
     goal = "results/activations/tiny/head_ablations/questions.safetensors"
+    assert project.planned(goal) == {"extract_head_ablations": 4, "gather_shards": 1}
     process = project.start(goal)
     # Two run at a time: once a third has written its file, Snakemake has taken note of at least one.
     wait_for(lambda: len(list(folder.glob("questions/*-of-4.safetensors"))) > 2 or process.poll() is not None)
@@ -99,7 +91,9 @@ def test_killed_run_keeps_finished_layers(project):
     jobs = project.planned(goal)
     assert jobs["gather_shards"] == 1
     assert jobs.get("extract_head_ablations", 0) <= 3
-    assert project.run(goal).returncode == 0
+    process = project.run(goal)
+    assert process.returncode == 0, process.stdout
+    assert digests(folder, "*.safetensors") == before
 
 
 def test_rank_larger_than_the_prompts_allow(project):
