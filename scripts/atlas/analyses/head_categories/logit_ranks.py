@@ -12,12 +12,20 @@ Logits are rounded: an entry closer to the target's logit than the rounding of a
 smaller or equal, depending on the order of summation. Where arithmetic is exact, the result is the same everywhere.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from atlas.analyses.head_categories import tile_passes
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
 
 # Vocabulary entries per block, whose largest and smallest logit bound the k-th best logit of a row.
 BLOCK = 128
@@ -25,8 +33,6 @@ BLOCK = 128
 # a summation. On the CPU a tile of float32, its entries and 2,048 rows are about 1 MiB: second-level cache.
 CPU_TILE = (256, 512)
 GPU_TILE = (8192, 4096)
-ITEMS = 1 << 16  # (row, block) items of `rank_in_blocks` handled at once
-_SLACK = 1e-3  # relative room for the rounding of logits summed in another order
 
 
 @dataclass(frozen=True)
@@ -34,10 +40,10 @@ class Extremes:
     """largest, smallest: (blocks, n) extreme logits of every block of the vocabulary; upper, lower: (n,) bounds that
     every logit among the k largest (smallest) of its row reaches."""
 
-    largest: torch.Tensor
-    smallest: torch.Tensor
-    upper: torch.Tensor
-    lower: torch.Tensor
+    largest: Float[Tensor, "blocks rows"]
+    smallest: Float[Tensor, "blocks rows"]
+    upper: Float[Tensor, " rows"]
+    lower: Float[Tensor, " rows"]
 
 
 @dataclass(frozen=True)
@@ -48,21 +54,30 @@ class Comparisons:
     product serves all targets of a row. Entries are vocabulary indices, int64.
     """
 
-    slots: tuple[torch.Tensor, ...]
+    slots: tuple[Int[Tensor, " rows"], ...]
 
-    def split(self, size: int):
+    def split(self, size: int) -> Iterator[tuple[slice, Comparisons]]:
         """The comparisons of each run of `size` rows."""
         for start in range(0, len(self.slots[0]), size):
             parts = (slot[start : start + size] for slot in self.slots)
             yield slice(start, start + size), Comparisons(tuple(part for part in parts if len(part)))
 
 
-def target_logits(rows, vocabulary, comparisons: Comparisons) -> list[torch.Tensor]:
+def target_logits(
+    rows: Float[Tensor, "rows width"], vocabulary: Float[Tensor, "vocabulary width"], comparisons: Comparisons
+) -> list[Float[Tensor, " rows"]]:
     """The logit of every target, slot by slot. rows: (n, width); vocabulary: (V, width)."""
     return [(rows[: len(slot)] * vocabulary[slot]).sum(1) for slot in comparisons.slots]
 
 
-def count(rows, vocabulary, comparisons: Comparisons, thresholds, *, k: int | None = None):
+def count(
+    rows: Float[Tensor, "rows width"],
+    vocabulary: Float[Tensor, "vocabulary width"],
+    comparisons: Comparisons,
+    thresholds: Sequence[Float[Tensor, " rows"]],
+    *,
+    k: int | None = None,
+) -> tuple[list[Int[Tensor, " rows"]], Extremes | None]:
     """#larger - #smaller among the logits rows @ vocabulary.T, of every target's logit; and each row's extremes.
 
     rows: (n, width). vocabulary: (V, width). thresholds: the targets' logits, slot by slot.
@@ -86,84 +101,34 @@ def count(rows, vocabulary, comparisons: Comparisons, thresholds, *, k: int | No
     return differences, Extremes(*(torch.cat(field, -1) for field in fields))
 
 
-def ranks(difference: torch.Tensor, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
+def ranks(
+    difference: Int[Tensor, " targets"], vocabulary: int
+) -> tuple[Int[Tensor, " targets"], Int[Tensor, " targets"]]:
     """(direct, suppression) ranks, int32, from #larger - #smaller."""
     direct = torch.div(vocabulary + difference, 2, rounding_mode="floor")
     suppression = torch.div(vocabulary - difference, 2, rounding_mode="floor")
     return direct.int(), suppression.int()
 
 
-def rank_in_blocks(rows, vocabulary, extremes: Extremes, where, targets, logits, signs) -> torch.Tensor:
-    """Ranks of targets near the top (signs 1) or the bottom (-1) of their rows: (c,) int64, by the module's rule.
-
-    Reads only the blocks that hold a logit as extreme as a row's least extreme candidate, once for all of its
-    candidates. rows: (n, width). vocabulary: (V, width). extremes: from `count`. where, targets, logits, signs: (c,)
-    row, vocabulary entry, logit and sign of each candidate. On the CPU.
-    """
-    # From here on every row comes twice, as it is and with the opposite sign; only the top matters.
-    row = where + len(rows) * (signs < 0)
-    rows = torch.cat([rows, -rows])
-    highest = torch.cat([extremes.largest, -extremes.smallest], 1)
-    least = rows.new_full((len(rows),), torch.inf).scatter_reduce_(0, row, signs * logits, "amin")
-    least -= _SLACK * least.abs().nan_to_num(posinf=0)
-    needed = highest >= least
-    needed[targets // BLOCK, row] = True  # also where cancellation leaves `logits` more rounding than the slack
-    row, order = torch.sort(row)
-    targets = targets[order]
-    rank = torch.empty_like(row)
-    for run in _runs(needed.sum(0), ITEMS):
-        first, last = torch.searchsorted(row, torch.tensor([run.start, run.stop])).tolist()
-        if first < last:
-            some = slice(first, last)
-            rank[order[some]] = _rank_run(rows[run], vocabulary, needed[:, run], row[some] - run.start, targets[some])
-    return rank
-
-
-def _rank_run(rows, vocabulary, needed, where, targets):
-    """`rank_in_blocks` for few rows. needed: (blocks, n) the blocks to read; where: sorted."""
-    flat = np.flatnonzero(needed.numpy())  # faster than torch's nonzero
-    block, item_row = map(torch.from_numpy, np.divmod(flat, len(rows)))  # sorted by block
-    tile = rows.new_empty(len(block), BLOCK)
-    states = rows[item_row]
-    edges = torch.searchsorted(block, torch.arange(len(needed) + 1)).tolist()
-    for b in np.flatnonzero(np.diff(edges)).tolist():
-        items, entries = slice(edges[b], edges[b + 1]), vocabulary[b * BLOCK : (b + 1) * BLOCK]
-        if len(entries) == BLOCK:
-            torch.mm(states[items], entries.T, out=tile[items])
-        else:
-            tile[items, : len(entries)] = states[items] @ entries.T
-            tile[items, len(entries) :] = -torch.inf
-
-    # The candidates are in the tile, so each is compared as the tile has it.
-    item = np.searchsorted(flat, (targets // BLOCK * len(rows) + where).numpy())
-    logits = tile.numpy()[item, (targets % BLOCK).numpy()]
-    starts = torch.searchsorted(where, torch.arange(len(rows) + 1)).numpy()
-    return torch.from_numpy(tile_passes.rank_within(tile.numpy(), item_row.numpy(), starts, logits))
-
-
-def _runs(sizes, limit: int):
-    """Slices of consecutive rows whose sizes sum to at most `limit` (one row at least)."""
-    total, start = 0, 0
-    for at, size in enumerate(sizes.tolist()):
-        if at > start and total + size > limit:
-            yield slice(start, at)
-            total, start = 0, at
-        total += size
-    if len(sizes):
-        yield slice(start, len(sizes))
-
-
-def _tile(tensor) -> tuple[int, int]:
+def _tile(tensor: Tensor) -> tuple[int, int]:
     return CPU_TILE if tensor.device.type == "cpu" else GPU_TILE
 
 
 class _Strip:
     """`count` for the rows of a tile. Tiles lie (vocabulary entries, rows): all passes run along the fast axis."""
 
-    def __init__(self, rows, comparisons: Comparisons, thresholds, size: int, buffer, k: int | None):
+    def __init__(
+        self,
+        rows: Float[Tensor, "rows width"],
+        comparisons: Comparisons,
+        thresholds: Sequence[Float[Tensor, " rows"]],
+        size: int,
+        buffer: Float[Tensor, " items"],
+        k: int | None,
+    ) -> None:
         self._columns, self._buffer, self._n, self._step = rows.T.contiguous(), buffer, len(rows), _tile(rows)[0]
         # The targets of all slots, one slot after another.
-        self._sizes, self._limits = [len(limits) for limits in thresholds], torch.cat(thresholds)
+        self._sizes, self._limits = [len(limits) for limits in thresholds], torch.cat(list(thresholds))
         self._totals = torch.zeros_like(self._limits, dtype=torch.int32)
         self._own = torch.empty_like(self._limits)  # every target's own logit as the tiles have it
         self._largest = rows.new_empty(-(-size // BLOCK) if k is not None else 0, self._n)
@@ -172,7 +137,7 @@ class _Strip:
         self._edges, self._places, self._order = places
         self._height = 0
 
-    def read(self, start: int, entries) -> None:
+    def read(self, start: int, entries: Float[Tensor, "height width"]) -> None:
         """Count among the vocabulary's entries from `start` on. entries: (height, width), one step of them."""
         if self._height != len(entries):  # views are made once, for hundreds of tiles
             self._height = len(entries)
@@ -185,14 +150,18 @@ class _Strip:
         step = start // self._step
         self._passes.read(start // BLOCK, slice(self._edges[step], self._edges[step + 1]))
 
-    def differences(self) -> tuple[torch.Tensor, ...]:
+    def differences(self) -> tuple[Int[Tensor, " rows"], ...]:
         """#larger - #smaller of each target, int64, slot by slot."""
         # A target ties with itself, whatever the rounding of two orders of summation.
         counted = self._totals.long()
         counted[self._order] -= (self._own - self._limits[self._order]).sign_().long()
         return counted.split(self._sizes)
 
-    def extremes(self, k: int):
+    def extremes(
+        self, k: int
+    ) -> tuple[
+        Float[Tensor, "blocks rows"], Float[Tensor, "blocks rows"], Float[Tensor, " rows"], Float[Tensor, " rows"]
+    ]:
         """The fields of Extremes."""
         if len(self._largest) < k:  # too few blocks to bound anything: every logit qualifies
             infinite = self._largest.new_full((self._n,), torch.inf)
@@ -210,7 +179,17 @@ class _CompiledPasses:
     blocks where they are not wanted.
     """
 
-    def __init__(self, tile, limits, edges, totals, places, own, largest, smallest):
+    def __init__(
+        self,
+        tile: Float[Tensor, "height rows"],
+        limits: Float[Tensor, " targets"],
+        edges: Int[np.ndarray, " edges"],
+        totals: Int[Tensor, " targets"],
+        places: Int[Tensor, " targets"],
+        own: Float[Tensor, " targets"],
+        largest: Float[Tensor, "blocks rows"],
+        smallest: Float[Tensor, "blocks rows"],
+    ) -> None:
         self._places, self._own, self._largest, self._smallest = (
             part.numpy() for part in (places, own, largest, smallest)
         )
@@ -225,7 +204,17 @@ class _CompiledPasses:
 class _TorchPasses:
     """The same with torch's operators, for other devices."""
 
-    def __init__(self, tile, limits, edges, totals, places, own, largest, smallest):
+    def __init__(
+        self,
+        tile: Float[Tensor, "height rows"],
+        limits: Float[Tensor, " targets"],
+        edges: Int[np.ndarray, " edges"],
+        totals: Int[Tensor, " targets"],
+        places: Int[Tensor, " targets"],
+        own: Float[Tensor, " targets"],
+        largest: Float[Tensor, "blocks rows"],
+        smallest: Float[Tensor, "blocks rows"],
+    ) -> None:
         self._tile, self._places, self._own, self._largest, self._smallest = tile, places, own, largest, smallest
         sizes = np.diff(edges).tolist()
         self._slots = list(zip(limits.split(sizes), totals.split(sizes), strict=True))
@@ -245,19 +234,21 @@ class _TorchPasses:
                 reduce(self._tile[whole * BLOCK :], 0, out=found[block + whole])
 
 
-def _own_entries(slots, starts, size: int, n: int):
+def _own_entries(
+    slots: Sequence[Int[Tensor, " rows"]], starts: range, size: int, n: int
+) -> tuple[list[int], Int[Tensor, " targets"], Int[Tensor, " targets"]]:
     """Where the targets' own logits lie: (edges, flat, order), the targets being those of all slots, one after another.
 
     flat[edges[i]:edges[i + 1]]: places in tile i, of n columns; order: the target of each of these places.
     """
-    targets = torch.cat(slots)
+    targets = torch.cat(list(slots))
     column = torch.cat([torch.arange(len(slot), device=slot.device) for slot in slots])
     ordered, order = torch.sort(targets)
     edges = torch.searchsorted(ordered, torch.tensor([*starts, size], device=ordered.device)).tolist()
     return edges, (ordered % starts.step) * n + column[order], order
 
 
-def _kth_largest(values, k: int):
+def _kth_largest(values: Float[Tensor, "blocks rows"], k: int) -> Float[Tensor, " rows"]:
     """(blocks, n) -> (n,). numpy's partition is twice as fast as torch's topk on the CPU."""
     if values.device.type != "cpu":
         return values.topk(k, dim=0).values[-1]

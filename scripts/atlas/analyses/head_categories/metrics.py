@@ -12,8 +12,11 @@ and p = (1 + #{T(pi) >= phi}) / (1 + draws). A head whose output does not depend
 phi = mean for every permutation and p = 1, however high its score. Needs no model and no torch.
 """
 
+from __future__ import annotations
+
 import zlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,6 +24,11 @@ from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control
 
 from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from atlas.analyses.types import Arrays
 
 CATEGORIES = ("Algorithmic", "Knowledge", "Linguistic", "Translation")
 SIGNS = {"direct": 1, "suppression": -1}
@@ -89,7 +97,15 @@ def relation_scores(
     return pd.concat(frames, ignore_index=True)
 
 
-def permutation_null(rows, tokens, columns, targets, own, draws: int, generator: np.random.Generator):
+def permutation_null(
+    rows: Int[np.ndarray, " hits"],
+    tokens: Int[np.ndarray, " hits"],
+    columns: Int[np.ndarray, " hits"],
+    targets: Int[np.ndarray, " pairs"],
+    own: Int[np.ndarray, " heads"],
+    draws: int,
+    generator: np.random.Generator,
+) -> tuple[Float[np.ndarray, " heads"], Float[np.ndarray, " heads"], Float[np.ndarray, " heads"]]:
     """Mean, variance and p value of the scores of C heads when the targets are shuffled among the n sources.
 
     rows, tokens, columns: (hits,) row i of the hit matrix, target token, head 0..C-1; a token stands for every pair
@@ -124,7 +140,14 @@ def permutation_null(rows, tokens, columns, targets, own, draws: int, generator:
     return total / n**2, variance, (1 + at_least) / (1 + draws)
 
 
-def _hits(ranks, members, sign: int, k: int, layers, heads):
+def _hits(
+    ranks: Arrays,
+    members: Int[np.ndarray, " members"],
+    sign: int,
+    k: int,
+    layers: Int[np.ndarray, " layers"],
+    heads: Int[np.ndarray, " heads"],
+) -> tuple[Int[np.ndarray, " hits"], Int[np.ndarray, " hits"], Int[np.ndarray, " hits"]]:
     """Hits of one relation and sign: (row within the relation, target token, column = layer and head)."""
     place = np.full(ranks["rank_direct"].shape[2], -1)
     place[members] = np.arange(len(members))
@@ -134,7 +157,7 @@ def _hits(ranks, members, sign: int, k: int, layers, heads):
     return place[ranks["hit_pair"][keep]], ranks["hit_target"][keep], layer * len(heads) + head
 
 
-def _positions(values, wanted):
+def _positions(values: Int[np.ndarray, " values"], wanted: Int[np.ndarray, " wanted"]) -> Int[np.ndarray, " wanted"]:
     order = np.argsort(values)
     return order[np.searchsorted(values, wanted, sorter=order)]
 

@@ -4,9 +4,19 @@ The weight-based analysis of heads reads one row of the embedding for a source a
 target, so both sides must be exactly one token.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
 import pandas as pd
 
 from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as FastTokenizer
+    from transformers import PreTrainedTokenizerBase
+
+    Tokenizer: TypeAlias = FastTokenizer | PreTrainedTokenizerBase
 
 LEADING_SPACE = ("auto", "always", "never")
 # Frequent words, one token each in the middle of a text for any tokenizer that has seen English.
@@ -14,7 +24,7 @@ _PROBES = ("the", "and", "time", "house", "people", "world", "water", "city", "k
 REASONS = ("unknown_token", "source_split", "target_split", "duplicate")
 
 
-def needs_leading_space(tokenizer, policy: str = "auto") -> bool:
+def needs_leading_space(tokenizer: Tokenizer, policy: str = "auto") -> bool:
     """Whether a word inside a text is written with a space before it for this tokenizer.
 
     "auto" tries frequent words: a byte-level tokenizer has " house" as one token (True), and so has Gemma's; one that
@@ -31,7 +41,7 @@ def needs_leading_space(tokenizer, policy: str = "auto") -> bool:
 
 
 def single_token_pairs(
-    pairs: pd.DataFrame, tokenizer, *, leading_space: str = "auto", minimum: int = 30
+    pairs: pd.DataFrame, tokenizer: Tokenizer, *, leading_space: str = "auto", minimum: int = 30
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The pairs whose two sides are one token each, of relations that keep at least `minimum`; and the report.
 
@@ -83,15 +93,15 @@ def _reason(source: list[int], target: list[int], unknown: int | None) -> str:
     return "" if len(target) == 1 else "target_split"
 
 
-def _encode(tokenizer, texts: list[str]) -> list[list[int]]:
+def _encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     if not texts:
         return []
-    if hasattr(tokenizer, "encode_batch"):
-        return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
-    return tokenizer(texts, add_special_tokens=False)["input_ids"]
+    if callable(tokenizer):  # of transformers
+        return tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
 
-def _unknown_token(tokenizer) -> int | None:
+def _unknown_token(tokenizer: Tokenizer) -> int | None:
     if hasattr(tokenizer, "encode_batch"):
         token = getattr(tokenizer.model, "unk_token", None)
         return None if token is None else tokenizer.token_to_id(token)

@@ -5,14 +5,23 @@ matrix products that make the tiles. Counts are whole numbers: no order of summa
 Tiles lie (vocabulary entries, rows of states) and hold no NaN; all loops run along the fast axis.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numba
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 _compiled = numba.njit(nogil=True, error_model="numpy")
 
 
 @_compiled
-def compare(tile, limits, totals):
+def compare(
+    tile: Float[np.ndarray, "height rows"], limits: Float[np.ndarray, " targets"], totals: Int[np.ndarray, " targets"]
+) -> None:
     """Add #larger - #smaller than limits[j] in column j to totals[j].
 
     tile: (height, n) float. limits: (m,) float and totals: (m,) int32, of its first m columns.
@@ -35,7 +44,12 @@ def compare(tile, limits, totals):
 
 
 @_compiled
-def extremes(tile, block, largest, smallest):
+def extremes(
+    tile: Float[np.ndarray, "height rows"],
+    block: int,
+    largest: Float[np.ndarray, "blocks rows"],
+    smallest: Float[np.ndarray, "blocks rows"],
+) -> None:
     """Write the largest and the smallest logit of each column within each run of `block` entries.
 
     tile: (height, n) float. largest, smallest: (blocks, n), at least as many blocks as the tile has; the last may be
@@ -63,7 +77,17 @@ def extremes(tile, block, largest, smallest):
 
 
 @_compiled
-def read(tile, limits, edges, totals, places, own, block, largest, smallest):
+def read(
+    tile: Float[np.ndarray, "height rows"],
+    limits: Float[np.ndarray, " targets"],
+    edges: Int[np.ndarray, " edges"],
+    totals: Int[np.ndarray, " targets"],
+    places: Int[np.ndarray, " some"],
+    own: Float[np.ndarray, " some"],
+    block: int,
+    largest: Float[np.ndarray, "blocks rows"],
+    smallest: Float[np.ndarray, "blocks rows"],
+) -> None:
     """All that is wanted of a tile: the slots' comparisons, the logits at `places`, and extremes unless there are no
     blocks to write them to.
 
@@ -80,7 +104,12 @@ def read(tile, limits, edges, totals, places, own, block, largest, smallest):
 
 
 @_compiled
-def rank_within(tile, owner, starts, logits):
+def rank_within(
+    tile: Float[np.ndarray, "items entries"],
+    owner: Int[np.ndarray, " items"],
+    starts: Int[np.ndarray, " edges"],
+    logits: Float[np.ndarray, " candidates"],
+) -> Int[np.ndarray, " candidates"]:
     """(c,) int64: the rank of each candidate among all logits of its row, those larger and half of those equal to it,
     rounded up.
 

@@ -1,8 +1,17 @@
 """Answered questions as saliency reads them: token ids, the chosen token sets, and what all of them share."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from jaxtyping import Int
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,17 @@ class AnsweredSample:
     random: tuple[int, ...]
 
 
-def answered_samples(frame):
+class _Row(NamedTuple):
+    """What is read of a row of the samples file."""
+
+    sample: str
+    ids: Int[np.ndarray, " tokens"]
+    question_tokens: Int[np.ndarray, " question"]
+    answer_tokens: Int[np.ndarray, " answer"]
+    random_tokens: Int[np.ndarray, " question"]
+
+
+def answered_samples(frame: pd.DataFrame) -> tuple[list[AnsweredSample], tuple[int, ...]]:
     """([AnsweredSample] of the chosen rows, ids that all of them begin with) of a qa_samples frame.
 
     Raises AtlasError for a file without chosen rows, and names the sample whose token sets do not fit its text.
@@ -33,7 +52,7 @@ def answered_samples(frame):
     return [_sample(number, row, shared) for number, row in enumerate(frame.itertuples()) if row.chosen], shared
 
 
-def _sample(number, row, shared):
+def _sample(number: int, row: _Row, shared: tuple[int, ...]) -> AnsweredSample:
     ids = _plain(row.ids)
     sets = {name: _plain(getattr(row, f"{name}_tokens")) for name in ("question", "answer", "random")}
     for name, positions in sets.items():
@@ -48,5 +67,5 @@ def _sample(number, row, shared):
     return AnsweredSample(number, ids[: max(sets["answer"]) + 1], **sets)
 
 
-def _plain(values):
+def _plain(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(int(value) for value in values)

@@ -3,25 +3,36 @@
 Source: Luo et al. 2026, arXiv 2601.07422 (exact tokens); the random control is ours.
 """
 
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from atlas.analyses.saliency.words import content_words
 from atlas.data.tokens import common_prefix
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def overlapping(places, spans):
-    """Indices of the `places` [(begin, end)] that share a character with one of `spans` [(begin, end)]."""
+    from atlas.analyses.types import Ids, Span
+
+
+def overlapping(places: Sequence[Span], spans: Sequence[Span]) -> list[int]:
+    """Indices of the `places` that share a character with one of `spans`."""
     return [i for i, (a, b) in enumerate(places) if any(max(a, begin) < min(b, end) for begin, end in spans)]
 
 
-def written_places(tokenizer, ids):
+def written_places(tokenizer: PreTrainedTokenizerBase, ids: Ids) -> tuple[str, list[Span] | None]:
     """(text, [(begin, end)]) of generated token ids: the characters of the text that each token stands for.
 
     Decodes ever longer beginnings, so that the ids stay those that the model wrote. The bytes of one character may be
     spread over several tokens: each of them stands for all of it. Returns (text, None) where the text of a beginning is
     not the beginning of the text, so that no place is sure.
     """
-    text, places, begin = _decode(tokenizer, ids), [], 0
+    text, begin = _decode(tokenizer, ids), 0
+    places: list[Span] = []
     for count in range(1, len(ids) + 1):
         part = _decode(tokenizer, ids[:count])
         end = max(common_prefix(part, text), begin)
@@ -32,23 +43,23 @@ def written_places(tokenizer, ids):
     return text, places
 
 
-def _decode(tokenizer, ids):
-    return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: Ids) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def question_spans(question, given, stop_words):
+def question_spans(question: str, given: Sequence[Span] | None, stop_words: Collection[str]) -> tuple[list[Span], str]:
     """([(begin, end)], strategy): the data set's own spans (`spans`) where it has some, else content words."""
     if given is not None and len(given):
         return [(int(begin), int(end)) for begin, end in given], "spans"
     return content_words(question, stop_words), "content_words"
 
 
-def random_tokens(question_tokens, count, seed, number):
-    """`count` (list of int, sorted) of all tokens of a question, drawn with a seed that is the same for every model."""
+def random_tokens(question_tokens: Sequence[int], count: int, seed: int, number: int) -> list[int]:
+    """`count`, sorted, of all tokens of a question, drawn with a seed that is the same for every model."""
     drawn = np.random.default_rng([seed, number]).choice(len(question_tokens), size=count, replace=False)
     return sorted(question_tokens[i] for i in drawn)
 
 
-def inked(text, places):
+def inked(text: str, places: Sequence[Span]) -> list[int]:
     """The places without those that hold nothing but white space, as indices."""
     return [i for i, (begin, end) in enumerate(places) if text[begin:end].strip()]

@@ -9,8 +9,13 @@ destinations later than the first source count, and g at a destination depends o
 before them runs without a graph, what all texts share once.
 """
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,23 +29,43 @@ from atlas.models.next_token import check_head
 from atlas.models.shared_prefix import continued, padded, prefix_cache
 from atlas.results.shards import batches, shard_of
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from atlas.analyses.saliency.answered_samples import AnsweredSample
+    from atlas.analyses.types import Arrays, Ids, KeysAndValues, Progress
+    from atlas.attention import FlowSums
+
 
 @dataclass(frozen=True)
 class SampleProbe:
     """The probe as each sample meets it: logit = <weight, h> + bias on the residual h with index `layer` (at least 1).
 
-    weight (S, d), bias (S,) numpy, in the order of the samples: the fold that did not train on the sample, its scaler
+    weight, bias: in the order of the samples: the fold that did not train on the sample, its scaler
     folded in.
     """
 
     layer: int
-    weight: np.ndarray
-    bias: np.ndarray
+    weight: Float[np.ndarray, "samples width"]
+    bias: Float[np.ndarray, " samples"]
 
 
-def extract(model, samples, prefix, *, losses, sample_probe=None, batch_tokens, block=128, shard=1, shards=1,
-            progress=iter):  # fmt: skip
-    """The arrays of saliency_layout of one shard of `samples` ([AnsweredSample]).
+def extract(
+    model: PreTrainedModel,
+    samples: Sequence[AnsweredSample],
+    prefix: Ids,
+    *,
+    losses: Iterable[str],
+    sample_probe: SampleProbe | None = None,
+    batch_tokens: int,
+    block: int = 128,
+    shard: int = 1,
+    shards: int = 1,
+    progress: Progress = iter,
+) -> dict[str, np.ndarray]:
+    """The arrays of storage of one shard of `samples`.
 
     prefix: the ids that all samples begin with; losses: of probe_bce, probe_logit, answer_nll; sample_probe: for the
     first two; batch_tokens: tokens of a batch behind the prefix, padding included; block: query rows whose attention is
@@ -56,20 +81,24 @@ def extract(model, samples, prefix, *, losses, sample_probe=None, batch_tokens, 
     groups = shard_of(batches(lengths, batch_tokens), shard, shards)
     heads = model.config.get_text_config().num_attention_heads
     parts = [empty(backward, len(decoder_layers(model)), heads)]
-    height = sample_probe.layer if backward == ["probe_logit"] else len(decoder_layers(model))
+    height = len(decoder_layers(model))
+    if sample_probe is not None and backward == ["probe_logit"]:
+        height = sample_probe.layer
     with lowest_layers(model, height):
         with attend(model), _top(model, backward, sample_probe, None):
             shared = prefix_cache(model, prefix)
         for group in progress(groups):
             chosen = [samples[i] for i in group]
             own = None
-            if "probe_logit" in backward:
+            if sample_probe is not None and "probe_logit" in backward:
                 own = SampleProbe(sample_probe.layer, sample_probe.weight[group], sample_probe.bias[group])
             parts.append(_batch(model, shared, chosen, len(prefix), backward, own, block))
     return merge(parts)
 
 
-def usable(stored, samples, losses):
+def usable(
+    stored: Arrays, samples: Sequence[AnsweredSample], losses: Iterable[str]
+) -> tuple[list[str], SampleProbe | None]:
     """(losses, SampleProbe or None) of a stored probe; the loss is answer_nll alone where none could be trained."""
     if int(stored["layer"]) == 0:
         return ["answer_nll"], None
@@ -79,7 +108,15 @@ def usable(stored, samples, losses):
     return list(losses), SampleProbe(int(stored["layer"]), weight, bias)
 
 
-def _batch(model, shared, samples, start, losses, sample_probe, block):
+def _batch(
+    model: PreTrainedModel,
+    shared: KeysAndValues,
+    samples: Sequence[AnsweredSample],
+    start: int,
+    losses: Sequence[str],
+    sample_probe: SampleProbe | None,
+    block: int,
+) -> dict[str, np.ndarray]:
     ids = padded(model, [sample.ids for sample in samples], start)
     cache = continued(shared, len(samples))
     split = _first_destination(samples) - start
@@ -93,6 +130,7 @@ def _batch(model, shared, samples, start, losses, sample_probe, block):
     found = {"number": np.array([sample.number for sample in samples], np.int32)}
     last = torch.tensor([len(sample.ids) - 1 - here for sample in samples])
     depth = len(decoder_layers(model))
+    height = depth if sample_probe is None else sample_probe.layer
     keep = {sample_probe.layer} if sample_probe is not None else set()
     top = _top(model, losses, sample_probe, last)
     with attend(model, plan) as record, residuals(model, keep) as hidden, top:
@@ -109,7 +147,7 @@ def _batch(model, shared, samples, start, losses, sample_probe, block):
             value = totals[name].detach().cpu() if name in totals else torch.full((len(samples),), torch.nan)
             found["logit" if name == "probe_logit" else "nll"] = value.numpy()
         for loss in losses:
-            layers = [x for x in sorted(record.captures) if loss == "answer_nll" or x < sample_probe.layer]
+            layers = [x for x in sorted(record.captures) if loss == "answer_nll" or x < height]
             outputs = [record.captures[layer].output for layer in layers]
             # Summed over the batch: the gradient of each text is that of its own loss.
             grads = torch.autograd.grad(totals.pop(loss).sum(), outputs, retain_graph=bool(totals))
@@ -121,24 +159,36 @@ def _batch(model, shared, samples, start, losses, sample_probe, block):
     return found
 
 
-def _top(model, losses, sample_probe, rows):
+def _top(
+    model: PreTrainedModel,
+    losses: Sequence[str],
+    sample_probe: SampleProbe | None,
+    rows: Int[Tensor, " batch"] | None,
+) -> AbstractContextManager[None]:
     """What follows the highest attention, for the tokens that the probe reads alone; where it is the only reader."""
-    alone = losses == ["probe_logit"]
-    return read_in_layer(model, sample_probe.layer - 1, rows) if alone else contextlib.nullcontext()
+    if sample_probe is None or losses != ["probe_logit"]:
+        return contextlib.nullcontext()
+    return read_in_layer(model, sample_probe.layer - 1, rows)
 
 
-def _first_destination(samples):
+def _first_destination(samples: Sequence[AnsweredSample]) -> int:
     """The first position of a batch that some flow ends in, or that predicts an answer token."""
     return min(min(min((*s.question, *s.random)) + 1, min(s.answer) - 1) for s in samples)
 
 
-def _logits(states, sample_probe):
+def _logits(states: Float[Tensor, "batch width"], sample_probe: SampleProbe) -> Float[Tensor, " batch"]:
     weight = torch.from_numpy(sample_probe.weight).to(states.device, torch.promote_types(states.dtype, torch.float32))
     bias = torch.from_numpy(sample_probe.bias).to(weight)
     return (states.to(weight.dtype) * weight).sum(-1) + bias
 
 
-def _answer_nll(model, states, ids, samples, here):
+def _answer_nll(
+    model: PreTrainedModel,
+    states: Float[Tensor, "batch tokens width"],
+    ids: Int[Tensor, "batch tokens"],
+    samples: Sequence[AnsweredSample],
+    here: int,
+) -> Float[Tensor, " batch"]:
     """(B,) mean over the exact answer tokens of - log p(token | what stands before it), with a graph."""
     rows = [(row, position - here) for row, sample in enumerate(samples) for position in sample.answer]
     row, position = (torch.tensor(part, device=states.device) for part in zip(*rows, strict=True))
@@ -152,7 +202,7 @@ def _answer_nll(model, states, ids, samples, here):
     return nll.new_zeros(len(samples)).index_add(0, row.to(nll.device), nll) / count
 
 
-def _flows(samples, shift):
+def _flows(samples: Sequence[AnsweredSample], shift: int) -> dict[str, Flow]:
     """{flow: Flow} of a batch; shift: 1 where the destinations are the positions that predict E_A, one to the left."""
     length = max(len(sample.ids) for sample in samples)
     empty_mask = torch.zeros(len(samples), length, dtype=torch.bool)
@@ -166,10 +216,10 @@ def _flows(samples, shift):
     return {flow: Flow(masks[flow.split("_")[2]], masks[flow.split("_")[0]], min_distance=1) for flow in FLOWS}
 
 
-def _arrays(loss, sums, depth):
+def _arrays(loss: str, sums: Mapping[int, Mapping[str, FlowSums]], depth: int) -> dict[str, np.ndarray]:
     """The arrays of one loss from {layer: {flow: FlowSums}}; NaN in layers that are not there."""
 
-    def stack(name):
+    def stack(name: str) -> Float[np.ndarray, "samples layers flows ..."]:
         by_layer = {layer: torch.stack([getattr(of[f], name) for f in FLOWS], 1).cpu() for layer, of in sums.items()}
         for layer, value in by_layer.items():
             if not bool(torch.isfinite(value).all()):

@@ -3,6 +3,11 @@
 Index 0 is the embedding, index l the residual after l layers, the last one before the final norm.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
@@ -11,9 +16,26 @@ from atlas.errors import AtlasError
 from atlas.models.shared_prefix import continued, padded, prefix_cache
 from atlas.results.shards import batches, merge_samples, shard_of
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
-def extract(model, samples, prefix, *, batch_tokens, shard=1, shards=1, progress=iter):
-    """{number (S,), states (S, layers + 1, d) fp32} of one shard of `samples` ([AnsweredSample]), by number.
+    from atlas.analyses.saliency.answered_samples import AnsweredSample
+    from atlas.analyses.types import Ids, KeysAndValues, Progress
+
+
+def extract(
+    model: PreTrainedModel,
+    samples: Sequence[AnsweredSample],
+    prefix: Ids,
+    *,
+    batch_tokens: int,
+    shard: int = 1,
+    shards: int = 1,
+    progress: Progress = iter,
+) -> dict[str, np.ndarray]:
+    """{number (S,), states (S, layers + 1, d) fp32} of one shard of `samples`, by number.
 
     prefix: the ids that all samples begin with; the state is that of each sample's last token.
     """
@@ -27,11 +49,13 @@ def extract(model, samples, prefix, *, batch_tokens, shard=1, shards=1, progress
 
 
 @torch.no_grad()
-def _batch(model, shared, samples, start, depth):
+def _batch(
+    model: PreTrainedModel, shared: KeysAndValues, samples: Sequence[AnsweredSample], start: int, depth: int
+) -> dict[str, np.ndarray]:
     ids = padded(model, [sample.ids for sample in samples], start)
     last = torch.tensor([len(sample.ids) - 1 - start for sample in samples])
 
-    def pick(hidden):
+    def pick(hidden: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch width"]:
         return hidden[torch.arange(len(last)), last.to(hidden.device)].float().cpu()
 
     with residuals(model, range(depth + 1), pick) as found:

@@ -4,24 +4,42 @@ Source: Luo et al., arXiv 2601.07422, Fig. 1. Since S_bce = (p - z) S_logit with
 label, probe_bce is probe_logit times |p - z| and needs no pass of its own.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypedDict
+
 import numpy as np
 import pandas as pd
 
 from atlas.analyses.saliency.storage import BACKWARD, FLOWS
 from atlas.errors import AtlasError
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
-def probe_error(arrays, correct):
+    from atlas.analyses.types import Arrays, Keys
+
+
+class MetricOptions(TypedDict):
+    """Options of analyses.saliency that say how saliency is reduced: over pairs of tokens, heads, layers."""
+
+    reduction: str
+    heads: str
+    layers: str
+
+
+def probe_error(arrays: Arrays, correct: Bool[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
     """p - z (S,) of each sample, NaN where there is no probe."""
     return 1 / (1 + np.exp(-arrays["logit"].astype(float))) - correct
 
 
-def computed(arrays, losses, stored):
+def computed(arrays: Arrays, losses: Sequence[str], stored: Arrays) -> list[str]:
     """The losses to report: those asked for, or answer_nll where no probe could be trained (probe.too_few)."""
     return ["answer_nll"] if stored["layer"] == 0 else [loss for loss in losses if f"{BACKWARD[loss]}.pairs" in arrays]
 
 
-def check_probe(arrays, stored):
+def check_probe(arrays: Arrays, stored: Arrays) -> None:
     """Raise AtlasError where the probe sees another state in the saliency run than the one it was scored on."""
     if np.isnan(arrays["logit"]).all():
         return
@@ -35,7 +53,9 @@ def check_probe(arrays, stored):
         )
 
 
-def layer_values(arrays, loss, error, *, reduction, heads):
+def layer_values(
+    arrays: Arrays, loss: str, error: Float[np.ndarray, " samples"], *, reduction: str, heads: str
+) -> Float[np.ndarray, "samples layers flows"]:
     """(S, layers, flows) saliency by layer, NaN where the loss does not reach.
 
     reduction: sum or mean over token pairs; heads: sum_then_abs or abs_then_sum; error (S,): p - z, for probe_bce.
@@ -48,7 +68,9 @@ def layer_values(arrays, loss, error, *, reduction, heads):
     return values / _divisor(arrays, run, reduction)[:, None] * _factor(loss, error)[:, None, None]
 
 
-def head_values(arrays, loss, error, *, reduction):
+def head_values(
+    arrays: Arrays, loss: str, error: Float[np.ndarray, " samples"], *, reduction: str
+) -> tuple[Float[np.ndarray, "samples layers flows heads"], Float[np.ndarray, "samples layers flows heads"]]:
     """(signed, absolute), each (S, layers, flows, heads)."""
     run = BACKWARD[loss]
     divisor = _divisor(arrays, run, reduction)[:, None, :, None]
@@ -56,20 +78,22 @@ def head_values(arrays, loss, error, *, reduction):
     return arrays[f"{run}.signed"] / divisor * factor, arrays[f"{run}.absolute"] / divisor * np.abs(factor)
 
 
-def _divisor(arrays, run, reduction):
+def _divisor(arrays: Arrays, run: str, reduction: str) -> Float[np.ndarray, "samples flows"]:
     return np.maximum(arrays[f"{run}.pairs"], 1) if reduction == "mean" else np.ones(arrays[f"{run}.pairs"].shape)
 
 
-def _factor(loss, error):
+def _factor(loss: str, error: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
     return np.abs(error) if loss == "probe_bce" else np.ones(len(error))
 
 
-def over_layers(values, how):
+def over_layers(values: Float[np.ndarray, "samples layers flows"], how: str) -> Float[np.ndarray, "samples flows"]:
     """(S, flows) from (S, layers, flows): mean or sum over the layers that the loss reaches."""
     return (np.nanmean if how == "mean" else np.nansum)(values, axis=1)
 
 
-def tables(arrays, frame, losses, options, keys):
+def tables(
+    arrays: Arrays, frame: pd.DataFrame, losses: Sequence[str], options: MetricOptions, keys: Keys
+) -> dict[str, pd.DataFrame]:
     """{table: frame} of saliency, saliency_layers and head_saliency.
 
     frame: the samples file; losses: those to report; options: reduction, heads, layers; keys: model and dataset.
@@ -90,7 +114,7 @@ def tables(arrays, frame, losses, options, keys):
             "heads": options["heads"],
         }
     )
-    found = {"saliency": [], "saliency_layers": [], "head_saliency": []}
+    found: dict[str, list[pd.DataFrame]] = {"saliency": [], "saliency_layers": [], "head_saliency": []}
     for loss in losses:
         values = layer_values(arrays, loss, error, reduction=options["reduction"], heads=options["heads"])
         whole = over_layers(values, options["layers"])

@@ -4,7 +4,10 @@ The claim behind the figure (Luo et al., arXiv 2601.07422) is that saliency fall
 distance of the two means over the root mean square of the two standard deviations: above 2 the groups stand apart.
 """
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,11 +17,14 @@ from sklearn.mixture import GaussianMixture
 
 from atlas.statistics.intervals import percentile_interval
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 MINIMUM = 10  # values below which nothing is fitted
 _COLUMNS = ("share", "low_mean", "high_mean", "low_sd", "high_sd", "separation")
 
 
-def mixture_table(saliency, *, confidence, draws, seed):
+def mixture_table(saliency: pd.DataFrame, *, confidence: float, draws: int, seed: int) -> pd.DataFrame:
     """The saliency_mixture frame of one model and data set from its `saliency` frame.
 
     A row per flow from the exact question tokens, loss and group. Groups are right and wrong answers; within each the
@@ -34,7 +40,9 @@ def mixture_table(saliency, *, confidence, draws, seed):
     return pd.DataFrame(rows)
 
 
-def summary(values, *, confidence, draws, seed, iterations=200):
+def summary(
+    values: Float[np.ndarray, " samples"], *, confidence: float, draws: int, seed: int, iterations: int = 200
+) -> dict[str, float | str]:
     """One row of the table for `values` (n,) >= 0.
 
     fit: `too_few_values` where fewer than MINIMUM differ or are above 0, `not_converged` where the fit of two does not
@@ -42,7 +50,12 @@ def summary(values, *, confidence, draws, seed, iterations=200):
     different values, or whose fit does not converge, are left out of the interval; draws_used counts the others.
     """
     logs = np.log10(values[values > 0])
-    found = {"samples": len(values), "zeros": int((values <= 0).sum()), "draws": draws, "draws_used": 0}
+    found: dict[str, float | str] = {
+        "samples": len(values),
+        "zeros": int((values <= 0).sum()),
+        "draws": draws,
+        "draws_used": 0,
+    }
     names = [*_COLUMNS, "separation_low", "separation_high", "bic_gain", "dip", "dip_p"]
     two = _fit(logs, 2, iterations) if len(np.unique(logs)) >= MINIMUM else None
     if two is None or not two.converged_:
@@ -66,7 +79,9 @@ def summary(values, *, confidence, draws, seed, iterations=200):
     return {**found, "fit": "converged", **dict(zip(names, [*numbers, low, high, gain, dip, p], strict=True))}
 
 
-def _fit(logs, components, iterations, start=None):
+def _fit(
+    logs: Float[np.ndarray, " samples"], components: int, iterations: int, start: GaussianMixture | None = None
+) -> GaussianMixture:
     """A mixture, from several beginnings, or from a fit `start` of like data."""
     begun = {"n_init": 5, "random_state": 0}
     if start is not None:
@@ -77,7 +92,7 @@ def _fit(logs, components, iterations, start=None):
         return model.fit(logs[:, None])
 
 
-def _numbers(model):
+def _numbers(model: GaussianMixture) -> list[float]:
     """share of the higher group, means and standard deviations (log10), and Ashman's D."""
     low, high = np.argsort(model.means_[:, 0])
     mean, sd = model.means_[:, 0], np.sqrt(model.covariances_[:, 0, 0])

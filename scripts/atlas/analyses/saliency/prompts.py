@@ -4,14 +4,30 @@ Asking for the exact answer inside a longer one follows Orgad et al. 2025, "LLMs
 (arXiv 2410.02707).
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from atlas.analyses.saliency.words import find_words, words
 from atlas.data.chat import chat_frame
 from atlas.data.tokens import common_prefix, encode, encode_with_offsets
 from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedTokenizerBase
+
+    from atlas.analyses.saliency.samples import Judged
+    from atlas.analyses.types import Span
+
+# {question, answer, long_answer}: a worked example.
+Demonstration: TypeAlias = dict[str, str]
+# (text before a question, text after it, whether special tokens are added)
+Frame: TypeAlias = tuple[str, str, bool]
 
 _EXTRACT = "Give only the words of the answer that answer the question."
 
@@ -23,13 +39,13 @@ class Asked:
 
     number: int
     ids: tuple[int, ...]
-    places: tuple[tuple[int, int], ...]
+    places: tuple[Span, ...]
 
 
-def read_demonstrations(path):
+def read_demonstrations(path: str | Path) -> list[Demonstration]:
     """[{question, answer, long_answer}] of a JSON-lines file. Raises AtlasError naming the line."""
-    rows, path = [], Path(path)
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    rows: list[Demonstration] = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -47,7 +63,15 @@ def read_demonstrations(path):
     return rows
 
 
-def ask(tokenizer, table, demonstrations, *, prompt, context, max_new_tokens):
+def ask(
+    tokenizer: PreTrainedTokenizerBase,
+    table: pd.DataFrame,
+    demonstrations: Sequence[Demonstration],
+    *,
+    prompt: str,
+    context: int | None,
+    max_new_tokens: int,
+) -> tuple[list[Asked], int, dict[str, list[str]]]:
     """([Asked], prefix, dropped) for the questions of a qa data set.
 
     prompt: few_shot or chat. context: the most tokens that the model reads, None for any number.
@@ -55,7 +79,8 @@ def ask(tokenizer, table, demonstrations, *, prompt, context, max_new_tokens):
     dropped: {reason: [ids]} of the questions that are not asked.
     """
     shown = {tuple(word.text for word in words(row["question"])) for row in demonstrations}
-    dropped = {"question is a worked example": [], "no answer holds a word": [], "prompt longer than the context": []}
+    reasons = ("question is a worked example", "no answer holds a word", "prompt longer than the context")
+    dropped: dict[str, list[str]] = {reason: [] for reason in reasons}
     frame = answer_frame(tokenizer, demonstrations, prompt)
     asked = []
     for number, (name, question, answers) in enumerate(
@@ -77,10 +102,19 @@ def ask(tokenizer, table, demonstrations, *, prompt, context, max_new_tokens):
     return asked, shared_prefix(tokenizer, asked, frame), dropped
 
 
-def ask_exact(tokenizer, judged, table, demonstrations, *, prompt, context, max_new_tokens):
+def ask_exact(
+    tokenizer: PreTrainedTokenizerBase,
+    judged: Sequence[Judged],
+    table: pd.DataFrame,
+    demonstrations: Sequence[Demonstration],
+    *,
+    prompt: str,
+    context: int | None,
+    max_new_tokens: int,
+) -> tuple[list[Asked], int]:
     """([Asked], prefix) of the prompts that ask for the exact answer inside the answers `judged`.
 
-    judged: anything with `asked` and `text` (analyses.qa_samples.Judged). Prompts beyond the context are left out.
+    Prompts beyond the context are left out.
     """
     frame = extraction_frame(tokenizer, demonstrations, prompt)
     found = []
@@ -92,28 +126,34 @@ def ask_exact(tokenizer, judged, table, demonstrations, *, prompt, context, max_
     return found, shared_prefix(tokenizer, found, frame) if found else 0
 
 
-def answer_frame(tokenizer, demonstrations, prompt):
+def answer_frame(tokenizer: PreTrainedTokenizerBase, demonstrations: Sequence[Demonstration], prompt: str) -> Frame:
     """(text before a question, text after it, whether special tokens are added), up to where its answer starts."""
     shown = [(row["question"], row["answer"]) for row in demonstrations]
     return _frame(tokenizer, prompt, shown, ("Question: ", "\nAnswer:"), "")
 
 
-def extraction_frame(tokenizer, demonstrations, prompt):
+def extraction_frame(tokenizer: PreTrainedTokenizerBase, demonstrations: Sequence[Demonstration], prompt: str) -> Frame:
     """The same for the text of `extraction_text`, up to where the exact answer starts."""
     shown = [(extraction_text(row["question"], row["long_answer"]), row["answer"]) for row in demonstrations]
     return _frame(tokenizer, prompt, shown, ("Question: ", "\nExact answer:"), f"{_EXTRACT}\n\n")
 
 
-def extraction_text(question, answer):
+def extraction_text(question: str, answer: str) -> str:
     """A question with a long answer, as it stands in the frame of `extraction_frame`."""
     return f"{question}\nAnswer: {answer}"
 
 
-def _frame(tokenizer, prompt, shown, around, instruction):
+def _frame(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    shown: Sequence[tuple[str, str]],
+    around: tuple[str, str],
+    instruction: str,
+) -> Frame:
     lead, tail = around
     if prompt == "few_shot":
-        turns = "".join(f"{lead}{text}{tail} {reply}\n\n" for text, reply in shown)
-        return f"{instruction}{turns}{lead}", tail, True
+        examples = "".join(f"{lead}{text}{tail} {reply}\n\n" for text, reply in shown)
+        return f"{instruction}{examples}{lead}", tail, True
     turns = [
         {"role": role, "content": content}
         for text, reply in shown
@@ -123,7 +163,7 @@ def _frame(tokenizer, prompt, shown, around, instruction):
     return before, after, False
 
 
-def place(tokenizer, number, text, frame):
+def place(tokenizer: PreTrainedTokenizerBase, number: int, text: str, frame: Frame) -> Asked:
     """Asked of one `text` in its frame, tokenised as one text."""
     before, after, special = frame
     ids, offsets = encode_with_offsets(tokenizer, before + text + after, special)
@@ -132,7 +172,7 @@ def place(tokenizer, number, text, frame):
     return Asked(number, tuple(ids), tuple(pair if pair[0] < pair[1] else (0, 0) for pair in places))
 
 
-def shared_prefix(tokenizer, asked, frame):
+def shared_prefix(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked], frame: Frame) -> int:
     """Number of leading tokens of the frame that all prompts share and that merged with no question."""
     before, _, special = frame
     alone = encode(tokenizer, before, special)
@@ -141,7 +181,7 @@ def shared_prefix(tokenizer, asked, frame):
     return min(*clean, *shared, *(len(prompt.ids) - 1 for prompt in asked))
 
 
-def exact_in(answer, reply):
+def exact_in(answer: str, reply: str) -> Span | None:
     """[begin, end) of a model's `reply` to the question for the exact answer, if its first line stands in `answer`."""
     lines = reply.strip().splitlines()
     return find_words(answer, lines[0]) if lines else None

@@ -4,7 +4,11 @@ Source: Luo et al. 2026, arXiv 2601.07422. No model is needed here: what a model
 answer comes in as text.
 """
 
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -13,6 +17,13 @@ from atlas.analyses.saliency.exact_tokens import inked, overlapping, question_sp
 from atlas.analyses.saliency.prompts import Asked, exact_in
 from atlas.analyses.saliency.words import find_alias
 from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from numpy.typing import ArrayLike
+    from transformers import PreTrainedTokenizerBase
+
+    from atlas.analyses.types import Span
 
 _WRONG_SHARE = 4  # of a sample, one in so many is kept for wrong answers
 _EMPTY, _UNMAPPED, _NO_TOKEN = "empty answer", "answer cannot be mapped to its tokens", "no exact question token"
@@ -29,21 +40,36 @@ class Judged:
 
     asked: Asked
     ids: tuple[int, ...]
-    places: tuple[tuple[int, int], ...]
+    places: tuple[Span, ...]
     text: str
-    span: tuple[int, int] | None
+    span: Span | None
     question_tokens: list[int]
     all_question_tokens: list[int]
     strategy: str
 
 
-def judge(tokenizer, table, asked, answers, *, match, stop_words):
+class Report(TypedDict):
+    """{reason: ids of the questions dropped}, and how many question spans have no token of their own."""
+
+    dropped: dict[str, list[str]]
+    lost_spans: int
+
+
+def judge(
+    tokenizer: PreTrainedTokenizerBase,
+    table: pd.DataFrame,
+    asked: Sequence[Asked],
+    answers: pd.DataFrame,
+    *,
+    match: str,
+    stop_words: Collection[str],
+) -> tuple[list[Judged], Report]:
     """([Judged], report) of the answers (frame with number and tokens) to the prompts `asked`.
 
-    The report has dropped ({reason: [ids]}) and lost_spans, the number of question spans without a token of their own.
     Raises AtlasError where no answer can be used.
     """
-    dropped, lost, usable = {_EMPTY: [], _UNMAPPED: [], _NO_TOKEN: []}, 0, []
+    dropped: dict[str, list[str]] = {_EMPTY: [], _UNMAPPED: [], _NO_TOKEN: []}
+    lost, usable = 0, []
     given = table["question_spans"] if "question_spans" in table else [None] * len(table)
     written = dict(zip(answers["number"], answers["tokens"], strict=True))
     for prompt in asked:
@@ -80,17 +106,19 @@ def judge(tokenizer, table, asked, answers, *, match, stop_words):
     return usable, {"dropped": dropped, "lost_spans": lost}
 
 
-def select(correct, samples, seed):
-    """(chosen, weight) of answers, given which are `correct` (boolean array); arrays of the same length.
+def select(
+    correct: ArrayLike, samples: int, seed: int
+) -> tuple[Bool[np.ndarray, " answers"], Float[np.ndarray, " answers"]]:
+    """(chosen, weight) of answers, given which are `correct` (bool).
 
     All right answers and so many wrong ones drawn with `seed` that there are `samples`. Where right answers abound,
     they are drawn too, so that a quarter of the sample is wrong. weight: answers of that kind for each chosen one.
     """
-    correct = np.asarray(correct, dtype=bool)
-    right, wrong = np.flatnonzero(correct), np.flatnonzero(~correct)
+    is_right = np.asarray(correct, dtype=bool)
+    right, wrong = np.flatnonzero(is_right), np.flatnonzero(~is_right)
     least = min(len(wrong), max(samples // _WRONG_SHARE, samples - len(right)))
     rng = np.random.default_rng(seed)
-    chosen, weight = np.zeros(len(correct), dtype=bool), np.zeros(len(correct))
+    chosen, weight = np.zeros(len(is_right), dtype=bool), np.zeros(len(is_right))
     for stratum, size in ((wrong, least), (right, min(len(right), samples - least))):
         if size:
             picked = rng.choice(stratum, size=size, replace=False)
@@ -99,7 +127,15 @@ def select(correct, samples, seed):
     return chosen, weight
 
 
-def sample_rows(judged, chosen, weight, replies, table, prefix, seed):
+def sample_rows(
+    judged: Sequence[Judged],
+    chosen: Bool[np.ndarray, " answers"],
+    weight: Float[np.ndarray, " answers"],
+    replies: Mapping[int, str],
+    table: pd.DataFrame,
+    prefix: int,
+    seed: int,
+) -> pd.DataFrame:
     """The samples as a frame, one row per usable answer; columns in docs/saliency.md.
 
     replies: {number of a row: what the model gave as exact answer}. A wrong answer that was not chosen has no exact
@@ -136,7 +172,7 @@ def sample_rows(judged, chosen, weight, replies, table, prefix, seed):
     return pd.DataFrame(rows)
 
 
-def _answer_span(item, picked, reply):
+def _answer_span(item: Judged, picked: bool, reply: str | None) -> tuple[Span | None, str]:
     """([begin, end) of the exact answer, how it was found)."""
     if item.span is not None:
         return item.span, "alias"

@@ -10,22 +10,30 @@ not computed. For each loss that ran backward (`probe_logit`, `answer_nll`; prob
 NaN in layers that the loss does not depend on: those above the probe, and those without attention.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from atlas.results.shards import merge_samples
+
+if TYPE_CHECKING:
+    from atlas.analyses.types import Arrays
 
 FLOWS = ("question_to_answer", "question_to_all", "random_to_answer", "random_to_all")
 # loss -> the one whose backward pass gives it
 BACKWARD = {"probe_bce": "probe_logit", "probe_logit": "probe_logit", "answer_nll": "answer_nll"}
 
 
-def backward_losses(losses):
+def backward_losses(losses: Iterable[str]) -> list[str]:
     """The losses that must run backward so that all of `losses` are known, in a fixed order."""
     wanted = {BACKWARD[loss] for loss in losses}
     return [loss for loss in ("probe_logit", "answer_nll") if loss in wanted]
 
 
-def empty(losses, layers, heads):
+def empty(losses: Iterable[str], layers: int, heads: int) -> dict[str, np.ndarray]:
     """The arrays of no samples. losses: those that run backward."""
     shape = (0, layers, len(FLOWS))
     arrays = {"number": np.zeros(0, np.int32), "logit": np.zeros(0, np.float32), "nll": np.zeros(0, np.float32)}
@@ -37,6 +45,6 @@ def empty(losses, layers, heads):
     return arrays
 
 
-def merge(parts):
+def merge(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
     """One dictionary of arrays from several (batches or shards), ordered by sample."""
     return merge_samples(parts, "number")

@@ -3,11 +3,18 @@
 Comparison is that of the question-answering benchmarks (SQuAD, TriviaQA): lower case, no articles, no punctuation.
 """
 
+from __future__ import annotations
+
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    from atlas.analyses.types import Span
 
 _WORD = re.compile(r"[^\W_]+")
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -23,13 +30,13 @@ class Word:
     end: int
 
 
-def words(text):
+def words(text: str) -> list[Word]:
     """[Word]: the runs of letters and digits of `text` without articles (with them where there is nothing else)."""
     found = [Word(match[0].lower(), *match.span()) for match in _WORD.finditer(text)]
     return [word for word in found if word.text not in _ARTICLES] or found
 
 
-def find_words(text, sought, whole=False):
+def find_words(text: str, sought: str, whole: bool = False) -> Span | None:
     """[begin, end) of the first place where `text` holds the words of `sought` in a row; None where it does not.
 
     whole: nothing else may stand in the text.
@@ -43,7 +50,7 @@ def find_words(text, sought, whole=False):
     return None
 
 
-def find_alias(text, aliases, match):
+def find_alias(text: str, aliases: Iterable[str], match: str) -> Span | None:
     """[begin, end) of the first accepted answer in `text`, the longest that starts there; None where there is none.
 
     match: contains (as whole words) or exact (the text is the accepted answer).
@@ -52,7 +59,7 @@ def find_alias(text, aliases, match):
     return min(spans, key=lambda span: (span[0], -span[1]), default=None)
 
 
-def content_words(text, stop_words):
+def content_words(text: str, stop_words: Collection[str]) -> list[Span]:
     """[(begin, end)] of the words of `text` that are no stop words.
 
     Words in capitals (US, IT, WHO) are names, unless all of the text is in capitals. What an apostrophe cuts off
@@ -70,7 +77,7 @@ def content_words(text, stop_words):
     return spans
 
 
-def read_word_list(path):
+def read_word_list(path: str | Path) -> frozenset[str]:
     """The words of a list (any number a line, # starts a comment) in lower case. Raises AtlasError for an empty one."""
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     found = frozenset(word.lower() for line in lines for word in line.split("#")[0].split())

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import families
 from atlas.analyses.head_categories import extract as head_mappings
-from atlas.analyses.head_categories import logit_ranks, storage
+from atlas.analyses.head_categories import logit_ranks, plan, rank_pairs, storage
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.errors import AtlasError
 from atlas.models import architectures
@@ -304,8 +304,8 @@ def test_ties_follow_the_stated_rule_exactly(folder, monkeypatch):
     for tile, block, sources in (((8, 3), 4, 5), ((64, 64), 16, 100)):
         monkeypatch.setattr(logit_ranks, "CPU_TILE", tile)
         monkeypatch.setattr(logit_ranks, "BLOCK", block)
-        monkeypatch.setattr(head_mappings, "_SOURCES", sources)
-        monkeypatch.setattr(head_mappings, "_VOCABULARY_STEP", 31)
+        monkeypatch.setattr(plan, "_SOURCES", sources)
+        monkeypatch.setattr(head_mappings, "VOCABULARY_STEP", 31)
         for dtype in ("float32", "float64"):
             again = map_heads(model, pairs, [2], first_mlp=False, k_max=K_MAX, dtype=dtype, threads=1)
             assert same(result, again)
@@ -316,7 +316,7 @@ def test_both_ways_to_rank_candidates_agree(folder, monkeypatch):
     for model, first_mlp in ((folder, True), (integer_model(folder), False)):
         blockwise = run(model, first_mlp=first_mlp)
         with monkeypatch.context() as patch:
-            patch.setattr(head_mappings, "_BLOCKWISE", ())
+            patch.setattr(rank_pairs, "_BLOCKWISE", ())
             assert same(blockwise, run(model, first_mlp=first_mlp))
         assert len(blockwise["hit_rank"]) > 100
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from atlas.analyses.head_categories import logit_ranks
-from atlas.analyses.head_categories.logit_ranks import Comparisons, count, rank_in_blocks, ranks, target_logits
+from atlas.analyses.head_categories import block_ranks, logit_ranks
+from atlas.analyses.head_categories.block_ranks import rank_in_blocks
+from atlas.analyses.head_categories.logit_ranks import Comparisons, count, ranks, target_logits
 
 
 def one_by_one(logits, target):
@@ -27,7 +28,7 @@ def example(vocabulary, n, width=5, integers=False, seed=0):
 def tiles(request, monkeypatch):
     monkeypatch.setattr(logit_ranks, "CPU_TILE", request.param[0])
     monkeypatch.setattr(logit_ranks, "BLOCK", request.param[1])
-    monkeypatch.setattr(logit_ranks, "ITEMS", 50)
+    monkeypatch.setattr(block_ranks, "ITEMS", 50)
 
 
 @pytest.fixture(params=["_CompiledPasses", "_TorchPasses"])
