@@ -31,9 +31,10 @@ from side_by_side import ROOT, child, finish, gemm_rate, operations, options, pe
 if TYPE_CHECKING:
     import torch
     from jaxtyping import Int
-    from transformers import Cache, PreTrainedModel
+    from transformers import PreTrainedModel
 
     from atlas.analyses.mink.scored_texts import ScoredText
+    from atlas.models.shared_prefix import Shared
 
 K = 20
 
@@ -99,7 +100,7 @@ def atlas(
     model: PreTrainedModel,
     sequences: Sequence[ScoredText],
     groups: Sequence[Sequence[int]],
-    shared: Cache | tuple[()] = (),
+    shared: Shared = (),
 ) -> dict[int, float]:
     """{number: Min-K%} by the workflow's extraction; shared: the cache of what all texts begin with."""
     from atlas.analyses.mink import storage as logprob_layout

@@ -80,7 +80,9 @@ def projection(model: PreTrainedModel, layer: int) -> torch.nn.Linear:
     """The output projection of a layer's attention."""
     from atlas.models.architectures import attention_modules, output_projection
 
-    return output_projection(attention_modules(model)[layer])
+    found = output_projection(attention_modules(model)[layer])
+    assert isinstance(found, torch.nn.Linear), "Ships is timed on models whose projections are linear layers"
+    return found
 
 
 def published(model: PreTrainedModel, prompts: Sequence[list[int]], pairs: Sequence[tuple[int, int]]) -> int:

@@ -1,25 +1,34 @@
 """What every job does around its work: a log, progress, and one clear sentence when something is wrong."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import logging
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from atlas.errors import AtlasError
 from atlas.results.documents import PACKAGES
 from atlas.results.versions import package_versions
 
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    from atlas.results.task import Task
+
 __all__ = ["counting", "job", "optional_path", "progress", "task"]
 
 _LOG = logging.getLogger("atlas")
-_done = []  # what progress() and counting() have counted in this job
+_done: list[dict[str, Any]] = []  # what progress() and counting() have counted in this job
 
 
 @contextlib.contextmanager
-def job(snakemake):
+def job(snakemake: Snakemake) -> Iterator[logging.Logger]:
     """Yield the job's logger; an AtlasError ends the job with its sentence alone, on stderr and in the log."""
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,11 +59,11 @@ def job(snakemake):
     log.info("summary %s", json.dumps(_summary()))
 
 
-def progress(description, unit):
+def progress(description: str, unit: str) -> Callable[[Iterable], Iterable]:
     """A tqdm wrapper for an iterable: a bar on a terminal, a line every half minute in a file."""
 
-    def wrap(items):
-        with counting(description, unit, len(items) if hasattr(items, "__len__") else None) as advance:
+    def wrap(items: Iterable) -> Iterator:
+        with counting(description, unit, len(items) if isinstance(items, Sized) else None) as advance:
             for item in items:
                 yield item
                 advance(item)
@@ -63,7 +72,7 @@ def progress(description, unit):
 
 
 @contextlib.contextmanager
-def counting(description, unit, total):
+def counting(description: str, unit: str, total: int | None) -> Iterator[Callable[[Any], None]]:
     """Yield a function to call with each finished item; it advances a bar of `total` and counts for the log.
 
     A list of rows counts as so many rows, anything else as one.
@@ -74,7 +83,7 @@ def counting(description, unit, total):
     interval = 0.5 if sys.stderr.isatty() else 30
     with tqdm(total=total, desc=description, unit=unit, mininterval=interval) as bar:
 
-        def advance(item):
+        def advance(item: object) -> None:
             nonlocal rows
             rows += len(item) if isinstance(item, list) else 1
             bar.update()
@@ -90,7 +99,10 @@ def counting(description, unit, total):
             _LOG.info("%s: %d %s%s, %.3g %s/s", description, bar.n, steps, inside, rows / seconds, what)
 
 
-def task(kind, snakemake, log):
+_Kind = TypeVar("_Kind", bound="Task")
+
+
+def task(kind: type[_Kind], snakemake: Snakemake, log: logging.Logger) -> _Kind:
     """What the job of an analysis is given, of `kind` Task or ModelTask."""
     return kind(
         inputs=dict(snakemake.input.items()),
@@ -103,12 +115,12 @@ def task(kind, snakemake, log):
     )
 
 
-def optional_path(value):
+def optional_path(value: str | None) -> Path | None:
     """None, or the input as a Path."""
     return None if value is None else Path(value)
 
 
-def _summary():
+def _summary() -> dict[str, Any]:
     """What results/tables/costs takes from a log: rows, the seconds they took, peak memory here and on the device."""
     device, mebibytes = _device()
     return {
@@ -121,15 +133,15 @@ def _summary():
     }
 
 
-def _written(files):
+def _written(files: Iterable[str]) -> Iterator[str]:
     """A line for each parquet file of the job's output, with its rows; only where the job has read or written some."""
-    parquet = sys.modules.get("pyarrow.parquet")
+    parquet: Any = sys.modules.get("pyarrow.parquet")
     for file in files if parquet else ():
         if str(file).endswith(".parquet") and Path(file).is_file():
             yield f"wrote {file}: {parquet.read_metadata(file).num_rows} rows"
 
 
-def _device():
+def _device() -> tuple[str, int]:
     """(name, MiB held at most on it and its like): the GPUs that torch was used on, or the CPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
@@ -139,7 +151,7 @@ def _device():
     return torch.cuda.get_device_name(), round(used / 2**20)
 
 
-def _peak_mebibytes():
+def _peak_mebibytes() -> float:
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

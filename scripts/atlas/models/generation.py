@@ -83,7 +83,7 @@ def generate(
     shard: int = 1,
     shards: int = 1,
     journal: Journal | None = None,
-    progress: Callable[[list[list[int]]], Iterable[list[int]]] = iter,
+    progress: Callable[[Sequence[list[int]]], Iterable[list[int]]] = iter,
 ) -> list[Answer]:
     """[Answer] to the prompts ([Prompt]) of one shard, by number. `ends`: ids that end an answer.
 

@@ -51,8 +51,8 @@ class Task:
     journals: list[Journal] = field(default_factory=list)
 
     @property
-    def options(self) -> dict[str, Any]:
-        """The options that the rule hands over."""
+    def options(self) -> Any:
+        """The options that the rule hands over: {name: value}; each analysis has a type for its own."""
         return self.params["options"]
 
     @property

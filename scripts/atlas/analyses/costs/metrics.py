@@ -1,8 +1,12 @@
 """What the jobs of a run took, put together from Snakemake's benchmark files and the summaries in the jobs' logs."""
 
+from __future__ import annotations
+
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -28,7 +32,9 @@ _SHARD = re.compile(r"(\d+)-of-(\d+)$")
 _SUMMARY = " summary "
 
 
-def gather(benchmarks, logs, models, datasets):
+def gather(
+    benchmarks: str | Path, logs: str | Path, models: Collection[str], datasets: Collection[str]
+) -> pd.DataFrame:
     """The frame of table `costs`: one row per rule, model and data set, over all jobs that the run still consists of.
 
     benchmarks, logs: folders with one file per job under the same names (.tsv, .log). models, datasets: keys of the
@@ -46,7 +52,9 @@ def gather(benchmarks, logs, models, datasets):
     return _summed(frame[frame["shards"] == newest])
 
 
-def _job(path, benchmarks, logs, models, datasets):
+def _job(
+    path: Path, benchmarks: Path, logs: Path, models: Collection[str], datasets: Collection[str]
+) -> dict[str, Any] | None:
     """One file as a row; None for what belongs to no model or data set of the configuration."""
     rule, *keys = path.relative_to(benchmarks).with_suffix("").parts
     shard = _SHARD.match(keys[-1])
@@ -75,14 +83,14 @@ def _job(path, benchmarks, logs, models, datasets):
     }
 
 
-def _summary(path):
+def _summary(path: Path) -> dict[str, Any]:
     """What a job's log says at its end; nothing for a log that is gone or of an earlier version."""
     lines = path.read_text().splitlines() if path.is_file() else []
     found = json.loads(lines[-1].split(_SUMMARY, 1)[1]) if lines and _SUMMARY in lines[-1] else {}
     return {name: found.get(name) for name in ("rows", "row_seconds", "unit", "peak_mib", "device", "device_mib")}
 
 
-def _summed(frame):
+def _summed(frame: pd.DataFrame) -> pd.DataFrame:
     """Jobs of one rule, model and data set together: times and rows add up, memory is that of the largest job."""
     order = {stage: number for number, stage in enumerate(dict.fromkeys(STAGES.values()))}
     total = frame.groupby(_KEYS, as_index=False).agg(

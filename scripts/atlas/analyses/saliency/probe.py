@@ -6,8 +6,12 @@ training samples. AUROC is the mean over folds of the AUROC within the fold, bec
 to other samples cannot be compared; its interval is DeLong's (DeLong et al. 1988), fold by fold.
 """
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -17,6 +21,10 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Probes:
     logit: np.ndarray
 
 
-def too_few(correct, folds):
+def too_few(correct: Bool[np.ndarray, " samples"] | Sequence[bool], folds: int) -> str | None:
     """None, or the sentence that says why so many folds cannot be scored: each needs two samples of both kinds."""
     positives, negatives = int(np.sum(correct)), int(np.sum(~np.asarray(correct)))
     if min(positives, negatives) >= 2 * folds:
@@ -50,7 +58,17 @@ def too_few(correct, folds):
     )
 
 
-def train(states, correct, weights, *, folds, regularisation, layers="all", confidence=0.95, seed=0):
+def train(
+    states: Float[np.ndarray, "samples states width"],
+    correct: Bool[np.ndarray, " samples"],
+    weights: Float[np.ndarray, " samples"],
+    *,
+    folds: int,
+    regularisation: float,
+    layers: Iterable[int] | Literal["all"] = "all",
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Probes:
     """Probes of hidden states (S, layers + 1, d) for labels `correct` (S,) bool under sample weights (S,).
 
     regularisation: scikit-learn's C; layers: the hidden-state indices that may be chosen, or all but the embedding.
@@ -82,8 +100,11 @@ def train(states, correct, weights, *, folds, regularisation, layers="all", conf
     nested = np.empty(len(correct))
     for k, layer in enumerate(inner):
         nested[fold == k] = logits[layer, fold == k]
+    auroc, low, high = measured.T
     return Probes(
-        *measured.T,
+        auroc=auroc,
+        low=low,
+        high=high,
         chosen=chosen,
         nested=auroc_interval(nested, correct, fold, confidence),
         fold=fold,
@@ -93,7 +114,14 @@ def train(states, correct, weights, *, folds, regularisation, layers="all", conf
     )
 
 
-def _nested_layers(states, correct, weights, fold, candidates, regularisation):
+def _nested_layers(
+    states: Float[np.ndarray, "samples states width"],
+    correct: Bool[np.ndarray, " samples"],
+    weights: Float[np.ndarray, " samples"],
+    fold: Int[np.ndarray, " samples"],
+    candidates: Sequence[int],
+    regularisation: float,
+) -> list[int]:
     """The best layer by folds within the training samples of each fold, so that the fold itself has no say."""
     folds = fold.max() + 1
     scores = np.zeros((len(candidates), folds))
@@ -109,7 +137,12 @@ def _nested_layers(states, correct, weights, fold, candidates, regularisation):
     return [candidates[int(place)] for place in scores.argmax(0)]
 
 
-def fit(x, correct, weights, regularisation):
+def fit(
+    x: Float[np.ndarray, "samples width"],
+    correct: Bool[np.ndarray, " samples"],
+    weights: Float[np.ndarray, " samples"],
+    regularisation: float,
+) -> tuple[Float[np.ndarray, " width"], float]:
     """(w (d,), b) with logit = <w, h> + b of a logistic regression on standardised x (S, d), the scaler folded in.
 
     With more features than samples the fit runs in the span of the samples, which the ridge penalty leaves exact.
@@ -133,7 +166,12 @@ def fit(x, correct, weights, regularisation):
     return w, float(model.intercept_[0] - w @ scaler.mean_)
 
 
-def auroc_interval(scores, correct, fold, confidence):
+def auroc_interval(
+    scores: Float[np.ndarray, " samples"],
+    correct: Bool[np.ndarray, " samples"],
+    fold: Int[np.ndarray, " samples"],
+    confidence: float,
+) -> tuple[float, float, float]:
     """(auroc, low, high): mean over folds of the AUROC within a fold, with DeLong's interval cut to 0..1."""
     parts = [_placements(scores[fold == k], correct[fold == k]) for k in range(fold.max() + 1)]
     value = float(np.mean([part[0] for part in parts]))
@@ -142,7 +180,7 @@ def auroc_interval(scores, correct, fold, confidence):
     return value, max(0.0, value - half), min(1.0, value + half)
 
 
-def _placements(scores, correct):
+def _placements(scores: Float[np.ndarray, " samples"], correct: Bool[np.ndarray, " samples"]) -> tuple[float, float]:
     """(AUROC, its variance by DeLong) of scores (S,); ties count a half."""
     wins = scores[correct][:, None] - scores[~correct][None]
     wins = (wins > 0) + 0.5 * (wins == 0)
@@ -150,7 +188,9 @@ def _placements(scores, correct):
     return float(wins.mean()), float(rows.var(ddof=1) / len(rows) + columns.var(ddof=1) / len(columns))
 
 
-def probe_of(hidden, frame, options, keys):
+def probe_of(
+    hidden: Mapping[str, np.ndarray], frame: pd.DataFrame, options: Mapping[str, Any], keys: Mapping[str, str]
+) -> tuple[Probes | None, str]:
     """(Probes or None, a sentence on what was trained) of one model and data set.
 
     hidden: {number, states} of hidden_extraction; frame: the samples file; options: `probe` (that block of

@@ -5,10 +5,20 @@ file; fold (S,): the fold that scores it; logit (S,) out of fold; weight (folds,
 (layers + 1,) by hidden-state index, of length 0 without a probe; nested (3,): the same three of the nested choice.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
-def arrays(numbers, probes):
+    from atlas.analyses.saliency.probe import Probes
+
+
+def arrays(numbers: Int[np.ndarray, " samples"] | Sequence[int], probes: Probes | None) -> dict[str, np.ndarray]:
     """The stored form of `probes` (truth_probe.Probes, or None) of the samples `numbers` (S,)."""
     numbers = np.asarray(numbers, np.int32)
     if probes is None:
@@ -30,7 +40,9 @@ def arrays(numbers, probes):
     }
 
 
-def of_samples(stored, numbers):
+def of_samples(
+    stored: Mapping[str, np.ndarray], numbers: Sequence[int]
+) -> tuple[Float[np.ndarray, "samples width"], Float[np.ndarray, " samples"]]:
     """(weight (S, d), bias (S,)) fp32 of the fold that scores each of the samples `numbers`."""
     place = {number: row for row, number in enumerate(stored["number"].tolist())}
     fold = stored["fold"][[place[number] for number in numbers]]

@@ -1,10 +1,23 @@
 """The table probe_auroc, from a stored probe (no model needed)."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
-def table(stored, correct, options, keys):
+
+def table(
+    stored: Mapping[str, np.ndarray],
+    correct: Bool[np.ndarray, " samples"],
+    options: Mapping[str, Any],
+    keys: Mapping[str, str],
+) -> pd.DataFrame:
     """The probe_auroc frame: one row per hidden-state index; without a probe one row without a layer that is chosen.
 
     stored: as in probe_storage; correct (S,): of its samples; options: the block analyses.saliency.probe; keys: model

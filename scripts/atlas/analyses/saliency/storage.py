@@ -20,7 +20,7 @@ import numpy as np
 from atlas.results.shards import merge_samples
 
 if TYPE_CHECKING:
-    from atlas.analyses.types import Arrays
+    pass
 
 FLOWS = ("question_to_answer", "question_to_all", "random_to_answer", "random_to_all")
 # loss -> the one whose backward pass gives it
@@ -45,6 +45,6 @@ def empty(losses: Iterable[str], layers: int, heads: int) -> dict[str, np.ndarra
     return arrays
 
 
-def merge(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+def merge(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """One dictionary of arrays from several (batches or shards), ordered by sample."""
     return merge_samples(parts, "number")

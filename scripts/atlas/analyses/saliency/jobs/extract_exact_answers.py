@@ -24,7 +24,8 @@ def run(task: ModelTask) -> Result:
     judged, report = judge(task.tokenizer, table, asked, answers, match=options["match"], stop_words=stop_words)
     chosen, weight = select([item.span is not None for item in judged], options["samples"], options["seed"])
     wrong = [item for item, picked in zip(judged, chosen, strict=True) if picked and item.span is None]
-    questions, shared = [], 0
+    questions: list[Asked] = []
+    shared = 0
     if options["self_extraction"]:
         questions, shared = ask_exact(task.tokenizer, wrong, table, examples, **framing)
     replies = _replies(task, questions, shared, document) if questions else {}
@@ -56,4 +57,4 @@ def _replies(task: ModelTask, questions: list[Asked], shared: int, document: Doc
         journal=task.journal([document, options, [prompt.ids for prompt in prompts]]),
         progress=task.progress("exact answers", "batch"),
     )
-    return {answer.number: task.tokenizer.decode(answer.ids, skip_special_tokens=True) for answer in answers}
+    return {answer.number: str(task.tokenizer.decode(list(answer.ids), skip_special_tokens=True)) for answer in answers}
