@@ -9,7 +9,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from atlas.planning.resources import ROWS, STAGES, Job, Size, gpus, memory_mb, runtime_minutes, stage_options
+from atlas.planning.estimates import ROWS, Job, Size
+from atlas.planning.resources import STAGES, gpus, memory_mb, runtime_minutes, stage_options
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- table: python docs/resource_table.py -->\n", "<!-- end of table -->\n"

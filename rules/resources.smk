@@ -6,10 +6,8 @@ from shutil import which
 
 from atlas.errors import AtlasError
 from atlas.models.architectures import read_config, read_shape
+from atlas.planning.estimates import ROWS, Job, Size
 from atlas.planning.resources import (
-    ROWS,
-    Job,
-    Size,
     download_mb,
     download_minutes,
     gpus,

@@ -6,10 +6,9 @@ import pytest
 import yaml
 
 from atlas.models.architectures import Shape
+from atlas.planning.estimates import Job, Size
 from atlas.planning.resources import (
     STAGES,
-    Job,
-    Size,
     download_mb,
     download_minutes,
     gpus,

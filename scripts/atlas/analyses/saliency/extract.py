@@ -15,7 +15,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -148,7 +148,7 @@ def _batch(
             found["logit" if name == "probe_logit" else "nll"] = value.numpy()
         for loss in losses:
             layers = [x for x in sorted(record.captures) if loss == "answer_nll" or x < height]
-            outputs = [record.captures[layer].output for layer in layers]
+            outputs = [cast(torch.Tensor, record.captures[layer].output) for layer in layers]  # the plan asks for them
             # Summed over the batch: the gradient of each text is that of its own loss.
             grads = torch.autograd.grad(totals.pop(loss).sum(), outputs, retain_graph=bool(totals))
             flows = _flows(samples, shift=int(loss == "answer_nll"))
