@@ -9,6 +9,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+from atlas.config import checked
 from atlas.planning.estimates import ROWS, Job, Size
 from atlas.planning.resources import STAGES, gpus, memory_mb, runtime_minutes, stage_options
 
@@ -28,12 +29,12 @@ MODELS: dict[str, tuple[Size, dict[str, Any]]] = {
 def rows(config: Mapping[str, Any], block: Mapping[str, Any]) -> int:
     """Rows of an analysis's first data set, as far as the configuration tells them."""
     entry = config["datasets"][block["dataset"] if "dataset" in block else block["datasets"][0]]
-    return entry.get("sample", {}).get("n") or entry.get("limit") or ROWS
+    return (entry["sample"] or {}).get("n") or entry["limit"] or ROWS
 
 
 def table() -> str:
     """One line for each stage: main memory, GPUs and minutes for each of MODELS."""
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = checked(yaml.safe_load((ROOT / "config.yaml").read_text()), ROOT)
     lines = ["| stage | " + " | ".join(MODELS) + " |", "| --- |" + " --- |" * len(MODELS)]
     for stage, found in STAGES.items():
         blocks = config["analyses"]

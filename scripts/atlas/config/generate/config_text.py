@@ -67,7 +67,9 @@ def _entry(name: str, value: Any, option: Option | None, indent: str) -> Iterato
 
 
 def _comment(why: str, indent: str) -> list[str]:
-    """Lines of a comment; line breaks of the text stay, or it is filled."""
+    """Lines of a comment, none of an empty one; line breaks of the text stay, or it is filled."""
+    if not why:
+        return []
     if "\n" in why:
         return [f"{indent}# {line}" for line in why.splitlines()]
     mark = indent + "# "
