@@ -62,7 +62,7 @@ def load(arguments: argparse.Namespace, dtype: str) -> tuple[PreTrainedModel, li
 
     rows = read_frame(arguments.dataset).head(arguments.prompts)
     prompts, _ = build_queries(load_tokenizer(arguments.model), rows, TEMPLATE, None, "template")
-    return load_model(arguments.model, dtype=dtype), prompts
+    return load_model(arguments.model, dtype=dtype), list(map(list, prompts))
 
 
 def scale_head(module: torch.nn.Linear, number: int, heads: Sequence[int]) -> RemovableHandle:

@@ -1,16 +1,37 @@
 """Greedy answers with heads ablated, all variants and prompts side by side (the part that runs the model)."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 
-from atlas.analyses.safety_heads.extract import ablation_plan, head_means
+from atlas.analyses.safety_heads.extract import ablation_plan, group_masks, head_means
 from atlas.attention import attend
 from atlas.models.generation import Prompt, end_tokens, generate_batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from atlas.analyses.safety_heads.extract import Groups, Means, Progress, Prompts
+    from atlas.attention import Plan
 
 _ROWS = 128  # (variant, prompt) pairs of one batch when max_rows is left open
 
 
 @torch.no_grad()
-def answers(model, tokenizer, prompts, variants, *, epsilon, new_tokens, max_rows=None, progress=iter):
+def answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Prompts,
+    variants: Sequence[tuple[str, Sequence[tuple[int, int]]]],
+    *,
+    epsilon: float,
+    new_tokens: int,
+    max_rows: int | None = None,
+    progress: Progress = iter,
+) -> list[list[str]]:
     """One list of answers (str) per variant, in the order of `prompts` (token id sequences).
 
     variants: [(ablation, [(layer, head)])]; equal ones are generated once, and without heads the ablation is nothing.
@@ -18,7 +39,7 @@ def answers(model, tokenizer, prompts, variants, *, epsilon, new_tokens, max_row
     keys = [(ablation if heads else "", tuple(sorted(heads))) for ablation, heads in variants]
     unique = sorted(set(keys))
     means = head_means(model, prompts) if any(ablation == "mean" for ablation, _ in unique) else None
-    written = {}
+    written: dict[tuple[tuple, int], str] = {}
     for ablation in dict.fromkeys(ablation for ablation, _ in unique):
         # Prompts of similar length side by side, so that little is padded.
         pairs = [(key, i) for key in unique if key[0] == ablation for i in range(len(prompts))]
@@ -32,19 +53,16 @@ def answers(model, tokenizer, prompts, variants, *, epsilon, new_tokens, max_row
     return [[written[key, i] for i in range(len(prompts))] for key in keys]
 
 
-def _plan(model, ablation, groups, epsilon, means):
+def _plan(model: PreTrainedModel, ablation: str, groups: Groups, epsilon: float, means: Means | None) -> Plan | None:
     if not ablation:
         return None
     heads = model.config.get_text_config().num_attention_heads
-    where = {}
-    for row, group in enumerate(groups):
-        for layer, head in group:
-            mask = where.setdefault(layer, torch.zeros(len(groups), heads, dtype=torch.bool))
-            mask[row, head] = True
-    return ablation_plan(ablation, where, epsilon, means)
+    return ablation_plan(ablation, group_masks(groups, heads), epsilon, means)
 
 
-def _generate(model, tokenizer, prompts, plan, new_tokens):
+def _generate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Prompts, plan: Plan | None, new_tokens: int
+) -> list[str]:
     asked = [Prompt(number, tuple(ids), new_tokens) for number, ids in enumerate(prompts)]
     with attend(model, plan):  # edits are told apart by row, so every row stays
         found = generate_batch(model, asked, end_tokens(model, tokenizer), keep_ended=True)

@@ -3,7 +3,10 @@
 Source: Zhou et al., ICLR 2025, arXiv 2410.13708, section 3.3; the control with random heads is ours.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,9 @@ from atlas.errors import AtlasError
 TOP, RANDOM = "top", "random"
 
 
-def variants(ranked, *, ablations, numbers, rank, draws, seed):
+def variants(
+    ranked: pd.DataFrame, *, ablations: Sequence[str], numbers: Sequence[int], rank: int, draws: int, seed: int
+) -> pd.DataFrame:
     """A frame with one row per set of heads: ablation, selection, draw, heads_ablated, heads ([(layer, head)]).
 
     ranked: rows of the table safety_heads of one model and data set. Random heads are drawn from those that are not
@@ -36,7 +41,7 @@ def variants(ranked, *, ablations, numbers, rank, draws, seed):
     return pd.DataFrame(rows, columns=["ablation", "selection", "draw", "heads_ablated", "heads"])
 
 
-def answers_frame(sets, answers, names):
+def answers_frame(sets: pd.DataFrame, answers: Sequence[Sequence[str]], names: Sequence[str]) -> pd.DataFrame:
     """One row per answer: the columns of `sets` (heads as JSON), prompt and answer. answers: one list per set."""
     frame = sets.assign(heads=sets["heads"].map(json.dumps), prompt=[list(names)] * len(sets), answer=answers)
     return frame.explode(["prompt", "answer"], ignore_index=True)

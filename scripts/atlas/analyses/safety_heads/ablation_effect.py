@@ -3,13 +3,21 @@
 Source: Zhou et al., ICLR 2025, arXiv 2410.13708, section 3.3; the control with random heads is ours.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from atlas.errors import AtlasError
 from atlas.statistics.intervals import wilson_rate
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def read_phrases(path):
+
+def read_phrases(path: Path) -> list[str]:
     """The phrases of a list (one a line, # starts a comment), in the form that texts are compared in."""
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     phrases = [_plain(line) for line in lines if line and not line.startswith("#")]
@@ -18,17 +26,19 @@ def read_phrases(path):
     return phrases
 
 
-def refuses(text, phrases):
+def refuses(text: str, phrases: Sequence[str]) -> bool:
     """True if `text` holds one of the phrases, whatever the case and the form of the apostrophes."""
     plain = _plain(text)
     return any(phrase in plain for phrase in phrases)
 
 
-def _plain(text):
+def _plain(text: str) -> str:
     return " ".join(text.replace("\u2019", "'").replace("\u2018", "'").lower().split())
 
 
-def effect_table(answers, phrases, keys, confidence):
+def effect_table(
+    answers: pd.DataFrame, phrases: Sequence[str], keys: Mapping[str, str], confidence: float
+) -> pd.DataFrame:
     """The table ablation_effect of one model and data set.
 
     Rates are means over prompts and draws. Intervals are Wilson's with the number of prompts as sample size: draws

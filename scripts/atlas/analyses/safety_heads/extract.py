@@ -10,16 +10,31 @@ Their code runs the whole model for every head and prompt. Here one clean pass k
 (head, prompt) is run from the head's layer on, all of them side by side (attention.packed).
 """
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
 from atlas.attention import Pack, Plan, attend, decoder_layers, layer_inputs, packed
 from atlas.errors import AtlasError
+from atlas.models.architectures import input_device
 from atlas.models.finite import require_finite
 from atlas.results.shards import shard_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    Prompts = Sequence[Sequence[int]]  # token ids
+    Groups = Sequence[Sequence[tuple[int, int]]]  # of (layer, head), ablated together
+    Means = dict[int, Tensor]  # {layer: (heads, value width)}
+    Progress = Callable[[Iterable], Iterable]
 
 # Bytes of one residual component over the tokens of a forward when max_rows is left open: more is slower on a CPU.
 _BYTES = {"cpu": 1 << 14, "cuda": 1 << 17}
@@ -31,8 +46,18 @@ class _Enough(Exception):
     """Ends a forward once the input of the first layer is known."""
 
 
-def extract(model, prompts, *, ablations, epsilon, max_rows=None, shard=1, shards=1, progress=iter):
-    """Arrays of one shard (every shards-th layer) of all single heads, named as in head_ablation_layout.
+def extract(
+    model: PreTrainedModel,
+    prompts: Prompts,
+    *,
+    ablations: Sequence[str],
+    epsilon: float,
+    max_rows: int | None = None,
+    shard: int = 1,
+    shards: int = 1,
+    progress: Progress = iter,
+) -> dict[str, np.ndarray]:
+    """Arrays of one shard (every shards-th layer) of all single heads, named as in storage.py.
 
     prompts: list of token id sequences. max_rows: (head, prompt) pairs that are run at once; None: chosen by
     `default_rows`. Results depend on it by rounding only.
@@ -42,7 +67,7 @@ def extract(model, prompts, *, ablations, epsilon, max_rows=None, shard=1, shard
     heads = range(config.num_attention_heads)
     ablation = HeadAblation(model, prompts, layers, epsilon=epsilon, max_rows=max_rows, means="mean" in ablations)
     n = len(prompts)
-    arrays = {"layer": np.array(layers, np.int32), "clean.gram": ablation.clean_gram}
+    arrays: dict[str, np.ndarray] = {"layer": np.array(layers, np.int32), "clean.gram": ablation.clean_gram}
     for kind in ablations:
         arrays[f"{kind}.gram"] = np.zeros((len(layers), len(heads), n, n))
         arrays[f"{kind}.kl"] = np.zeros((len(layers), len(heads), n))
@@ -52,7 +77,7 @@ def extract(model, prompts, *, ablations, epsilon, max_rows=None, shard=1, shard
     return arrays
 
 
-def default_rows(model, prompts):
+def default_rows(model: PreTrainedModel, prompts: Prompts) -> int:
     """(head, prompt) pairs to run at once: as many as make the processor busy, fewer only where memory is short."""
     config, device = model.config.get_text_config(), next(model.parameters()).device
     tokens = max(map(len, prompts))
@@ -79,38 +104,49 @@ class HeadAblation:
     packed forward does not reproduce the model's own.
     """
 
-    def __init__(self, model, prompts, layers, *, epsilon, max_rows=None, means=False):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Prompts,
+        layers: Sequence[int],
+        *,
+        epsilon: float,
+        max_rows: int | None = None,
+        means: bool = False,
+    ) -> None:
         self.model, self.epsilon = model, epsilon
         self.heads = model.config.get_text_config().num_attention_heads
         self.devices = [next(layer.parameters()).device for layer in decoder_layers(model)]
         self.max_rows = max_rows or default_rows(model, prompts)
         # Prompts that begin alike share tokens, so they go into one pack.
-        order = sorted(range(len(prompts)), key=lambda i: prompts[i])
+        order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]))
         self.parts = [order[i : i + self.max_rows] for i in range(0, len(order), self.max_rows)]
         self.packs = [Pack([prompts[i] for i in part]) for part in self.parts]
         embeddings = self._embeddings(prompts)
         self.means = head_means(model, prompts) if means else None
-        self.inputs, states, self.divergences = [], None, []
+        self.inputs: list[dict[int, Tensor]] = []
+        self.divergences: list[Divergence] = []
+        states = np.zeros((0, 0))
         for part, pack in zip(self.parts, self.packs, strict=True):
             embedded = torch.zeros(1, len(pack.ids), embeddings[0].shape[-1], dtype=embeddings[0].dtype)
             for i, path in zip(part, pack.paths, strict=True):
                 embedded[:, path] = embeddings[i]
             with packed(model, pack) as run, layer_inputs(model, set(layers)) as inputs:
                 found, logits = run(0, embedded.to(self.devices[0]), Plan(), 1)
-            states = np.zeros((len(prompts), found.shape[-1])) if states is None else states
+            states = states if states.size else np.zeros((len(prompts), found.shape[-1]))
             states[part] = found[0].double().cpu().numpy()
             self.divergences.append(Divergence(logits[0]))
             self.inputs.append({layer: hidden.cpu() for layer, hidden in inputs.items()})
         self._check(states, prompts)
         self.clean_gram = states @ states.T
-        self.prompts = len(prompts)
+        self.prompts, self.width = states.shape
 
     @torch.no_grad()
-    def _embeddings(self, prompts):
+    def _embeddings(self, prompts: Prompts) -> list[Float[Tensor, "1 tokens width"]]:
         """What enters layer 0, (1, T, d) of each prompt run alone: the forwards end there."""
-        found = []
+        found: list[Tensor] = []
 
-        def take(module, args, kwargs):
+        def take(module: torch.nn.Module, args: tuple, kwargs: dict[str, Tensor]) -> None:
             found.append((args[0] if args else kwargs["hidden_states"]).cpu())
             raise _Enough
 
@@ -124,15 +160,16 @@ class HeadAblation:
             handle.remove()
         return found
 
-    def _ids(self, prompt):
-        return torch.tensor([prompt], device=self.model.get_input_embeddings().weight.device)
+    def _ids(self, prompt: Sequence[int]) -> Int[Tensor, "1 tokens"]:
+        return torch.tensor([prompt], device=input_device(self.model))
 
     @torch.no_grad()
-    def _check(self, states, prompts):
+    def _check(self, states: Float[np.ndarray, "prompts width"], prompts: Prompts) -> None:
         """Compare some prompts, the shortest and the longest among them, with the model's own layers."""
         for query, state in enumerate(states):
             require_finite(torch.from_numpy(state), self.model, [prompts[query]], f"the last state of prompt {query}")
-        order, note = sorted(range(len(prompts)), key=lambda i: len(prompts[i])), {}
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        note: dict[str, Tensor] = {}
         chosen = sorted({order[round(i * (len(order) - 1) / (_CHECKED - 1))] for i in range(_CHECKED)})
         handle = self.model.get_output_embeddings().register_forward_pre_hook(lambda _, args: note.update(last=args[0]))
         own = []
@@ -152,9 +189,11 @@ class HeadAblation:
                 "choose a model of another family or report the model type."
             )
 
-    def effects(self, ablation, groups):
+    def effects(
+        self, ablation: str, groups: Groups
+    ) -> tuple[Float[np.ndarray, "groups prompts prompts"], Float[np.ndarray, "groups prompts"]]:
         """(Gram matrices (G, Q, Q), KL (G, Q)) float64 of ablating each group, a list of (layer, head), together."""
-        states = None
+        states = np.zeros((len(groups), self.prompts, self.width))
         kl = np.zeros((len(groups), self.prompts))
         for part, pack, divergence, inputs in zip(self.parts, self.packs, self.divergences, self.inputs, strict=True):
             with packed(self.model, pack) as run:
@@ -162,55 +201,61 @@ class HeadAblation:
                     chosen = [groups[i] for i in batch]
                     start = min(layer for group in chosen for layer, _ in group)
                     hidden = inputs[start].to(self.devices[start])
-                    found, changed = run(start, hidden, self._plan(ablation, chosen), len(batch))
-                    found = found.double().cpu().numpy()
+                    last, changed = run(start, hidden, self._plan(ablation, chosen), len(batch))
+                    found = last.double().cpu().numpy()
                     if not np.isfinite(found).all():
                         group = chosen[int(np.flatnonzero(~np.isfinite(found).all((1, 2)))[0])]
                         raise AtlasError(f"ablating (layer, head) {group}: the last state has NaN or infinite values.")
-                    if states is None:
-                        states = np.zeros((len(groups), self.prompts, found.shape[-1]))
                     states[np.ix_(batch, part)] = found
                     kl[np.ix_(batch, part)] = divergence(changed)
         return states @ states.transpose(0, 2, 1), kl
 
-    def _batches(self, groups, prompts):
+    def _batches(self, groups: Groups, prompts: int) -> list[list[int]]:
         """Numbers of groups that are run together, of similar lowest layer and equal sizes."""
         order = sorted(range(len(groups)), key=lambda i: (min(groups[i])[0], i))
         number = -(-len(groups) // max(1, self.max_rows // prompts))
         borders = [round(i * len(order) / number) for i in range(number + 1)]
         return [order[a:b] for a, b in pairwise(borders)]
 
-    def _plan(self, ablation, groups):
-        where = {}
-        for row, group in enumerate(groups):
-            for layer, head in group:
-                mask = where.setdefault(layer, torch.zeros(len(groups), self.heads, dtype=torch.bool))
-                mask[row, head] = True
-        return ablation_plan(ablation, where, self.epsilon, self.means)
+    def _plan(self, ablation: str, groups: Groups) -> Plan:
+        return ablation_plan(ablation, group_masks(groups, self.heads), self.epsilon, self.means)
+
+
+def group_masks(groups: Groups, heads: int) -> dict[int, Bool[Tensor, "groups heads"]]:
+    """{layer: which of its `heads` each group ablates}."""
+    where: dict[int, Tensor] = {}
+    for row, group in enumerate(groups):
+        for layer, head in group:
+            mask = where.setdefault(layer, torch.zeros(len(groups), heads, dtype=torch.bool))
+            mask[row, head] = True
+    return where
 
 
 @torch.no_grad()
-def head_means(model, prompts):
+def head_means(model: PreTrainedModel, prompts: Prompts) -> Means:
     """{layer: (heads, value width) float64}: each head's attention output averaged over all tokens of all prompts."""
-    sums, tokens = {}, sum(map(len, prompts))
+    sums: dict[int, Tensor] = {}
+    tokens = sum(map(len, prompts))
     with attend(model, Plan(capture=True)) as record:
         for prompt in prompts:
-            ids = torch.tensor([prompt], device=model.get_input_embeddings().weight.device)
+            ids = torch.tensor([prompt], device=input_device(model))
             model(ids, use_cache=False, logits_to_keep=1)
             for layer, capture in record.captures.items():
-                sums[layer] = sums.get(layer, 0) + capture.output.double().sum((0, 1))
+                sums[layer] = sums.get(layer, 0) + cast("Tensor", capture.output).double().sum((0, 1))
     return {layer: total / tokens for layer, total in sums.items()}
 
 
-def ablation_plan(ablation, where, epsilon, means=None):
+def ablation_plan(
+    ablation: str, where: dict[int, Bool[Tensor, "rows heads"]], epsilon: float, means: Means | None = None
+) -> Plan:
     """The Plan that ablates the heads `where` ({layer: (rows, heads) bool}); means: {layer: (heads, value width)}."""
     if ablation == "undifferentiated":
         return Plan(uniform=where)
     if ablation == "scaling":
         return Plan(scale={layer: torch.where(mask, epsilon, 1.0) for layer, mask in where.items()})
-    if ablation == "mean":
+    if ablation == "mean" and means is not None:
         return Plan(replace={layer: (mask, means[layer]) for layer, mask in where.items()})
-    raise AtlasError(f"ablation {ablation!r} is unknown; use undifferentiated, scaling or mean.")
+    raise AtlasError(f"ablation {ablation!r} is unknown; use undifferentiated, scaling, or mean with the heads' means.")
 
 
 class Divergence:
@@ -220,13 +265,13 @@ class Divergence:
     float64 copies stay in a processor's cache.
     """
 
-    def __init__(self, clean):
+    def __init__(self, clean: Float[Tensor, "prompts vocabulary"]) -> None:
         clean = clean.double().cpu()
         self.normal = clean.logsumexp(-1)
         self.probability = (clean - self.normal[:, None]).exp()
         self.own = torch.stack([p @ c for p, c in zip(self.probability, clean, strict=True)])
 
-    def __call__(self, changed):
+    def __call__(self, changed: Float[Tensor, "rows prompts vocabulary"]) -> Float[np.ndarray, "rows prompts"]:
         found = torch.empty(changed.shape[:2], dtype=torch.float64, device=changed.device)
         probability, own, clean = (x.to(changed.device) for x in (self.probability, self.own, self.normal))
         for place in np.ndindex(*changed.shape[:2]):

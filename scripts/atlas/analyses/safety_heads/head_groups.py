@@ -3,13 +3,35 @@
 Source: Zhou et al., ICLR 2025, arXiv 2410.13708, section 4 (Sahara). Every group is scored against the unablated model.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from atlas.analyses.safety_heads.extract import HeadAblation
 from atlas.analyses.safety_heads.ships import check_ranks, ships
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def search(model, prompts, ranked, *, ablations, epsilon, rank, candidates, size, max_rows=None, progress=iter):
+    from atlas.analyses.safety_heads.extract import Progress, Prompts
+
+
+def search(
+    model: PreTrainedModel,
+    prompts: Prompts,
+    ranked: pd.DataFrame,
+    *,
+    ablations: Sequence[str],
+    epsilon: float,
+    rank: int,
+    candidates: int,
+    size: int,
+    max_rows: int | None = None,
+    progress: Progress = iter,
+) -> pd.DataFrame:
     """The table head_groups without its keys: ablation, step, layer, head, ships_degrees and more, of the whole group.
 
     ranked: rows of the table safety_heads of this model and data set. Step 1 is the strongest single head as it stands
@@ -23,7 +45,7 @@ def search(model, prompts, ranked, *, ablations, epsilon, rank, candidates, size
         pools[ablation] = list(
             strongest[["layer", "head", "ships_degrees", "kl_mean"]].itertuples(index=False, name=None)
         )
-    layers = {layer for pool in pools.values() for layer, *_ in pool}
+    layers = sorted({layer for pool in pools.values() for layer, *_ in pool})
     ablated = HeadAblation(model, prompts, layers, epsilon=epsilon, max_rows=max_rows, means="mean" in ablations)
     rows = []
     for ablation, step in progress([(a, s) for a in ablations for s in range(1, min(size, len(pools[a])) + 1)]):

@@ -1,9 +1,15 @@
 """The tables of safety heads: Ships with intervals, and the KL divergence of every prompt (no model needed)."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from atlas.analyses.safety_heads.ships import (
+    ShipsOptions,
     check_ranks,
     heads_of,
     leading_subspace,
@@ -13,9 +19,27 @@ from atlas.analyses.safety_heads.ships import (
 )
 from atlas.statistics.intervals import bootstrap_weights, percentile_interval
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def head_table(arrays, keys, dropped, options, progress=iter):
-    """The table safety_heads of one model and data set: arrays as in head_ablation_layout, `keys` its identity.
+    from atlas.analyses.types import Arrays
+
+    Gram = Float[np.ndarray, "prompts prompts"]
+    Progress = Callable[[Iterable], Iterable]
+
+
+class TableOptions(ShipsOptions):
+    """The same with those of the intervals."""
+
+    confidence: float
+    bootstrap: int
+    seed: int
+
+
+def head_table(
+    arrays: Arrays, keys: Mapping[str, str], dropped: int, options: TableOptions, progress: Progress = iter
+) -> pd.DataFrame:
+    """The table safety_heads of one model and data set: arrays as in storage.py, `keys` its identity.
 
     options: rank, ablations, confidence, bootstrap, seed. Intervals are percentiles over resampled prompts.
     """
@@ -45,7 +69,7 @@ def head_table(arrays, keys, dropped, options, progress=iter):
     return pd.concat(frames, ignore_index=True).assign(**keys, queries=queries, queries_dropped=dropped)
 
 
-def query_table(arrays, keys, names, options):
+def query_table(arrays: Arrays, keys: Mapping[str, str], names: Sequence[str], options: ShipsOptions) -> pd.DataFrame:
     """The table safety_queries: the KL of every prompt; names: the prompts' ids in order."""
     frames = []
     for ablation in options["ablations"]:
@@ -56,7 +80,12 @@ def query_table(arrays, keys, names, options):
     return pd.concat(frames, ignore_index=True).assign(**keys)
 
 
-def resampled(clean, gram, ranks, weights):
+def resampled(
+    clean: Gram,
+    gram: Float[np.ndarray, "heads prompts prompts"],
+    ranks: Sequence[int],
+    weights: Iterable[Float[np.ndarray, " prompts"]],
+) -> Float[np.ndarray, "draws ranks heads"]:
     """(draws, ranks, heads) Ships of bootstrap samples of the prompts.
 
     weights (draws, Q): how often each prompt is drawn. A sample that holds prompt q w times has the left singular

@@ -1,11 +1,21 @@
 """Prompts of a data set as token ids, through a template."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedTokenizerBase
 
 CHAT = "chat"
 
 
-def build_queries(tokenizer, rows, template, context, option):
+def build_queries(
+    tokenizer: PreTrainedTokenizerBase, rows: pd.DataFrame, template: str, context: int | None, option: str
+) -> tuple[list[tuple[int, ...]], dict[str, Any]]:
     """([token ids (tuple)], report) of the prompts `rows` (a frame with id, text and perhaps system).
 
     template: a text with {q} where the prompt goes (the tokenizer's own special tokens are added), or `chat`: the
@@ -18,7 +28,9 @@ def build_queries(tokenizer, rows, template, context, option):
     if template == CHAT and not getattr(tokenizer, "chat_template", None):
         raise AtlasError(f"{option} is chat, but the model's tokenizer has no chat template; give a text with {{q}}.")
     systems = rows["system"] if "system" in rows else [None] * len(rows)
-    queries, used, long = [], [], []
+    queries: list[tuple[int, ...]] = []
+    used: list[str] = []
+    long: list[str] = []
     for name, text, system in zip(rows["id"], rows["text"], systems, strict=True):
         if not str(text).strip():
             raise AtlasError(f"prompt {name!r} is empty; remove it from the data set.")
@@ -38,7 +50,7 @@ def build_queries(tokenizer, rows, template, context, option):
     }
 
 
-def _encode(tokenizer, text, system, template):
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None, template: str) -> list[int]:
     if template != CHAT:
         # Not str.format: prompts and templates may hold braces of their own.
         return tokenizer(template.replace("{q}", text)).input_ids

@@ -6,12 +6,16 @@ last-token states: its eigenvectors are M's left singular vectors, so every rank
 queries follows from it without the model.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 
 ABLATIONS = ("undifferentiated", "scaling", "mean")
 
 
-def merge(parts):
+def merge(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """One dictionary of arrays from those of several shards, ordered by layer."""
     order = np.argsort(np.concatenate([part["layer"] for part in parts]), kind="stable")
     return {
