@@ -57,11 +57,17 @@ def generation_batches(prompts: Sequence[Prompt], size: int) -> list[list[int]]:
     return groups
 
 
-def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids of the tokens that end an answer: the model's and the tokenizer's."""
+def model_ends(model: PreTrainedModel) -> list[int]:
+    """Ids of the tokens that end a text where transformers generates it: those of the model's generation_config."""
     own = getattr(model.generation_config, "eos_token_id", None)
     own = own if isinstance(own, list | tuple) else [own]
-    return sorted({token for token in (*own, tokenizer.eos_token_id) if token is not None})
+    return sorted({token for token in own if token is not None})
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the tokens that end an answer: the model's and the tokenizer's."""
+    own = tokenizer.eos_token_id
+    return sorted({*model_ends(model), *([] if own is None else [own])})
 
 
 def answer_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:

@@ -44,7 +44,8 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for axes in grid[row]:
             style.apply_axes(axes, options, model)
     legend(figure)
-    words = caption(categories[categories["significance"] == "tau"], pairs, options, sources["head_categories"])
+    shown = {**options, "significance": "tau"}  # what the caption counts
+    words = caption(categories[categories["significance"] == "tau"], pairs, shown, sources["head_categories"])
     return figure, f"Share of heads per category by depth (groups of layers) and in all layers. {words}"
 
 

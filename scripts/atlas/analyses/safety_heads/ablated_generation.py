@@ -9,7 +9,7 @@ import torch
 
 from atlas.analyses.safety_heads.extract import ablation_plan, group_masks, head_means
 from atlas.attention import attend
-from atlas.models.generation import Prompt, end_tokens, generate_batch
+from atlas.models.generation import Prompt, generate_batch, model_ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -65,5 +65,5 @@ def _generate(
 ) -> list[str]:
     asked = [Prompt(number, tuple(ids), new_tokens) for number, ids in enumerate(prompts)]
     with attend(model, plan):  # edits are told apart by row, so every row stays
-        found = generate_batch(model, asked, end_tokens(model, tokenizer), keep_ended=True)
+        found = generate_batch(model, asked, model_ends(model), keep_ended=True)
     return tokenizer.batch_decode([list(answer.ids) for answer in found], skip_special_tokens=True)
