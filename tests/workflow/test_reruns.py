@@ -63,7 +63,10 @@ def test_comment_or_log_message_in_any_module_plans_nothing(project):
         text = path.read_text() + "\n# A comment.\n"
         # a word more in each message that is logged, and a line more before it
         changed = re.sub(
-            r'^( +)(log|log\.info|_LOG\.info)\((f?)"', r'\1log.info("%d rows", 3)\n\1\2(\3"Now ', text, flags=re.M
+            r'^( +)(log|(?:\w+\.)?log\.info|_LOG\.info)\((f?)"',
+            r'\1log.info("%d rows", 3)\n\1\2(\3"Now ',
+            text,
+            flags=re.M,
         )
         messages += changed != text
         path.write_text(changed)

@@ -19,7 +19,7 @@ LEFT_OUT = {
     "atlas/errors.py": "the class of the exception that ends a job: a job that raises it leaves no result",
 }
 
-# Names of loggers, and what is called on them. A job hands `log.info` itself to the library as `log`.
+# Names of loggers, by themselves or of a task, and what is called on them. Jobs hand on `log.info` itself as `log`.
 _LOGGERS = {"log", "_log", "_LOG", "logger", "logging"}
 _LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 # What may stand in a log line without doing anything but be shown.
@@ -263,12 +263,11 @@ def _is_log_line(node: ast.expr) -> TypeGuard[ast.Call]:
     called = node.func
     if isinstance(called, ast.Name):
         return called.id == "log"
-    return (
-        isinstance(called, ast.Attribute)
-        and called.attr in _LEVELS
-        and isinstance(called.value, ast.Name)
-        and called.value.id in _LOGGERS
-    )
+    if not (isinstance(called, ast.Attribute) and called.attr in _LEVELS):
+        return False
+    logger = called.value  # log, or task.log
+    name = logger.id if isinstance(logger, ast.Name) else getattr(logger, "attr", None)
+    return name in _LOGGERS
 
 
 def _doings(node: ast.AST) -> list[ast.AST]:

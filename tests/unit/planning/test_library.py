@@ -90,7 +90,9 @@ def _counting(node, in_class=False):
         called = getattr(node.value, "func", None)
         if isinstance(called, ast.Name) and called.id == "log":
             return
-        if isinstance(called, ast.Attribute) and called.attr in LEVELS and getattr(called.value, "id", "") in (
+        if isinstance(called, ast.Attribute) and called.attr in LEVELS and getattr(
+            called.value, "id", getattr(called.value, "attr", "")
+        ) in (
             "log", "_LOG", "logger", "logging",
         ):  # fmt: skip
             return
@@ -191,6 +193,7 @@ SAME = {
     "sentences of errors that are returned": ("return_ = AtlasError('a')", "return_ = AtlasError('b')"),
     "messages of assertions": ("assert x", "assert x, 'must be'"),
     "log lines": ("f()", "log.info('%d %s', len(x), a.b)\nf()\n_LOG.warning(f'{x!r:>3}')\nlogging.error(-x[0])"),
+    "log lines of an attribute": ("f()", "f()\nself.log.info('%d', x)\ntask.log.warning(f'{x}')"),
     "log lines by a function": ("f()", "f()\nlog(f'downloading {name}=={version}')"),
     "pass": ("def f(): 'Words.'", "def f(): pass"),
     "pieces of a literal": ("x = 'ab'", "x = 'a' 'b'"),
@@ -210,6 +213,7 @@ OTHER = {
     "what a log line waits for": ("f()", "log.info('%s', [row for row in rows])\nf()"),
     "a log level": ("f()", "logging.disable(3)\nf()"),
     "log as a number": ("x = log(2)", "x = log(3)"),
+    "another attribute called info": ("f()", "task.table.info('x')\nf()"),
     "a method called info": ("f()", "table.info('x')\nf()"),
     "an empty branch": ("if x:\n    'a'\nelse:\n    f()", "if x:\n    f()\nelse:\n    'a'"),
     "the end of a block": ("if x:\n    f()\ng()", "if x:\n    f()\n    g()"),
