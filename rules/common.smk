@@ -66,7 +66,7 @@ if workflow.is_main_process:
     cure(
         ["results", "figures"],
         [
-            PROJECT / entry["source"]["path"]
+            PROJECT / Path(entry["source"]["path"]).expanduser()
             for entry in (*MODELS.values(), *DATASETS.values())
             if "path" in entry["source"]
         ],
