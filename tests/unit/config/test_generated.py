@@ -22,6 +22,12 @@ def test_file_is_what_the_options_give(file):
     assert file.read_text(encoding="utf-8") == FILES[file], f"{file.name} is out of step: run `make config`"
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
+def test_no_comment_is_empty(file):
+    """An option without a sentence has no line for one."""
+    assert not re.search(r"[ \t]$", FILES[file], re.MULTILINE)
+
+
 def test_texts_hold_what_they_were_made_from():
     assert yaml.safe_load(schema_text()) == whole_schema()
     config = yaml.safe_load(config_text())

@@ -73,7 +73,7 @@ def _comment(why: str, indent: str) -> list[str]:
     if "\n" in why:
         return [f"{indent}# {line}" for line in why.splitlines()]
     mark = indent + "# "
-    if 0 < len(mark + why) <= WIDTH + 2:  # no line for one last word
+    if why and len(mark + why) <= WIDTH + 2:  # no line for one last word
         return [mark + why]
     return textwrap.wrap(
         why, WIDTH, initial_indent=mark, subsequent_indent=mark, break_long_words=False, break_on_hyphens=False
