@@ -56,7 +56,7 @@ def save(figure: Figure, caption: str, output: Any) -> None:
     plt.close(figure)
 
 
-def option(value: Any, model: str) -> Any:
+def option(value: Any, model: str | None) -> Any:
     """A figure option that is one value for all panels or {model key: value}."""
     return value.get(model) if isinstance(value, dict) else value
 
@@ -67,7 +67,7 @@ def headroom(axes: Axes, share: float) -> None:
     axes.set_ylim(low - 0.05 * (high - low), low + (high - low) / (1 - share))
 
 
-def apply_axes(axes: Axes, options: Mapping[str, Any], model: str) -> None:
+def apply_axes(axes: Axes, options: Mapping[str, Any], model: str | None) -> None:
     """Set limits and ticks of `axes` where the configuration gives them."""
     for name, setter in (
         ("xlim", axes.set_xlim),

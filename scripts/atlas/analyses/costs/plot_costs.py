@@ -1,8 +1,19 @@
 """Time and peak memory of every rule of a run, by model."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
 import matplotlib.pyplot as plt
 
 from atlas.plots import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from atlas.plots.types import Drawn, Options, Sources, Tables
 
 _LOOKS = [
     (style.BLUE, "o"), (style.ORANGE, "s"), (style.GREEN, "^"), (style.VERMILION, "D"), (style.PURPLE, "v"),
@@ -11,7 +22,7 @@ _LOOKS = [
 _ROW = 0.17  # inches
 
 
-def draw(tables, options, sources):
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the table costs: one line per rule, grouped by stage; left time, right memory."""
     style.begin()
     costs = tables["costs"]
@@ -43,14 +54,14 @@ def draw(tables, options, sources):
     return figure, _caption(costs, options)
 
 
-def _looks(options):
+def _looks(options: Options) -> Iterator[tuple[str, tuple[Any, str], str]]:
     """(model key, look, label) of every model, and of jobs without one."""
     for number, model in enumerate(options["models"]):
         yield model, _LOOKS[number % len(_LOOKS)], options["model_labels"][model]
     yield "", (style.GREY, "p"), "no model"
 
 
-def _stages(left, right, stages):
+def _stages(left: Axes, right: Axes, stages: Sequence[str]) -> None:
     """A line above each stage's first rule, and its name inside the left panel."""
     for first in (stages.index(stage) for stage in dict.fromkeys(stages)):
         for axes in (left, right) if first else ():
@@ -61,7 +72,7 @@ def _stages(left, right, stages):
         )  # fmt: skip
 
 
-def _caption(costs, options):
+def _caption(costs: pd.DataFrame, options: Options) -> str:
     labels = ", ".join(options["model_labels"][model] for model in options["models"])
     devices = ", ".join(device for device in dict.fromkeys(costs["device"]) if device)
     return (

@@ -1,6 +1,9 @@
 """Share of heads per category by depth, under the threshold alone and against the null."""
 
+from __future__ import annotations
+
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,11 +12,17 @@ from atlas.analyses.head_categories.colours import COLOURS
 from atlas.analyses.head_categories.plot_head_categories import caption, legend
 from atlas.plots import style
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from atlas.plots.types import Drawn, Options, Sources, Tables
+
 _BINS = 6  # groups of consecutive layers
 _TITLES = {"tau": "score > tau", "tau_and_null": "score > tau, q < alpha"}
 
 
-def draw(tables, options, sources):
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption): one row per model, left by threshold alone, right against shuffled targets."""
     style.begin()
     categories, pairs = tables["head_categories"], tables["relation_pairs"]
@@ -39,7 +48,7 @@ def draw(tables, options, sources):
     return figure, f"Share of heads per category by depth (groups of layers) and in all layers. {words}"
 
 
-def _bars(axes, part):
+def _bars(axes: Axes, part: pd.DataFrame) -> None:
     layers = part["layer"].max() + 1
     edges = np.unique(np.linspace(0, layers, min(_BINS, layers) + 1).round().astype(int))
     groups = [(f"{low}-{high - 1}", part[part["layer"].between(low, high - 1)]) for low, high in pairwise(edges)]

@@ -3,8 +3,11 @@
 Source: Elhelo & Geva, ACL 2025, arXiv 2412.11965 (grid of models, layers across, heads up; legend order and colours).
 """
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
@@ -12,8 +15,15 @@ from matplotlib.ticker import MaxNLocator
 from atlas.analyses.head_categories.colours import COLOURS
 from atlas.plots import style
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def draw(tables, options, sources):
+    from atlas.plots.types import Document, Documents, Drawn, Options, Sources, Tables
+
+
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the tables head_categories and relation_pairs: one mark per head."""
     style.begin()
     categories, pairs = tables["head_categories"], tables["relation_pairs"]
@@ -42,7 +52,7 @@ def draw(tables, options, sources):
     return figure, caption(table, pairs, options, sources["head_categories"])
 
 
-def legend(figure):
+def legend(figure: Figure) -> None:
     """One legend of all labels below the panels, in the source's order."""
     handles = [
         plt.Line2D([], [], ls="", marker="s", ms=5, color=colour, label=label) for label, colour in COLOURS.items()
@@ -50,15 +60,17 @@ def legend(figure):
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handletextpad=0.2)
 
 
-def _mark_size(axes, figure, layers, heads):
+def _mark_size(axes: Axes, figure: Figure, layers: int, heads: int) -> float:
     """Area in points^2 of a mark that leaves a little space to its neighbours."""
-    box = axes.get_subplotspec().get_position(figure)
+    place = axes.get_subplotspec()
+    assert place is not None, "panels stand in a grid"
+    box = place.get_position(figure)
     width, height = figure.get_size_inches()
     step = min(0.8 * box.width * width / layers, 0.7 * box.height * height / heads)
     return (72 * step * 0.9) ** 2
 
 
-def caption(table, pairs, options, sources):
+def caption(table: pd.DataFrame, pairs: pd.DataFrame, options: Options, sources: Documents) -> str:
     """What is shown, with which options, and how many relations and pairs each model's tokenizer leaves."""
     documents = {Path(file).parts[-3]: document for file, document in sources.items()}  # .../{model}/{table}/{dataset}
     metric = next(iter(documents.values()))["metric_options"]
@@ -86,7 +98,7 @@ def caption(table, pairs, options, sources):
     return " ".join(parts)
 
 
-def _way(document):
+def _way(document: Document) -> str:
     """The options that may differ between models: k, and what stands for a source token above layer 0."""
     first = "yes" if document["options"]["first_mlp"] else "no"
     k = document["metric_options"]["k"]["default"]

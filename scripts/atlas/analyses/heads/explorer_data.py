@@ -3,23 +3,34 @@
 A packed array is {"type": "float32" | "uint16" | "uint8", "data": base64 of its little-endian bytes}.
 """
 
+from __future__ import annotations
+
 import base64
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atlas.analyses.head_categories.colours import COLOURS
 from atlas.analyses.heads.measures import head_columns, measures
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from jaxtyping import Int
+
+    from atlas.analyses.by_head import Measure
+    from atlas.plots.types import Options, Tables
+
 NONE = 65535  # index of a text that is missing
 
 
-def packed(values, dtype):
+def packed(values: Any, dtype: str) -> dict[str, str]:
     """One array for the page."""
     data = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
     return {"type": np.dtype(dtype).name, "data": base64.b64encode(data.tobytes()).decode()}
 
 
-def page_data(tables, options):
+def page_data(tables: Tables, options: Options) -> dict[str, Any]:
     """Everything the page shows, as plain lists, numbers and packed arrays.
 
     tables: heads, and head_relations and attention_weights where their analyses are configured. options: `models`,
@@ -53,11 +64,11 @@ def page_data(tables, options):
     }
 
 
-def _of_dataset(tables, name, dataset):
+def _of_dataset(tables: Tables, name: str, dataset: str | None) -> pd.DataFrame | None:
     return tables[name][tables[name]["dataset"] == dataset] if name in tables else None
 
 
-def _described(metric):
+def _described(metric: Measure) -> dict[str, Any]:
     return {
         "label": metric.column or metric.label,
         "unit": metric.unit,
@@ -66,7 +77,16 @@ def _described(metric):
     }
 
 
-def _model(model, heads, relations, weights, names, metrics, groups, options):
+def _model(
+    model: str,
+    heads: pd.DataFrame,
+    relations: pd.DataFrame | None,
+    weights: pd.DataFrame | None,
+    names: Sequence[str],
+    metrics: Sequence[str],
+    groups: Sequence[Mapping[str, Any]],
+    options: Options,
+) -> dict[str, Any]:
     columns = dict.fromkeys([*metrics, *(column for group in groups for column in group["columns"])])
     return {
         "key": model,
@@ -81,11 +101,13 @@ def _model(model, heads, relations, weights, names, metrics, groups, options):
     }
 
 
-def _index(values, known):
+def _index(values: pd.Series, known: Sequence[str]) -> Int[np.ndarray, " values"]:
     return values.map({name: index for index, name in enumerate(known)}).fillna(NONE).to_numpy(int)
 
 
-def _top_relations(model, heads, relations, names, count):
+def _top_relations(
+    model: str, heads: pd.DataFrame, relations: pd.DataFrame | None, names: Sequence[str], count: int
+) -> dict[str, Any] | None:
     """The `count` highest scores of every head in either sign: relation (NONE: no more), sign and score."""
     if relations is None or not (relations["model"] == model).any():
         return None
@@ -112,7 +134,7 @@ def _top_relations(model, heads, relations, names, count):
     }
 
 
-def _curves(model, heads, weights, options):
+def _curves(model: str, heads: pd.DataFrame, weights: pd.DataFrame | None, options: Options) -> dict[str, Any] | None:
     """Mean attention per aligned position of the heads with the largest drops, as shares of each curve's maximum."""
     own = None if weights is None else weights[weights["model"] == model]
     if own is None or own.empty or not options["curves"]:
@@ -120,7 +142,7 @@ def _curves(model, heads, weights, options):
     own = own[own["aligned_position"].notna() & (own["prompts"] >= min(options["min_prompts"], own["prompts"].max()))]
     chosen = heads.reset_index(drop=True).nsmallest(options["curves"], "meaningless_effect")[["layer", "head"]]
     wanted = list(chosen.sort_index().itertuples(index=False, name=None))
-    curves = {"heads": packed(chosen.sort_index().index.to_numpy(), "uint16")}
+    curves: dict[str, Any] = {"heads": packed(chosen.sort_index().index.to_numpy(), "uint16")}
     for condition in ("without", "with"):
         part = own[own["condition"] == condition]
         wide = part.pivot(index=["layer", "head"], columns="aligned_position", values="weight").reindex(wanted)

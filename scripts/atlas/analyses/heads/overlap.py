@@ -11,7 +11,11 @@ q is Benjamini-Hochberg within a model, over all pairs, for each of the three. H
 which those of one layer are not quite. Needs no model.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,10 +23,20 @@ from scipy import stats
 
 from atlas.statistics.intervals import bootstrap_weights, percentile_interval
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+    from atlas.analyses.by_head import Measure
+
+    Values = Float[np.ndarray, " heads"]
+
+
 _CHUNK = 250  # bootstrap draws at once
 
 
-def overlap_table(heads, measures, *, top, draws, confidence, seed):
+def overlap_table(
+    heads: pd.DataFrame, measures: Mapping[str, Measure], *, top: int, draws: int, confidence: float, seed: int
+) -> pd.DataFrame:
     """One row per model and pair of `measures`: {column of the table `heads`: the Measure that orients it}, in order.
 
     A measure that a model lacks, or that is constant there, gives nulls. `top` heads make a top set; fewer where the
@@ -57,7 +71,7 @@ def overlap_table(heads, measures, *, top, draws, confidence, seed):
     return pd.concat(frames, ignore_index=True)
 
 
-def adjusted(p):
+def adjusted(p: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
     """Benjamini-Hochberg q of p values (pairs,); NaN stays NaN and does not count."""
     q = np.full(len(p), np.nan)
     known = np.isfinite(p)
@@ -66,7 +80,7 @@ def adjusted(p):
     return q
 
 
-def _correlation(a, b, replicates, confidence):
+def _correlation(a: Values, b: Values, replicates: Float[np.ndarray, " draws"], confidence: float) -> dict[str, float]:
     """Spearman's rho of a and b (heads,), nulls where one is constant or fewer than three heads are left."""
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return dict.fromkeys(("rho", "low", "high", "p"), np.nan)
@@ -75,7 +89,7 @@ def _correlation(a, b, replicates, confidence):
     return {"rho": found.statistic, "low": low, "high": high, "p": found.pvalue}
 
 
-def _bootstrap_ranks(values, draws, seed):
+def _bootstrap_ranks(values: Values, draws: int, seed: int) -> Float[np.ndarray, "draws heads"]:
     """(draws, heads) ranks of heads drawn with replacement, each row of mean 0 and length 1; NaN where it is constant.
 
     The same seed and number of heads draw the same heads, so the rows of two measures belong together.
@@ -91,13 +105,18 @@ def _bootstrap_ranks(values, draws, seed):
     return rows
 
 
-def _interval(replicates, confidence):
+def _interval(replicates: Float[np.ndarray, " draws"], confidence: float) -> tuple[float, float]:
     """Percentile interval over the replicates that are defined: a draw may hold one value alone."""
     defined = replicates[np.isfinite(replicates)]
-    return percentile_interval(defined, confidence) if len(defined) else (np.nan, np.nan)
+    if not len(defined):
+        return np.nan, np.nan
+    low, high = percentile_interval(defined, confidence)
+    return float(low), float(high)
 
 
-def _within_layers(a, b, layers, draws, confidence, seed):
+def _within_layers(
+    a: Values, b: Values, layers: Int[np.ndarray, " heads"], draws: int, confidence: float, seed: int
+) -> dict[str, float]:
     """Correlation of the ranks that heads have among those of their own layer, as shares of it, pooled over layers."""
     nothing = dict.fromkeys(("rho_within", "within_low", "within_high", "within_p"), np.nan)
     frame = pd.DataFrame({"a": a, "b": b, "layer": layers})
@@ -117,26 +136,26 @@ def _within_layers(a, b, layers, draws, confidence, seed):
     return {"rho_within": rho, "within_low": low, "within_high": high, "within_p": p}
 
 
-def _ratio(sums):
+def _ratio(sums: Float[np.ndarray, "*draws 3"]) -> Float[np.ndarray, "*draws"]:
     """Correlation from (..., 3) sums of ab, aa and bb; NaN where one of the two is constant."""
     products, spread = sums[..., 0], sums[..., 1] * sums[..., 2]
     return np.clip(products / np.sqrt(np.where(spread > 1e-20, spread, np.nan)), -1, 1)
 
 
-def top_set(values, top):
+def top_set(values: Values, top: int) -> Bool[np.ndarray, " heads"] | None:
     """(heads,) bool: the `top` largest, without those that tie with the next one; None where there is no next."""
     if len(values) <= top:
         return None
     return values > np.partition(values, -top - 1)[-top - 1]
 
 
-def _top_sets(a, b, top, confidence):
-    sets = [top_set(values, top) for values in (a, b)]
-    if any(chosen is None for chosen in sets):
+def _top_sets(a: Values, b: Values, top: int, confidence: float) -> dict[str, Any]:
+    set_a, set_b = top_set(a, top), top_set(b, top)
+    if set_a is None or set_b is None:
         names = ("top_a", "top_b", "overlap", "expected", "chance_low", "chance_high", "overlap_p")
         return {"top": top, **dict.fromkeys(names, np.nan)}
-    size_a, size_b = (int(chosen.sum()) for chosen in sets)
-    overlap = int((sets[0] & sets[1]).sum())
+    size_a, size_b = int(set_a.sum()), int(set_b.sum())
+    overlap = int((set_a & set_b).sum())
     chance = stats.hypergeom(len(a), size_a, size_b)
     tail = (1 - confidence) / 2
     return {

@@ -3,10 +3,14 @@
 Bokeh draws (its script is written into the page); page/ holds the page itself. Its bytes depend on its data alone.
 """
 
+from __future__ import annotations
+
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING, Any
 
 from bokeh.document import Document
 from bokeh.events import SelectionGeometry, Tap
@@ -19,6 +23,9 @@ from matplotlib.colors import to_hex
 from atlas.analyses.heads.explorer_data import page_data
 from atlas.plots import style
 from atlas.results.files import replacing
+
+if TYPE_CHECKING:
+    from atlas.plots.types import Options, Sources, Tables
 
 PAGE = Path(__file__).parent / "page"
 # Okabe and Ito's colours, which the colour-blind can tell apart; the source's red and green are too close for that.
@@ -34,7 +41,7 @@ LABEL_COLOURS = {
 }
 
 
-def draw(tables, options, sources):
+def draw(tables: Tables, options: Options, sources: Sources) -> tuple[str, str]:
     """(html, caption) of the explorer; tables and options as of explorer_data.page_data."""
     data = page_data(tables, options)
     document, places = _document(data["metrics"])
@@ -48,25 +55,25 @@ def draw(tables, options, sources):
     return Template((PAGE / "explorer.html").read_text()).substitute(values), _caption(data, options)
 
 
-def save(page, caption, output):
+def save(page: str, caption: str, output: Any) -> None:
     """Write the page to output.html and its caption (plain text) to output.caption."""
     for path, text in ((output.html, page), (output.caption, caption + "\n")):
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
-def _json(value):
+def _json(value: object) -> str:
     """JSON that can stand inside a script element."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
 
 
-def _stable_ids(text):
+def _stable_ids(text: str) -> str:
     """Bokeh's ids numbered from 1 in their order, whatever else this process has drawn before."""
-    numbers = {}
+    numbers: dict[str, int] = {}
     return re.sub(r'"p\d{4,}"', lambda found: f'"b{numbers.setdefault(found[0], len(numbers) + 1)}"', text)
 
 
-def _document(metrics):
+def _document(metrics: Sequence[Mapping[str, Any]]) -> tuple[Any, list[str]]:
     """Bokeh's document without data, and which root belongs to which element of the page."""
     document, places = Document(), {}
     chosen = ColumnDataSource({"layer": [], "head": []}, name="chosen")
@@ -81,15 +88,15 @@ def _document(metrics):
     return document.to_json(deferred=False), list(places)
 
 
-def _plot(**options):
-    plot = figure(toolbar_location=None, tools=[], output_backend="canvas", **options)
+def _plot(**options: Any) -> Any:
+    plot: Any = figure(toolbar_location=None, tools=[], output_backend="canvas", **options)
     plot.grid.visible = False
     plot.title.text_font_size = "11px"
     plot.axis.axis_label_text_font_size = plot.axis.major_label_text_font_size = "10px"
     return plot
 
 
-def _pointing(plot):
+def _pointing(plot: Any) -> None:
     """Click chooses a head, dragging picks several; the page's own script decides which."""
     plot.add_tools(TapTool(), box := BoxSelectTool(continuous=False))
     plot.toolbar.active_drag = box
@@ -98,7 +105,7 @@ def _pointing(plot):
     plot.js_on_event(SelectionGeometry, CustomJS(args={"plot": plot}, code=code))
 
 
-def _map(metric, chosen, picked):
+def _map(metric: Mapping[str, Any], chosen: ColumnDataSource, picked: ColumnDataSource) -> Any:
     """One measure over layer and head; values outside the filter are faint."""
     plot = _plot(
         title=f"{metric['label']}" + (f" ({metric['unit']})" if metric["unit"] else ""),
@@ -106,8 +113,8 @@ def _map(metric, chosen, picked):
         height=190,
         x_axis_label="layer",
         y_axis_label="head",
-        x_range=Range1d(-0.5, 0.5),
-        y_range=Range1d(-0.5, 0.5),
+        x_range=Range1d(start=-0.5, end=0.5),
+        y_range=Range1d(start=-0.5, end=0.5),
     )
     plot.axis.ticker = AdaptiveTicker(min_interval=1, mantissas=[1, 2, 5], num_minor_ticks=0)
     if metric["name"] == "label":
@@ -131,7 +138,7 @@ def _map(metric, chosen, picked):
     return plot
 
 
-def _scatter():
+def _scatter() -> Any:
     plot = _plot(width=430, height=330, x_axis_label="x", y_axis_label="y", x_range=Range1d(), y_range=Range1d())
     hidden = ColumnDataSource({"x": [], "y": []}, name="points-hidden")
     points = ColumnDataSource({"x": [], "y": []}, name="points")
@@ -143,7 +150,7 @@ def _scatter():
     return plot
 
 
-def _curve():
+def _curve() -> Any:
     plot = _plot(
         width=430,
         height=300,
@@ -165,7 +172,7 @@ def _curve():
     return plot
 
 
-def _caption(data, options):
+def _caption(data: Mapping[str, Any], options: Options) -> str:
     labels = ", ".join(model["label"] for model in data["models"])
     sources = "; ".join(f"{group['title']}: {group['data']}" for group in data["groups"] if group["data"])
     return (

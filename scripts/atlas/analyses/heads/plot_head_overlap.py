@@ -1,17 +1,33 @@
 """Which measures of heads agree: rank correlations and overlaps of top sets, all models side by side."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from atlas.analyses.heads.measures import analysis_of, measures
 from atlas.plots import style
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from atlas.plots.types import Drawn, Options, Sources, Tables
+
+    Look = Mapping[str, Any]
+
+
 _COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.BROWN, style.CYAN)
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def draw(tables, options, sources):
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the table head_overlap: one line per pair of measures, one mark per model.
 
     Columns: rho over all heads, rho within layers, heads in both top sets; the grey bar is what chance gives. A measure
@@ -56,25 +72,33 @@ def draw(tables, options, sources):
     return figure, _caption(shown, options)
 
 
-def _known(overlap):
+def _known(overlap: pd.DataFrame) -> pd.DataFrame:
     """Rows whose measures both occur in some model."""
     seen = overlap[overlap["heads"] > 0]
     known = {*seen["metric_a"], *seen["metric_b"]}
     return overlap[overlap["metric_a"].isin(known) & overlap["metric_b"].isin(known)]
 
 
-def _intervals(axes, values, low, high, y, significant, look):
+def _intervals(
+    axes: Axes,
+    values: pd.Series,
+    low: pd.Series,
+    high: pd.Series,
+    y: Sequence[float],
+    significant: pd.Series,
+    look: Look,
+) -> None:
     axes.hlines(y, low, high, color=look["color"], lw=1)
     _marks(axes, values, y, significant, look)
 
 
-def _marks(axes, values, y, significant, look):
+def _marks(axes: Axes, values: pd.Series, y: Sequence[float], significant: pd.Series, look: Look) -> None:
     """Filled where significant, hollow where not."""
     fill = [look["color"] if found else "white" for found in significant.fillna(False)]
     axes.scatter(values, y, c=fill, edgecolors=[look["color"]], marker=look["marker"], s=13, lw=0.8, zorder=3)
 
 
-def _axes(grid, pairs, options, shown):
+def _axes(grid: Sequence[Axes], pairs: Sequence[tuple[str, str]], options: Options, shown: pd.DataFrame) -> None:
     told = measures(options["datasets"])
     names = [f"{told[a].label}  ×  {told[b].label}" for a, b in pairs]
     grid[0].set_yticks(range(len(pairs)), names)
@@ -93,8 +117,8 @@ def _axes(grid, pairs, options, shown):
             axes.axhspan(line - 0.5, line + 0.5, color="0.965", lw=0, zorder=0)
 
 
-def _legend(figure, models, options):
-    handles = [
+def _legend(figure: Figure, models: Sequence[str], options: Options) -> None:
+    handles: list[Artist] = [
         Line2D([], [], ls="", marker=_MARKERS[index % len(_MARKERS)], color=_COLOURS[index % len(_COLOURS)], ms=4)
         for index in range(len(models))
     ]
@@ -105,7 +129,7 @@ def _legend(figure, models, options):
     figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, handletextpad=0.3)
 
 
-def _caption(shown, options):
+def _caption(shown: pd.DataFrame, options: Options) -> str:
     owner = analysis_of(options["datasets"])
     analyses = dict.fromkeys(owner[metric] for metric in dict.fromkeys([*shown["metric_a"], *shown["metric_b"]]))
     data = ", ".join(f"{name}: {options['dataset_labels'][options['datasets'][name]]}" for name in analyses)

@@ -3,15 +3,26 @@
 Source: Shi et al. 2025, arXiv 2510.01032, Fig. 18.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import matplotlib.pyplot as plt
 
 from atlas.errors import AtlasError
 from atlas.plots import style
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
+
 SINK = 0.3  # first_token: auto hides a first token with more than this mean weight, the sink threshold of Gu et al.
 
 
-def draw(tables, options, sources):
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the tables attention_weights and meaningless_effect.
 
     Top row per model: both conditions, the span's columns left out, positions aligned. Bottom row: the whole sequence
@@ -62,7 +73,7 @@ def draw(tables, options, sources):
     return figure, _caption(options, sources["attention_weights"], effect, chosen, hidden)
 
 
-def choose_heads(effect, heads, model):
+def choose_heads(effect: pd.DataFrame, heads: Any, model: str) -> list[tuple[int, int]]:
     """[(layer, head)] of one model: as listed, or the n of a layer (or of all) with the largest drop.
 
     effect: rows of meaningless_effect of this model.
@@ -85,20 +96,20 @@ def choose_heads(effect, heads, model):
     return listed
 
 
-def _hide_first(shown, heads, choice):
+def _hide_first(shown: pd.DataFrame, heads: Sequence[tuple[int, int]], choice: str) -> bool:
     if choice != "auto":
         return choice == "hide"
     first = shown[shown["position"] == shown["position"].min()].set_index(["layer", "head"])
     return bool((first.loc[first.index.isin(heads), "weight"] > SINK).any())
 
 
-def _curve(axes, panel, x, colour, label):
+def _curve(axes: Axes, panel: pd.DataFrame, x: str, colour: Any, label: str) -> None:
     panel = panel.sort_values(x)
     axes.fill_between(panel[x].astype(float), panel["weight_low"], panel["weight_high"], color=colour, alpha=0.25, lw=0)
     axes.plot(panel[x].astype(float), panel["weight"], color=colour, label=label)
 
 
-def _top(axes, panel):
+def _top(axes: Axes, panel: pd.DataFrame) -> None:
     outside = panel[~panel["in_span"]]
     for condition, colour, label in (
         ("without", style.BLUE, "w/o Meaningless tokens"),
@@ -109,7 +120,7 @@ def _top(axes, panel):
     axes.legend(loc="upper left", frameon=False)
 
 
-def _bottom(axes, panel):
+def _bottom(axes: Axes, panel: pd.DataFrame) -> None:
     panel = panel[panel["condition"] == "with"]
     _curve(axes, panel, "position", style.BLUE, "w/ Meaningless tokens")
     span = panel.loc[panel["in_span"], "position"]
@@ -127,7 +138,13 @@ def _bottom(axes, panel):
     axes.legend(loc="upper right", frameon=False)
 
 
-def _caption(options, sources, effect, chosen, hidden):
+def _caption(
+    options: Options,
+    sources: Documents,
+    effect: pd.DataFrame,
+    chosen: Mapping[str, Sequence[tuple[int, int]]],
+    hidden: Sequence[str],
+) -> str:
     document = next(iter(sources.values()))
     extract, metric = document["options"], document["metric_options"]
     span = extract["span"]

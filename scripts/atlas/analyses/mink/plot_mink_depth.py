@@ -3,7 +3,11 @@
 Source: Ko et al. 2024, arXiv 2406.19502, the figure of Min-K% by depth and of score gaps by quantile.
 """
 
+from __future__ import annotations
+
 import string
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,12 +16,18 @@ import seaborn as sns
 from atlas.errors import AtlasError
 from atlas.plots import style
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
+
 _DEPTHS = {1: style.BLUE, 2: style.ORANGE, 3: style.GREEN}
 _GROUPS = {"25%": style.GREEN, "75%": style.ORANGE}
 _MEASURES = {"mink": "MIN-K%", "minkpp": "MIN-K%++"}
 
 
-def draw(tables, options, sources):
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the tables mink, mink_graphs, mink_trend and score_gap."""
     style.begin()
     upper, lower = options["models"], options["kde_models"]
@@ -39,7 +49,14 @@ def draw(tables, options, sources):
     return figure, _caption(tables, options, sources)
 
 
-def _panel(axes, models, column, letters, options, fill):
+def _panel(
+    axes: Axes,
+    models: Sequence[str],
+    column: int,
+    letters: Iterator[str],
+    options: Options,
+    fill: Callable[[Axes, str], None],
+) -> None:
     if column >= len(models):
         axes.set_axis_off()
         return
@@ -50,13 +67,13 @@ def _panel(axes, models, column, letters, options, fill):
     axes.set_title(f"({next(letters)}) {title}" if options["letters"] else title)
 
 
-def _chosen(frame, options):
+def _chosen(frame: pd.DataFrame, options: Options) -> pd.DataFrame:
     """Rows of the figure's data set, text and K."""
     frame = frame[(frame["dataset"] == options["dataset"]) & (frame["text"] == options["text"])]
     return frame[frame["k_percent"] == options["k_percent"]]
 
 
-def _boxes(axes, values, model, options):
+def _boxes(axes: Axes, values: pd.DataFrame, model: str, options: Options) -> None:
     part = values[values["model"] == model]
     if part.empty:
         raise AtlasError(f"figures: the table mink has no rows of {model} for {options['dataset']}; run it again.")
@@ -70,7 +87,7 @@ def _boxes(axes, values, model, options):
     _apply(axes, options, model, ("ylim", axes.set_ylim), ("yticks", axes.set_yticks))
 
 
-def _gaps(axes, gaps, model, options):
+def _gaps(axes: Axes, gaps: pd.DataFrame, model: str, options: Options) -> None:
     part = gaps[gaps["model"] == model]
     for row, (group, colour) in enumerate(_GROUPS.items()):
         found = part.loc[part["group"] == group, "gap"]
@@ -95,14 +112,14 @@ def _gaps(axes, gaps, model, options):
     _apply(axes, options, model, ("xlim", axes.set_xlim), ("xticks", axes.set_xticks))
 
 
-def _apply(axes, options, model, *setters):
+def _apply(axes: Axes, options: Options, model: str, *setters: tuple[str, Callable[[Any], object]]) -> None:
     for name, setter in setters:
         value = style.option(options[name], model)
         if value is not None:
             setter(value)
 
 
-def _caption(tables, options, documents):
+def _caption(tables: Tables, options: Options, documents: Sources) -> str:
     trend = _chosen(tables["mink_trend"], options)
     document = next(iter(documents["mink_trend"].values()))
     measure, suffix = _MEASURES[options["measure"]], "_pp" if options["measure"] == "minkpp" else ""
@@ -129,7 +146,7 @@ def _caption(tables, options, documents):
     return " ".join(parts)
 
 
-def _dtypes(trend, options):
+def _dtypes(trend: pd.DataFrame, options: Options) -> str:
     """The dtype of the models, one by one where they differ."""
     of = dict(zip(trend["model"], trend["dtype"], strict=True))
     if len(set(of.values())) == 1:
@@ -137,7 +154,7 @@ def _dtypes(trend, options):
     return ", ".join(f"{of[model]} ({options['model_labels'][model]})" for model in options["models"])
 
 
-def _gap_caption(gaps, options, documents):
+def _gap_caption(gaps: pd.DataFrame, options: Options, documents: Documents) -> Iterator[str]:
     gaps = gaps[gaps["dataset"] == options["dataset"]]
     document = next(iter(documents.values()))
     judge = document["judge"]["kind"]
@@ -170,5 +187,5 @@ def _gap_caption(gaps, options, documents):
         )
 
 
-def _p(value):
+def _p(value: float) -> str:
     return "n/a" if np.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

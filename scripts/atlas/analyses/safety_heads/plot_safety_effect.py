@@ -1,9 +1,20 @@
 """Refusal rate against the number of ablated heads, strongest heads and random heads."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import matplotlib.pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
 from atlas.plots import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
 
 _NAMES = {"undifferentiated": "Undiff Attn.", "scaling": "Scaling Cont.", "mean": "Mean Ablation"}
 _STYLES = {
@@ -12,7 +23,7 @@ _STYLES = {
 }
 
 
-def draw(tables, options, sources):
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the table ablation_effect: one row per model, one column per ablation.
 
     The caption names the groups of the table head_groups, where it is given.
@@ -54,7 +65,7 @@ def draw(tables, options, sources):
     return figure, _caption(data, options, sources["ablation_effect"], silent) + _groups(groups, options)
 
 
-def _panel(axes, rows):
+def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     for selection, (colour, dashes, marker, label) in _STYLES.items():
         part = rows[rows["selection"] == selection].sort_values("heads_ablated")
         x = part["heads_ablated"]
@@ -65,7 +76,7 @@ def _panel(axes, rows):
     axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def _groups(groups, options):
+def _groups(groups: pd.DataFrame | None, options: Options) -> str:
     """A sentence on each group that the greedy search found."""
     text = ""
     for (model, ablation), rows in () if groups is None else groups.groupby(["model", "ablation"], sort=False):
@@ -79,7 +90,7 @@ def _groups(groups, options):
     return text
 
 
-def _caption(data, options, sources, silent):
+def _caption(data: pd.DataFrame, options: Options, sources: Documents, silent: Sequence[str]) -> str:
     document = next(iter(sources.values()))
     extract, metric = document["options"], document["metric_options"]
     first = data.iloc[0]

@@ -3,11 +3,23 @@
 Source: Zhou et al., ICLR 2025, arXiv 2410.13708, Fig. 5b.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from atlas.plots import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
 
 _MARKERS = ("o", "x", "s", "^", "D", "v", "P", "*")
 _WORDS = {
@@ -17,7 +29,7 @@ _WORDS = {
 }
 
 
-def draw(tables, options, sources):
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the table safety_heads: marker by model, colour by Generalized Ships in degrees."""
     style.begin()
     models, ablations, heads = options["models"], options["ablations"], tables["safety_heads"]
@@ -42,7 +54,7 @@ def draw(tables, options, sources):
     return figure, _caption(data, options, sources["safety_heads"])
 
 
-def _panel(figure, axes, shown, models):
+def _panel(figure: Figure, axes: Axes, shown: pd.DataFrame, models: Sequence[str]) -> None:
     low, high = shown["ships_degrees"].min(), shown["ships_degrees"].max()
     for model, marker in zip(models, _MARKERS * len(models), strict=False):
         rows = shown[shown["model"] == model]
@@ -62,7 +74,7 @@ def _panel(figure, axes, shown, models):
     figure.colorbar(points, ax=axes, label="Generalized Ships (°)", pad=0.02)
 
 
-def _grid(axes, panel):
+def _grid(axes: Axes, panel: pd.DataFrame) -> None:
     """The whole model in view, ticks every 2 as published; wider steps where they would not fit."""
     layers, heads = panel["layer"].max() + 1, panel["head"].max() + 1
     axes.set(xlim=(-1, layers), ylim=(-1, heads + (0.3 * heads if heads < 12 else 0.22 * heads)))
@@ -73,7 +85,7 @@ def _grid(axes, panel):
     axes.grid(alpha=0.25, lw=0.4)
 
 
-def _legend(axes, models, labels):
+def _legend(axes: Axes, models: Sequence[str], labels: Mapping[str, str]) -> None:
     handles = [
         Line2D([], [], ls="", marker=marker, color="0.25", ms=5, label=labels[model])
         for model, marker in zip(models, _MARKERS * len(models), strict=False)
@@ -81,7 +93,7 @@ def _legend(axes, models, labels):
     axes.legend(handles=handles, loc="upper right", borderpad=0.3, handletextpad=0.2)
 
 
-def _caption(data, options, sources):
+def _caption(data: pd.DataFrame, options: Options, sources: Documents) -> str:
     document = next(iter(sources.values()))
     extract, metric = document["options"], document["metric_options"]
     words = {ablation: _WORDS[ablation].format(epsilon=extract["epsilon"]) for ablation in options["ablations"]}

@@ -1,7 +1,17 @@
 """What the figures of saliency share: symbols, colours, rows of one loss, and sentences of the captions."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
 from atlas.errors import AtlasError
 from atlas.plots import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from atlas.plots.types import Document, Options
 
 FLOWS = {"question_to_answer": r"E_A", "question_to_all": r"*"}
 # E_A and * of the first data set, then of the second, as in the source (Okabe-Ito).
@@ -14,17 +24,17 @@ _LOSSES = {
 _HEADS = {"sum_then_abs": "absolute value of the sum over heads", "abs_then_sum": "sum over heads of absolute values"}
 
 
-def colour(options, dataset, flow):
+def colour(options: Options, dataset: str, flow: str) -> Any:
     """The colour of a flow in a data set."""
     place = 2 * options["datasets"].index(dataset) + list(FLOWS).index(flow)
     return COLOURS[place % len(COLOURS)]
 
 
-def symbol(flow, label):
+def symbol(flow: str, label: str) -> str:
     return rf"$S_{{E_Q \rightarrow {FLOWS[flow]}}}$ ({label})"
 
 
-def rows(frame, options, table):
+def rows(frame: pd.DataFrame, options: Options, table: str) -> pd.DataFrame:
     """Rows of the figure's models, data sets and loss."""
     part = frame[frame["model"].isin(options["models"]) & frame["dataset"].isin(options["datasets"])]
     part = part[part["loss"] == options["loss"]]
@@ -37,7 +47,7 @@ def rows(frame, options, table):
     return part
 
 
-def measure(part, document):
+def measure(part: pd.DataFrame, document: Document) -> str:
     """What is shown, in a sentence."""
     first = part.iloc[0]
     metric = document["metric_options"]
@@ -49,7 +59,7 @@ def measure(part, document):
     )
 
 
-def samples(part, options):
+def samples(part: pd.DataFrame, options: Options) -> Iterator[str]:
     """For each model and data set: how many answers, and by which rule their tokens were found."""
     for model in options["models"]:
         for dataset in options["datasets"]:

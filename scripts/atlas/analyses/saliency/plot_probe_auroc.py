@@ -1,17 +1,27 @@
 """How well a probe of each layer's hidden state tells right from wrong answers, one panel per data set."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from atlas.errors import AtlasError
 from atlas.plots import style
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
+
 _COLOURS = [style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.VERMILION, style.BROWN, style.CYAN, style.PINK]
 _MARKS = ["o", "s", "D", "^", "v", "P", "X", "*"]
 _LINES = ["-", "--", "-.", ":"]
 
 
-def draw(tables, options, sources):
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the table probe_auroc."""
     style.begin()
     auroc, datasets = tables["probe_auroc"], options["datasets"]
@@ -35,7 +45,7 @@ def draw(tables, options, sources):
     return figure, _caption(auroc, options, sources["probe_auroc"])
 
 
-def _curve(axes, part, label, number):
+def _curve(axes: Axes, part: pd.DataFrame, label: str, number: int) -> None:
     colour, line = _COLOURS[number % len(_COLOURS)], _LINES[number % len(_LINES)]
     nested = part["nested_auroc"].iloc[0]
     trained = part["auroc"].notna().any()
@@ -47,7 +57,7 @@ def _curve(axes, part, label, number):
     axes.plot(chosen["layer"], chosen["auroc"], color=colour, ls="", marker=mark, ms=5, mec="black", mew=0.6)
 
 
-def _caption(auroc, options, documents):
+def _caption(auroc: pd.DataFrame, options: Options, documents: Documents) -> str:
     first = auroc.iloc[0]
     weights = {
         "sampling": "answers weighted by how many each stands for",

@@ -1,5 +1,9 @@
 """Saliency of question-to-answer flow by layer, beside that of random question tokens, one column per model."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
@@ -9,8 +13,14 @@ from scipy import stats
 from atlas.analyses.saliency import plot_common as common
 from atlas.plots import style
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
-def draw(tables, options, sources):
+    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
+
+
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the table saliency_layers."""
     style.begin()
     part = common.rows(tables["saliency_layers"], options, "saliency_layers")
@@ -36,7 +46,7 @@ def draw(tables, options, sources):
     return figure, _caption(part, options, sources["saliency_layers"])
 
 
-def _panel(axes, part, flow, options):
+def _panel(axes: Axes, part: pd.DataFrame, flow: str, options: Options) -> None:
     for dataset in options["datasets"]:
         colour = common.colour(options, dataset, flow)
         for source, dashes, mark in (("question", "-", "o"), ("random", "--", "x")):
@@ -55,7 +65,7 @@ def _panel(axes, part, flow, options):
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def weighted_means(part, confidence):
+def weighted_means(part: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """(layers, weighted means, half widths of their normal intervals over samples), arrays of one length."""
     wide = part.pivot(index="sample", columns="layer", values="saliency")
     weight = part.drop_duplicates("sample").set_index("sample")["weight"].reindex(wide.index).to_numpy()
@@ -66,7 +76,7 @@ def weighted_means(part, confidence):
     return wide.columns.to_numpy(), mean, stats.norm.ppf(0.5 + confidence / 2) * error
 
 
-def _caption(part, options, documents):
+def _caption(part: pd.DataFrame, options: Options, documents: Documents) -> str:
     document = next(iter(documents.values()))
     return " ".join(
         [

@@ -3,6 +3,11 @@
 Source: Luo et al. 2026, arXiv 2601.07422, Fig. 1.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -10,10 +15,17 @@ import seaborn as sns
 from atlas.analyses.saliency import plot_common as common
 from atlas.plots import style
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from jaxtyping import Float
+    from matplotlib.axes import Axes
+
+    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
+
 _COLUMNS = 3
 
 
-def draw(tables, options, sources):
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the tables saliency, saliency_mixture and probe_auroc."""
     style.begin()
     part = common.rows(tables["saliency"], options, "saliency")
@@ -41,7 +53,7 @@ def draw(tables, options, sources):
     return figure, _caption(part, tables, options, sources["saliency"], ends)
 
 
-def _panel(axes, part, options, model):
+def _panel(axes: Axes, part: pd.DataFrame, options: Options, model: str) -> float:
     """Draw one model's curves; returns where the x axis ends."""
     part = part.copy()
     # Each data set has the same share of the area, whatever its size.
@@ -62,14 +74,16 @@ def _panel(axes, part, options, model):
     return axes.get_xlim()[1]
 
 
-def _quantile(values, weights, share):
+def _quantile(values: Float[np.ndarray, " samples"], weights: Float[np.ndarray, " samples"], share: float) -> float:
     """The smallest value that at least `share` of the weight does not exceed."""
     order = np.argsort(values)
     total = np.cumsum(weights[order])
     return float(values[order][min(np.searchsorted(total, share * total[-1]), len(values) - 1)])
 
 
-def _caption(part, tables, options, documents, ends):
+def _caption(
+    part: pd.DataFrame, tables: Tables, options: Options, documents: Documents, ends: Mapping[str, float]
+) -> str:
     document = next(iter(documents.values()))
     area = "share one area in equal parts" if options["common_norm"] else "have an area of 1 each"
     parts = [common.measure(part, document)]
@@ -95,7 +109,7 @@ def _caption(part, tables, options, documents, ends):
     return " ".join(parts)
 
 
-def _probes(auroc, options):
+def _probes(auroc: pd.DataFrame, options: Options) -> Iterator[str]:
     for model in options["models"]:
         for dataset, label in options["dataset_labels"].items():
             one = auroc[(auroc["model"] == model) & (auroc["dataset"] == dataset) & auroc["chosen"]]
@@ -106,7 +120,7 @@ def _probes(auroc, options):
                 )
 
 
-def _groups(mixture, options):
+def _groups(mixture: pd.DataFrame, options: Options) -> Iterator[str]:
     chosen = mixture[(mixture["loss"] == options["loss"]) & (mixture["flow"] == "question_to_answer")]
     texts = []
     for model in options["models"]:
@@ -124,7 +138,7 @@ def _groups(mixture, options):
         )
 
 
-def _left_out(row):
+def _left_out(row: Any) -> str:
     """What the caption says of bootstrap draws that are not in an interval; nothing if all are."""
     lost = row.draws - row.draws_used
     return f", {lost} of {row.draws} bootstrap draws left out: no fit" if lost else ""

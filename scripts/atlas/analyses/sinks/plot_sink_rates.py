@@ -3,10 +3,21 @@
 Source: Gu et al., ICLR 2025, arXiv 2410.10781 (the metric).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from atlas.plots import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
 
 _STYLES = {
     "natural": (style.BLUE, "-", "natural"),
@@ -15,7 +26,7 @@ _STYLES = {
 }
 
 
-def draw(tables, options, sources):
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the tables sinks and sink_rates: one row per model, curves left, map right."""
     style.begin()
     models, heads, rates = options["models"], tables["sinks"], tables["sink_rates"]
@@ -35,7 +46,7 @@ def draw(tables, options, sources):
     return figure, _caption(rates, options, sources["sink_rates"])
 
 
-def _curves(axes, rates, title):
+def _curves(axes: Axes, rates: pd.DataFrame, title: str) -> None:
     for kind, (colour, dashes, label) in _STYLES.items():
         part = rates[(rates["input"] == kind) & rates["layer"].notna()].sort_values("layer")
         if part.empty:
@@ -61,7 +72,7 @@ def _curves(axes, rates, title):
     )
 
 
-def _map(figure, axes, heads, title):
+def _map(figure: Figure, axes: Axes, heads: pd.DataFrame, title: str) -> None:
     kind = "natural" if (heads["input"] == "natural").any() else heads["input"].iloc[0]
     alpha = heads[heads["input"] == kind].pivot(index="head", columns="layer", values="alpha")
     image = axes.imshow(alpha, origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
@@ -72,7 +83,7 @@ def _map(figure, axes, heads, title):
     figure.colorbar(image, ax=axes, label=r"attention on the first token $\alpha_0$", pad=0.02)
 
 
-def _caption(rates, options, sources):
+def _caption(rates: pd.DataFrame, options: Options, sources: Documents) -> str:
     document = next(iter(sources.values()))
     extract, metric = document["options"], document["metric_options"]
     labels = ", ".join(options["model_labels"][model] for model in options["models"])
