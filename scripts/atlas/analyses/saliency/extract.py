@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 class SampleProbe:
     """The probe as each sample meets it: logit = <weight, h> + bias on the residual h with index `layer` (at least 1).
 
-    weight, bias: in the order of the samples: the fold that did not train on the sample, its scaler
-    folded in.
+    weight, bias: in the order of the samples; of the fold that did not train on the sample, its scaler folded in.
     """
 
     layer: int
