@@ -9,6 +9,8 @@ configfile: "config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
+include: "rules/partial.smk"
 include: "rules/resources.smk"
 include: "rules/models.smk"
 include: "rules/datasets.smk"
@@ -21,7 +23,6 @@ include: "rules/mink.smk"
 include: "rules/safety_heads.smk"
 include: "rules/heads.smk"
 include: "rules/tables.smk"
-include: "rules/partial.smk"
 include: "rules/figures.smk"
 
 

@@ -1,32 +1,6 @@
 """All analyses, head by head: the tables of single heads of one model joined, and their measures compared."""
 
 
-def joined(wildcards):
-    """{analysis: its tables of single heads} of those that cover a model, in the order of their columns."""
-    return {
-        analysis: list(registry.ANALYSES[analysis].head_tables)
-        for analysis in ANALYSES["heads"]["datasets"]
-        if wildcards.model in ANALYSES[analysis]["models"]
-    }
-
-
-def joined_files(wildcards):
-    """Their files for the one data set that analyses.heads names."""
-    return {
-        table: f"results/metrics/{wildcards.model}/{table}/{ANALYSES['heads']['datasets'][analysis]}.parquet"
-        for analysis, tables in joined(wildcards).items()
-        for table in tables
-    }
-
-
-def head_libraries(*modules):
-    """A library with what each analysis says of single heads."""
-    told = [
-        f"{analysis}.head_columns" for analysis in ANALYSES.get("heads", {}).get("datasets", ())
-    ]
-    return library("compute", *modules, *told)
-
-
 use rule compute as join_heads with:
     input:
         unpack(joined_files),

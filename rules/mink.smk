@@ -1,32 +1,6 @@
 """Min-K% by depth: log-probabilities of the scored texts, the model's own answers and their scores, gaps."""
 
 
-def logprob_dtype(wildcards):
-    """What log-probabilities are computed in: analyses.mink.dtype, or the model's own."""
-    own = ANALYSES["mink"]["dtype"]
-    return MODELS[wildcards.model]["dtype"] if own == "model" else own
-
-
-def judge_options(wildcards):
-    """The judge's kind and the options of that kind alone."""
-    judge = ANALYSES["mink"]["judge"]
-    return {key: value for key, value in judge.items() if key in ("kind", judge["kind"])}
-
-
-def answers_input(wanted):
-    """Input function: the answers (of the base of a control), where an analysis needs them."""
-
-    def inputs(wildcards):
-        model, dataset = answers_from(wildcards.model), wildcards.dataset
-        return (
-            {"answers": gathered("answers", "parquet").format(model=model, dataset=dataset)}
-            if wanted()
-            else {}
-        )
-
-    return inputs
-
-
 use rule extract as generate_answers with:
     input:
         model=MODEL,

@@ -1,23 +1,5 @@
 """Saliency: answers, their exact tokens, hidden states, a probe, and the flow from question to answer."""
 
-
-def qa_samples(wildcards):
-    """The answers with their exact tokens that a model is measured on."""
-    return gathered("qa_samples", "parquet").format(
-        model=answers_from(wildcards.model), dataset=wildcards.dataset
-    )
-
-
-def saliency_file(option):
-    """Input function: a file that an option of this analysis names."""
-    return lambda wildcards: handed_in(ANALYSES["saliency"][option])
-
-
-def saliency_content(*options):
-    """Param function: what stands in the files that these options name."""
-    return lambda wildcards: [content_of(ANALYSES["saliency"][option]) for option in options]
-
-
 PROBE = f"{METRICS}/probe/{{dataset}}.safetensors"
 
 

@@ -1,0 +1,172 @@
+"""Helpers of the rules: what the jobs of single analyses, and of figures, are given."""
+
+
+# ----------------------------------------------------------------------------------------------------------- saliency
+def qa_samples(wildcards):
+    """The answers with their exact tokens that a model is measured on."""
+    return gathered("qa_samples", "parquet").format(
+        model=answers_from(wildcards.model), dataset=wildcards.dataset
+    )
+
+
+def saliency_file(option):
+    """Input function: a file that an option of this analysis names."""
+    return lambda wildcards: handed_in(ANALYSES["saliency"][option])
+
+
+def saliency_content(*options):
+    """Param function: what stands in the files that these options name."""
+    return lambda wildcards: [content_of(ANALYSES["saliency"][option]) for option in options]
+
+
+# ------------------------------------------------------------------------------------------------------------- Min-K%
+def logprob_dtype(wildcards):
+    """What log-probabilities are computed in: analyses.mink.dtype, or the model's own."""
+    own = ANALYSES["mink"]["dtype"]
+    return MODELS[wildcards.model]["dtype"] if own == "model" else own
+
+
+def judge_options(wildcards):
+    """The judge's kind and the options of that kind alone."""
+    judge = ANALYSES["mink"]["judge"]
+    return {key: value for key, value in judge.items() if key in ("kind", judge["kind"])}
+
+
+def answers_input(wanted):
+    """Input function: the answers (of the base of a control), where an analysis needs them."""
+
+    def inputs(wildcards):
+        model, dataset = answers_from(wildcards.model), wildcards.dataset
+        return (
+            {"answers": gathered("answers", "parquet").format(model=model, dataset=dataset)}
+            if wanted()
+            else {}
+        )
+
+    return inputs
+
+
+# ----------------------------------------------------------------------------------------- all analyses, head by head
+def joined(wildcards):
+    """{analysis: its tables of single heads} of those that cover a model, in the order of their columns."""
+    return {
+        analysis: list(registry.ANALYSES[analysis].head_tables)
+        for analysis in ANALYSES["heads"]["datasets"]
+        if wildcards.model in ANALYSES[analysis]["models"]
+    }
+
+
+def joined_files(wildcards):
+    """Their files for the one data set that analyses.heads names."""
+    return {
+        table: f"results/metrics/{wildcards.model}/{table}/{ANALYSES['heads']['datasets'][analysis]}.parquet"
+        for analysis, tables in joined(wildcards).items()
+        for table in tables
+    }
+
+
+def head_libraries(*modules):
+    """A library with what each analysis says of single heads."""
+    told = [
+        f"{analysis}.head_columns" for analysis in ANALYSES.get("heads", {}).get("datasets", ())
+    ]
+    return library("compute", *modules, *told)
+
+
+# ------------------------------------------------------------------------------------------------------------ figures
+def figures_of(plot):
+    """Wildcard constraint: the configured figures that use this plot."""
+    return any_of([key for key, figure in FIGURES.items() if figure["plot"] == plot])
+
+
+def formats(figure):
+    return ["html"] if registry.PLOTS[FIGURES[figure]["plot"]].page else FORMATS
+
+
+def figure_files(reproducible=False):
+    """All figures, or those whose bytes are the same on every machine."""
+    return [
+        f"figures/{key}.{extension}"
+        for key, figure in FIGURES.items()
+        if not (reproducible and registry.PLOTS[figure["plot"]].measures_machine)
+        for extension in formats(key)
+    ]
+
+
+def figure_output(plot):
+    """The three files of a figure (or its page), each in the report, and the caption."""
+    category, page = registry.PLOTS[plot].category, registry.PLOTS[plot].page
+    files = {
+        extension: in_report(f"figures/{{figure}}.{extension}", category)
+        for extension in (["html"] if page else FORMATS)
+    }
+    return {**files, "caption": "results/captions/{figure}.txt"}
+
+
+def caption_file(wildcards):
+    """A Path, so that the report's template can read the text that the plot job wrote (it states the true n)."""
+    return Path(f"results/captions/{wildcards.figure}.txt")
+
+
+def drawn_tables(plot):
+    """The tables that a plot reads: its own, and those beside them whose analysis is configured."""
+    record = registry.PLOTS[plot]
+    beside = [table for table in record.beside if registry.TABLE_ANALYSES[table] in ANALYSES]
+    return [*record.tables, *beside]
+
+
+def figure_datasets(figure):
+    """The data sets that a figure shows; None: those of its analysis."""
+    return figure.get("datasets") or ([figure["dataset"]] if "dataset" in figure else None)
+
+
+def figure_inputs(wildcards):
+    """{table: files} of the models and data sets that a figure shows, and of no others."""
+    figure = FIGURES[wildcards.figure]
+    models = {*shown_models(figure, {*figure["models"], *figure.get("kde_models", [])})}
+    return {
+        table: (
+            "results/tables/costs.parquet"
+            if table == "costs"
+            else list(filter(made, metric_files(table, models, figure_datasets(figure))))
+        )
+        for table in drawn_tables(figure["plot"])
+    }
+
+
+def figure_params(wildcards):
+    """A figure's own options, and the labels of what it shows."""
+    figure = dict(FIGURES[wildcards.figure])
+    asked = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
+    for key in {"models", "kde_models"} & figure.keys():
+        figure[key] = shown_models(figure, figure[key])
+    shown = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
+    gone = [MODELS[model]["label"] for model in asked if model not in shown]
+    found = {
+        **figure,
+        **({"not_shown": gone} if gone else {}),
+        "model_labels": {model: MODELS[model]["label"] for model in shown},
+        **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
+        "dataset_labels": {key: DATASETS[key]["label"] for key in figure.get("datasets", [])},
+    }
+    if registry.PLOT_ANALYSES[figure["plot"]] == "heads":
+        # Figures of the joined table: what its options were, and the labels of its data sets.
+        chosen = ANALYSES["heads"]["datasets"]
+        found |= {
+            **options("heads", "bootstrap", "confidence"),
+            "datasets": chosen,
+            "dataset_labels": {key: DATASETS[key]["label"] for key in chosen.values()},
+        }
+    return found
+
+
+def plot_library(plot):
+    """What draws this plot; figures of the joined table ask each analysis how its columns are told."""
+    told = []
+    if registry.PLOT_ANALYSES[plot] == "heads":
+        told = [
+            f"{analysis}.head_columns" for analysis in ANALYSES.get("heads", {}).get("datasets", ())
+        ]
+    folder = registry.PLOT_FOLDERS[plot]
+    beside = [f"atlas/analyses/{folder}/{file}" for file in registry.PLOTS[plot].files]
+    return library("plot", f"{folder}.plot_{plot}", *told, files=beside)
