@@ -65,7 +65,7 @@ def check_ranks(ranks: Sequence[int], queries: int) -> None:
 
 
 def ranking(arrays: Arrays, options: ShipsOptions) -> pd.DataFrame:
-    """A frame with ablation, rank, layer, head, ships_degrees and position (1 = strongest) of every head.
+    """A frame with ablation, rank, layer, head, ships_degrees, kl_mean and position (1 = strongest) of every head.
 
     arrays: as in storage.py; options: rank, ablations. Equal angles: by layer, then by head.
     """
@@ -73,9 +73,11 @@ def ranking(arrays: Arrays, options: ShipsOptions) -> pd.DataFrame:
     check_ranks(options["rank"], len(clean))
     frames = []
     for ablation in options["ablations"]:
-        gram = arrays[f"{ablation}.gram"].reshape(-1, *clean.shape)
+        gram, kl = (arrays[f"{ablation}.{name}"] for name in ("gram", "kl"))
+        gram, kl = gram.reshape(-1, *clean.shape), kl.reshape(-1, len(clean))
         for rank in options["rank"]:
-            frame = heads_of(arrays, ablation).assign(rank=rank, ships_degrees=ships(clean, gram, rank))
+            measured = {"ships_degrees": ships(clean, gram, rank), "kl_mean": kl.mean(1)}
+            frame = heads_of(arrays, ablation).assign(rank=rank, **measured)
             frames.append(frame.assign(position=positions(frame)))
     return pd.concat(frames, ignore_index=True)
 

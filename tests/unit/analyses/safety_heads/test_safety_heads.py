@@ -99,7 +99,7 @@ def test_the_ranking_is_that_of_the_table():
     table = head_table(stored(), KEYS, 2, OPTIONS)
     ranked = ranking(stored(), OPTIONS)
     keys = ["ablation", "rank", "layer", "head"]
-    shared = [*keys, "ships_degrees", "position"]
+    shared = [*keys, "ships_degrees", "kl_mean", "position"]
     pd.testing.assert_frame_equal(ranked[shared], table[shared])
 
 
