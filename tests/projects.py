@@ -140,7 +140,7 @@ def digests(folder, pattern):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(pattern))}
 
 
-def wait_for(condition, limit=120):
+def wait_for(condition, limit=600):
     """Until condition() holds."""
     end = time.monotonic() + limit
     while not condition():

@@ -49,7 +49,7 @@ def test_killed_job_and_killed_run_at_every_stage(charted, chart):
         goal = TABLE if stage == "aggregate" else FIGURE
         with paused(chart, made + "$", goal) as (process, job):
             os.kill(job, signal.SIGKILL)
-            assert process.wait(120) != 0, stage
+            assert process.wait(600) != 0, stage
         assert "Error in rule" in chart.said()
         assert not (chart.folder / made).exists()
         assert not (chart.folder / FIGURE).exists()
