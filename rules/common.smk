@@ -71,7 +71,7 @@ if workflow.is_main_process:
             if "path" in entry["source"]
         ],
         time.time(),
-        dry_run=workflow.dryrun,
+        dry_run=workflow.output_settings.dryrun,  # workflow.dryrun is not known yet
     )
 
 

@@ -98,7 +98,7 @@ def test_chosen_rank_and_missing_analysis(project):
         config["figures"]["attention_sinks"] = None
 
     project.configure(change)
-    process = project.run("results/tables/heads.parquet", "figures/head_overlap.png")
+    process = project.run("results/tables/heads.parquet", "results/tables/head_overlap.parquet")
     assert process.returncode == 0, process.stdout
     heads = read_table(project.folder / "results" / "tables" / "heads.parquet", "heads")
     assert heads[["meaningless_dataset", "meaningless_effect", "span_mass"]].isna().all(axis=None)
