@@ -71,7 +71,7 @@ def test_figure_and_caption(finished):
 def test_k_average_and_threshold_run_no_model(project):
     change(project, k_percent=[20, 33.3], threshold=2, average="graph")
     assert not MODEL_RULES & project.planned("figures/mink_depth").keys()
-    run(project, "figures/mink_depth")
+    run(project, "figures/mink_depth", "results/tables/mink.parquet", "results/tables/mink_trend.parquet")
     assert set(table(project, "mink")["k_percent"]) == {20, 33.3}
     assert set(table(project, "mink_trend")["average"]) == {"graph"}
 
@@ -81,7 +81,7 @@ def test_scores_of_the_data_run_no_model(project):
     jobs = project.planned("figures/mink_depth")
     assert jobs["judge_answers"] == 1
     assert not (MODEL_RULES | {"compute_mink"}) & jobs.keys()
-    run(project, "figures/mink_depth")
+    run(project, "figures/mink_depth", "results/tables/score_gap.parquet")
     gaps = table(project, "score_gap")
     assert set(gaps["judge"]) == {"column"}
     assert len(gaps) == 24

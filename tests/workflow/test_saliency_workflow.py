@@ -77,7 +77,8 @@ def test_too_few_answers_for_a_probe(project):
     assert "are too few for a probe in 10 folds, which need 20 of each; answer more questions" in process.stdout
     change(project, probe={"folds": 10, "too_few": "answer_nll"})
     project.configure(lambda config: config["figures"]["saliency_density"].update(loss="answer_nll"))
-    process = project.run("figures/saliency_density", "figures/probe_auroc")
+    tables = [f"results/tables/{name}.parquet" for name in ("saliency", "probe_auroc")]
+    process = project.run("figures/saliency_density", "figures/probe_auroc", *tables)
     assert process.returncode == 0, process.stdout
     assert set(table(project, "saliency")["loss"]) == {"answer_nll"}
     assert table(project, "probe_auroc")["auroc"].isna().all()
