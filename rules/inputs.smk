@@ -142,9 +142,18 @@ def figure_params(wildcards):
         figure[key] = shown_models(figure, figure[key])
     shown = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
     gone = [MODELS[model]["label"] for model in asked if model not in shown]
+    beside = [
+        table
+        for table in drawn_tables(figure["plot"])
+        if table in registry.PLOTS[figure["plot"]].beside
+    ]
+    lost = missing_of(
+        f for table in beside for f in metric_files(table, shown, figure_datasets(figure))
+    )
     found = {
         **figure,
         **({"not_shown": gone} if gone else {}),
+        **({"not_made": lost} if lost else {}),
         "model_labels": {model: MODELS[model]["label"] for model in shown},
         **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
         "dataset_labels": {key: DATASETS[key]["label"] for key in figure.get("datasets", [])},

@@ -18,5 +18,7 @@ with job(snakemake):
     figure, caption = plot.draw(tables, snakemake.params.figure, sources)
     if gone := snakemake.params.figure.get("not_shown"):
         caption += f" Not shown, because results of theirs could not be made: {', '.join(gone)}."
+    if lost := snakemake.params.figure.get("not_made"):
+        caption += f" Left out, because it could not be made: {', '.join(lost)}."
     save = getattr(plot, "save", style.save)
     save(figure, caption, snakemake.output)
