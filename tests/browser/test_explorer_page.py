@@ -40,7 +40,7 @@ class Page:
 
     def __init__(self, driver, folder, given, **changes):
         self.driver, self.given = driver, given
-        html, _ = explorer.build(given, options(**changes))
+        html, _ = explorer.draw(given, options(**changes), {})
         path = folder / "explorer.html"
         path.write_text(html, encoding="utf-8")
         driver.get_log("browser"), driver.get_log("performance")
