@@ -168,11 +168,9 @@ def gemm_rate(
     clock: Clock = "wall",
 ) -> float:
     """Floating-point operations per second of a product of the size that a small model's layers have."""
-    import torch
+    from atlas.models.rates import product_rate
 
-    x = torch.randn(rows, inner, device=device).to(dtype)
-    w = torch.randn(columns, inner, device=device).to(dtype)
-    return 2 * rows * inner * columns / _best(lambda: torch.nn.functional.linear(x, w), clock=clock)
+    return product_rate(dtype, rows, inner, columns, device, timer(clock), repeats=12)
 
 
 def copy_rate(device: str = "cpu", mebibytes: int = 256) -> float:

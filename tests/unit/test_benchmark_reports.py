@@ -7,6 +7,7 @@ import math
 import growth_report
 import pytest
 import run_all
+import ships
 import side_by_side
 from growth_report import fit, fixed_cost, markdown, panels, summary, table
 
@@ -145,3 +146,12 @@ def test_every_benchmark_is_run_with_options_that_it_has():
         asked = {option for options in sizes for option in options if option.startswith("--")} | {"--threads"}
         asked |= set() if name in run_all.READS_NO_MODEL else {"--model"}
         assert not {option for option in asked if f'"{option}"' not in source}, name
+
+
+@pytest.mark.parametrize(("half", "bar"), [(200.0, 10.0), (199.0, None), (84.0, None)])
+def test_bar_of_bfloat16_holds_where_the_machine_multiplies_it_fast(half, bar):
+    rate = {"atlas": 100.0, "atlas_bf16": half}
+    found, remark = ships.bar_where("atlas_bf16", "published", rate)
+    assert found == bar
+    assert ("no bar" in remark) is (bar is None)
+    assert ships.bar_where("atlas", "published", rate) == (4.0, "")

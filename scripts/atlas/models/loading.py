@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from atlas.errors import AtlasError
 from atlas.models.architectures import attention_implementation, auto_config
 from atlas.models.memory import keep_freed_memory
+from atlas.models.rates import bfloat16_is_faster
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     DeviceMap = str | dict[str, int | str | torch.device]
 
-DTYPES = ("auto", "float32", "bfloat16", "float16", "bfloat16_if_native")
+DTYPES = ("auto", "float32", "bfloat16", "float16", "bfloat16_if_faster")
 
 
 def load_model(
@@ -28,8 +29,8 @@ def load_model(
 ) -> PreTrainedModel:
     """The decoder language model in `folder` (Hugging Face layout), in evaluation mode, parameters frozen.
 
-    dtype "auto" is float32 on the CPU and bfloat16 on a GPU, "bfloat16_if_native" bfloat16 where the processor has
-    instructions for it and float32 elsewhere; device "auto" is the GPU where there is one; device_map
+    dtype "auto" is float32 on the CPU and bfloat16 on a GPU, "bfloat16_if_faster" bfloat16 where a short measurement
+    finds its products faster than those of float32, and float32 elsewhere; device "auto" is the GPU where there is one; device_map
     "auto" spreads a large model over the visible devices (then `device` only says which dtype "auto" means);
     attn_implementation "auto" is the fused attention where the family has it, else its own eager function.
     Raises AtlasError for anything a user can act on: an unsuitable folder, dtype, device or family, tensors that are
@@ -156,15 +157,6 @@ def choose_device(device: str) -> str:
     return str(device)
 
 
-def multiplies_bfloat16(device: str) -> bool:
-    """Whether `device` has instructions for products of bfloat16; a CPU without them is slower than in float32."""
-    import torch
-
-    if device != "cpu":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return any(there is True for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
-
-
 def _dtype(dtype: str, device: str) -> torch.dtype:
     import torch
 
@@ -172,8 +164,8 @@ def _dtype(dtype: str, device: str) -> torch.dtype:
         raise AtlasError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
     if dtype == "auto":
         return torch.float32 if device == "cpu" else torch.bfloat16
-    if dtype == "bfloat16_if_native":
-        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    if dtype == "bfloat16_if_faster":
+        return torch.bfloat16 if bfloat16_is_faster(device) else torch.float32
     if dtype == "float16" and device == "cpu":
         raise AtlasError(
             "dtype: float16 is refused on the CPU, where it runs at about 0.3 GFLOP/s; use float32, bfloat16 or auto."

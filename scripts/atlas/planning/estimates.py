@@ -69,7 +69,7 @@ class Job:
 
     @property
     def bytes(self) -> int:
-        """Of one loaded parameter: `auto` is bfloat16 on a GPU and float32 on a CPU (bfloat16_if_native at most)."""
+        """Of one loaded parameter: `auto` is bfloat16 on a GPU and float32 on a CPU (bfloat16_if_faster at most)."""
         return DTYPE_BYTES.get(self.dtype, 2 if self.gpu else 4)
 
 

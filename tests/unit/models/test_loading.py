@@ -1,7 +1,5 @@
 """Loading: what comes back, and one clear sentence for each way it can fail."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -9,6 +7,8 @@ from safetensors.torch import load_file, save_file
 import families
 from atlas.errors import AtlasError
 from atlas.models import loading
+from atlas.models.rates import bfloat16_is_faster
+from configurations import overlaid
 
 
 @pytest.fixture
@@ -61,14 +61,30 @@ def test_auto_dtype_is_full_precision_for_a_half_checkpoint(tmp_path):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-def test_bfloat16_if_native_is_what_the_processor_multiplies(folder):
-    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
-    if not {"avx512f", "asimd"} & set(flags):
-        pytest.skip("this processor's flags are not known")
-    native = bool({"avx512_bf16", "amx_bf16", "bf16", "avx10_2"} & set(flags))
-    model = loading.load_model(folder, dtype="bfloat16_if_native", device="cpu")
-    assert next(model.parameters()).dtype == (torch.bfloat16 if native else torch.float32)
-    assert loading.describe_runtime(model)["dtype"] == ("bfloat16" if native else "float32")
+@pytest.mark.parametrize(("times", "faster"), [(0.5, False), (1.1, False), (1.5, True), (2.0, True)])
+def test_bfloat16_is_chosen_by_what_products_take_not_by_a_flag(monkeypatch, times, faster):
+    linear, passed = torch.nn.functional.linear, [0.0]
+
+    def slow(left, right):
+        passed[0] += 1.0 / times if left.dtype == torch.bfloat16 else 1.0
+        return linear(left, right)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", slow)
+    assert bfloat16_is_faster("cpu", clock=lambda: passed[0]) is faster
+
+
+def test_bfloat16_if_faster_loads_what_was_measured(folder):
+    model = loading.load_model(folder, dtype="bfloat16_if_faster", device="cpu")
+    dtype = next(model.parameters()).dtype
+    assert dtype in (torch.float32, torch.bfloat16)
+    assert loading.describe_runtime(model)["dtype"] == str(dtype).removeprefix("torch.")
+
+
+def test_no_default_goes_by_the_machine():
+    """On a CPU every default is float32; a format that is faster somewhere has to be asked for."""
+    config = overlaid()
+    assert config["analyses"]["mink"]["dtype"] == "model"
+    assert {model.get("dtype", "auto") for model in config["models"].values()} == {"auto"}
 
 
 @pytest.mark.parametrize(
