@@ -106,3 +106,13 @@ def test_no_script_holds_numerics():
         assert "import numpy" not in text, path
         assert "import torch" not in text, path
         assert "import pandas" not in text, path
+
+
+def test_every_job_that_uses_the_engine_checks_it_on_its_model_first():
+    """A family that the engine misreads is refused by the job, whatever the analysis."""
+    scripts = ROOT / "scripts"
+    engine = str(scripts / "atlas" / "attention" / "interface.py")
+    jobs = [path for path in scripts.glob("atlas/analyses/*/jobs/*.py") if engine in closure(path, scripts)]
+    assert len(jobs) >= 7
+    unchecked = [path.name for path in jobs if len(re.findall(r"(?<!checked\()task\.model\b", path.read_text()))]
+    assert unchecked == []

@@ -9,7 +9,7 @@ Everything works through transformers' AttentionInterface, so no model code is p
 """
 
 from ..models.architectures import decoder_layers
-from .check import self_check
+from .check import checked, self_check
 from .interface import attend, can_attend
 from .kernels import AttentionInputs
 from .packed import packed
@@ -32,6 +32,7 @@ __all__ = [
     "attention_gradients",
     "attention_rows",
     "can_attend",
+    "checked",
     "decoder_layers",
     "flow_sums",
     "layer_inputs",

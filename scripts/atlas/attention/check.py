@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+def checked(model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself, once the engine has been seen to read it as it is (`self_check`). Raises AtlasError."""
+    self_check(model)
+    return model
+
+
 @torch.no_grad()
 def self_check(model: PreTrainedModel, tokens: int = 12, resume: bool = True) -> None:
     """Compare `attend` and resuming with the stock model on random ids; AtlasError if they differ.
@@ -26,8 +32,8 @@ def self_check(model: PreTrainedModel, tokens: int = 12, resume: bool = True) ->
     where kernels round differently), every attention layer must be seen, and resuming must change nothing (1e-5).
     Three forwards of 2 x `tokens`, one more with `resume`.
 
-    Meant for load time, once per model, before a family that nobody has tried is measured; no job calls it yet. It also
-    notes whether the family's layers return tuples, which `resume_from` then follows.
+    Every job that uses the engine begins with it (`checked`). It also notes whether the family's layers return tuples,
+    which `resume_from` then follows.
 
         self_check(model)                       # says nothing: the engine may be used on this model
     """

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.meaningless_tokens.extract import extract
 from atlas.analyses.meaningless_tokens.prompts import build_prompts
+from atlas.attention import checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -17,5 +18,5 @@ def run(task: ModelTask) -> Result:
     prompts, report = build_prompts(task.tokenizer, task.frame("dataset")["text"].tolist(), options)
     task.log.info("%s", {name: value for name, value in report.items() if name != "tokens"})  # all their names are long
     progress = task.progress("attention", "batch")
-    arrays = extract(task.model, prompts, batch_tokens=options["batch_tokens"], **task.part, progress=progress)
+    arrays = extract(checked(task.model), prompts, batch_tokens=options["batch_tokens"], **task.part, progress=progress)
     return arrays, task.provenance(samples=report)

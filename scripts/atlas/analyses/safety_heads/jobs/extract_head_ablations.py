@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.safety_heads.extract import extract
 from atlas.analyses.safety_heads.queries import build_queries
+from atlas.attention import checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -17,7 +18,7 @@ def run(task: ModelTask) -> Result:
     prompts, report = build_queries(task.tokenizer, task.frame("dataset"), options["template"], task.context, option)
     task.log.info("%s", report)
     arrays = extract(
-        task.model,
+        checked(task.model),
         prompts,
         ablations=options["ablations"],
         epsilon=options["epsilon"],

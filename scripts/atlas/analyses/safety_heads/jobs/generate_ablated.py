@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from atlas.analyses.safety_heads.ablated_generation import answers
 from atlas.analyses.safety_heads.ablated_sets import answers_frame, variants
 from atlas.analyses.safety_heads.queries import build_queries
+from atlas.attention import checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -20,7 +21,7 @@ def run(task: ModelTask) -> Result:
     room = None if task.context is None else task.context - options["new_tokens"]
     prompts, report = build_queries(task.tokenizer, task.frame("dataset"), options["template"], room, option)
     texts = answers(
-        task.model,
+        checked(task.model),
         task.tokenizer,
         prompts,
         list(zip(sets["ablation"], sets["heads"], strict=True)),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.safety_heads.head_groups import search
 from atlas.analyses.safety_heads.queries import build_queries
+from atlas.attention import checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -16,5 +17,7 @@ def run(task: ModelTask) -> Result:
     options, option = task.options, "analyses.safety_heads.template"
     prompts, report = build_queries(task.tokenizer, task.frame("dataset"), options["template"], task.context, option)
     searched = {key: value for key, value in options.items() if key != "template"}
-    groups = search(task.model, prompts, task.frame("ranks"), **searched, progress=task.progress("head groups", "step"))
+    groups = search(
+        checked(task.model), prompts, task.frame("ranks"), **searched, progress=task.progress("head groups", "step")
+    )
     return groups.assign(**task.keys), task.provenance(samples=report)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.saliency.answered_samples import answered_samples
 from atlas.analyses.saliency.extract import extract, usable
+from atlas.attention import checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -19,7 +20,7 @@ def run(task: ModelTask) -> Result:
     losses, probe = usable(stored, samples, options["loss"])
     task.log.info("%d samples behind %d shared tokens, losses %s", len(samples), len(prefix), losses)
     arrays = extract(
-        task.model,
+        checked(task.model),
         samples,
         prefix,
         losses=losses,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.sinks.extract import column_means, sequences
+from atlas.attention import checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 
 def run(task: ModelTask) -> Result:
     options, texts = task.options, task.frame("dataset")["text"].tolist()
-    arrays, dropped = {}, {}
+    arrays, dropped, rows = {}, {}, {}
     for kind in options["inputs"]:
-        ids, dropped[kind] = sequences(
+        rows[kind], dropped[kind] = sequences(
             kind,
             task.tokenizer,
             texts,
@@ -24,7 +25,9 @@ def run(task: ModelTask) -> Result:
             bos=options["bos"],
             seed=options["seed"],
         )
+    model = checked(task.model)
+    for kind, ids in rows.items():
         progress = task.progress(kind, "batch")
-        found = column_means(task.model, ids, batch_tokens=options["batch_tokens"], **task.part, progress=progress)
+        found = column_means(model, ids, batch_tokens=options["batch_tokens"], **task.part, progress=progress)
         arrays.update({f"{kind}.{name}": array for name, array in found.items()})
     return arrays, task.provenance(samples={"dropped": {"too short": dropped}})
