@@ -14,6 +14,10 @@ sys.path.append(str(TESTS.parent / "benchmarks"))
 ORDER = ("unit", "data", "reference", "browser", "cluster", "workflow/test_paper.py", "workflow/test_faults.py", "")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="also what takes long: make test-long")
+
+
 def pytest_collection_modifyitems(items):
     def place(item):
         path = item.path.relative_to(TESTS).as_posix()

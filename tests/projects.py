@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
+import warm_python
 from make_tiny import make
 from places import ROOT
 
@@ -27,7 +29,11 @@ class Project:
     def copy(self, folder):
         """A copy with the results and Snakemake's memory of them."""
         shutil.copytree(self.folder, folder, symlinks=True)  # copytree keeps the times of files
-        return Project(folder)
+        copied = Project(folder)
+        copied.warm = self.warm
+        return copied
+
+    warm = True  # whether `run` uses tests/warm_python.py
 
     def command(self, *arguments):
         configfile = [] if "--configfile" in arguments else ["--configfile", "configs/tiny.yaml"]
@@ -39,8 +45,9 @@ class Project:
 
     def run(self, *arguments, timeout=1200):
         """The finished process of `snakemake ARGUMENTS`, output and errors together in stdout."""
+        command = self.command(*arguments)
         return subprocess.run(
-            self.command(*arguments),
+            [warm_python.python(), *command[1:]] if self.warm else command,
             cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -59,6 +66,7 @@ class Project:
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
             )
 
     def said(self):
@@ -136,8 +144,11 @@ def made_once(tmp_path_factory, name, make):
 
 
 def digests(folder, pattern):
-    """{name: sha256} of the files that match."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(pattern))}
+    """{path below the folder: sha256} of the files that match."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob(pattern))
+    }
 
 
 def wait_for(condition, limit=600):

@@ -1,0 +1,164 @@
+"""A Python that has imported what jobs import: most of the time of a tiny job, and half of that of a dry run, is imports.
+
+`python()` gives the path of a program that takes `-m snakemake ...` and `script.py ...` as Python does. It asks a server,
+one for each of pytest's processes, which forks a child with the caller's folder, environment and streams; nothing of
+the project is imported before that, and everything that runs is what would have run. Faults (tests/workflow/test_faults.py),
+the project with one figure (`charted`) and Slurm use the plain interpreter, and Slurm's bytes are compared with these.
+"""
+
+import atexit
+import gc
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+# Packages alone, no module of the project; one that is not installed is left out.
+MODULES = (
+    "snakemake.cli", "snakemake.script", "snakemake.logging", "snakemake.iocontainers", "yaml", "jsonschema", "numpy",
+    "pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "scipy.special", "sklearn.linear_model",
+    "sklearn.model_selection", "sklearn.metrics", "torch", "torch.nn.functional", "safetensors.torch", "safetensors.numpy",
+    "transformers", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama", "transformers.cache_utils", "transformers.masking_utils", "matplotlib.pyplot",
+    "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "seaborn", "bokeh.plotting", "tqdm", "numba",
+)  # fmt: skip
+CLIENT = """#!{python} -IS
+import json, os, signal, socket, sys
+if sys.argv[1:2] != ["-m"] and not sys.argv[1:2][0].endswith(".py") or "PYTHONPATH" in os.environ:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(server, [len(asked).to_bytes(8, "big")], [0, 1, 2])
+server.sendall(asked)
+said = server.recv(8)
+code = int(said) if said else 70
+if code < 0:
+    if -code != signal.SIGKILL:
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+@cache
+def python():
+    """Path of the program; its server ends with this process."""
+    folder = tempfile.TemporaryDirectory(prefix="warm-")
+    address, client = Path(folder.name, "socket"), Path(folder.name, "python")
+    client.write_text(CLIENT.format(python=sys.executable, address=str(address)))
+    client.chmod(0o755)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, str(address), str(client)]
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    def end():
+        server.terminate()
+        server.wait()
+        folder.cleanup()
+
+    atexit.register(end)
+    assert server.stdout.readline() == "ready\n"
+    return str(client)
+
+
+def serve(address):
+    """Fork a child for each caller; in the child return (arguments, folder, environment, streams)."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(16)
+    ended, end = socket.socketpair()
+    end.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(end.fileno())
+    waiting = selectors.DefaultSelector()
+    waiting.register(listener, selectors.EVENT_READ)
+    waiting.register(ended, selectors.EVENT_READ)
+    callers = {}  # process id of the child: its caller's connection
+    parent = os.getppid()
+    print("ready", flush=True)
+    while os.getppid() == parent:
+        for key, _ in waiting.select(timeout=5):
+            if key.fileobj is ended:
+                ended.recv(4096)
+                _answer(callers, waiting)
+            elif key.fileobj is listener:
+                connection = listener.accept()[0]
+                head, streams, *_ = socket.recv_fds(connection, 8, 3)
+                asked = json.loads(_read(connection, int.from_bytes(head, "big")))
+                child = os.fork()
+                if child == 0:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    for opened in (waiting, listener, connection, ended, end, *callers.values()):
+                        opened.close()
+                    return (*asked, streams)
+                for stream in streams:
+                    os.close(stream)
+                callers[child] = connection
+                waiting.register(connection, selectors.EVENT_READ)
+            else:  # the caller was killed
+                child = next(child for child, connection in callers.items() if connection is key.fileobj)
+                waiting.unregister(key.fileobj)
+                os.kill(child, signal.SIGTERM)
+    sys.exit()
+
+
+def _answer(callers, waiting):
+    """Tell the callers of children that have ended how they did."""
+    while callers:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child == 0:
+            return
+        connection = callers.pop(child)
+        try:
+            waiting.unregister(connection)
+            connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+        except (KeyError, OSError):
+            pass  # it is gone
+        connection.close()
+
+
+def _read(connection, size):
+    parts = b""
+    while len(parts) < size:
+        parts += connection.recv(size - len(parts))
+    return parts
+
+
+def run(arguments, folder, environment, streams, client):
+    """What Python does with `arguments`, in this process."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.executable = client
+    if arguments[0] == "-m":
+        sys.path[0] = folder
+        sys.argv = arguments[1:]
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.path[0] = str(Path(arguments[0]).parent)
+        sys.argv = arguments
+        runpy.run_path(arguments[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    for name in MODULES:
+        try:
+            import_module(name)
+        except ImportError:
+            print(f"warm_python: {name} is not there", file=sys.stderr)
+    gc.collect()
+    gc.freeze()
+    run(*serve(sys.argv[1]), sys.argv[2])
