@@ -1,9 +1,9 @@
-"""A Python that has imported what jobs import: most of the time of a tiny job, and half of that of a dry run, is imports.
+"""A Python that has imported what jobs import: most of a tiny job's time, and half of a dry run's, is imports.
 
-`python()` gives the path of a program that takes `-m snakemake ...` and `script.py ...` as Python does. It asks a server,
-one for each of pytest's processes, which forks a child with the caller's folder, environment and streams; nothing of
-the project is imported before that, and everything that runs is what would have run. Faults (tests/workflow/test_faults.py),
-the project with one figure (`charted`) and Slurm use the plain interpreter, and Slurm's bytes are compared with these.
+`python()` gives the path of a program that takes `-m snakemake ...` and `script.py ...` as Python does. It asks a
+server, one for each of pytest's processes, which forks a child with the caller's folder, environment and streams;
+nothing of the project is imported before that, and what runs then is what would have run. Faults (test_faults.py), the
+project with one figure (`charted`) and Slurm use the plain interpreter, and Slurm's bytes are compared with these.
 """
 
 import atexit
@@ -27,8 +27,9 @@ MODULES = (
     "pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "scipy.special", "sklearn.linear_model",
     "sklearn.model_selection", "sklearn.metrics", "torch", "torch.nn.functional", "safetensors.torch", "safetensors.numpy",
     "transformers", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
-    "transformers.models.llama.modeling_llama", "transformers.cache_utils", "transformers.masking_utils", "matplotlib.pyplot",
-    "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "seaborn", "bokeh.plotting", "tqdm", "numba",
+    "transformers.models.llama.modeling_llama", "transformers.cache_utils", "transformers.masking_utils",
+    "matplotlib.pyplot", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "seaborn",
+    "bokeh.plotting", "tqdm", "numba",
 )  # fmt: skip
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys

@@ -30,8 +30,9 @@ def load_model(
     """The decoder language model in `folder` (Hugging Face layout), in evaluation mode, parameters frozen.
 
     dtype "auto" is float32 on the CPU and bfloat16 on a GPU, "bfloat16_if_faster" bfloat16 where a short measurement
-    finds its products faster than those of float32, and float32 elsewhere; device "auto" is the GPU where there is one; device_map
-    "auto" spreads a large model over the visible devices (then `device` only says which dtype "auto" means);
+    finds its products faster than those of float32, and float32 elsewhere; device "auto" is the GPU where there is
+    one; device_map "auto" spreads a large model over the visible devices (then `device` only says which dtype "auto"
+    means);
     attn_implementation "auto" is the fused attention where the family has it, else its own eager function.
     Raises AtlasError for anything a user can act on: an unsuitable folder, dtype, device or family, tensors that are
     missing, have another shape or hold NaN or infinite values.
