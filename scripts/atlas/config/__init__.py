@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from atlas.config.analyses import check_analyses
-from atlas.config.chat import chat_problems, dates_as_text
+from atlas.config.chat import chat_notes, chat_problems, dates_as_text
 from atlas.config.figures import figure_problems
 from atlas.config.problems import raise_all
 from atlas.config.schema import check_schema, fill_defaults
@@ -94,6 +94,7 @@ def resolve(config: Config, base: Path) -> Config:
         *chat_problems(config),
     ]
     check_analyses(config, problems)
+    config["notes"] += chat_notes(config)
     raise_all(problem for key, figure in config["figures"].items() for problem in figure_problems(key, figure, config))
     return config
 

@@ -49,6 +49,19 @@ def chat_problems(config: dict[str, Any]) -> Iterator[str]:
         entry["chat_template_kwargs"] = _own_or_base(key, models)
 
 
+def chat_notes(config: dict[str, Any]) -> Iterator[str]:
+    """What was given for chat templates and bears on nothing; expects analyses whose models are resolved."""
+    asked = {
+        model
+        for block in config["analyses"].values()
+        if "chat" in (block.get("template"), block.get("prompt"))
+        for model in block["models"]
+    }
+    for key, entry in config["models"].items():
+        if entry["chat_template_kwargs"] and key not in asked:
+            yield f"models.{key}.chat_template_kwargs: no analysis here uses the chat template of {key}."
+
+
 def _own_or_base(key: str, models: dict[str, Any]) -> dict[str, Any]:
     """A model's own values, or those of what it is a control of: base and control are asked in the same words."""
     seen: set[str] = set()
