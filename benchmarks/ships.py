@@ -59,11 +59,12 @@ HALF_RATE = 2.0
 def load(arguments: argparse.Namespace, dtype: str) -> tuple[PreTrainedModel, list[list[int]]]:
     """(model, token ids of each prompt)."""
     from atlas.analyses.safety_heads.queries import build_queries
+    from atlas.data.chat import Prompter
     from atlas.models.loading import load_model, load_tokenizer
     from atlas.results.files import read_frame
 
     rows = read_frame(arguments.dataset).head(arguments.prompts)
-    prompts, _ = build_queries(load_tokenizer(arguments.model), rows, TEMPLATE, None, "template")
+    prompts, _ = build_queries(Prompter(load_tokenizer(arguments.model), "model"), rows, TEMPLATE, None, "template")
     return load_model(arguments.model, dtype=dtype), list(map(list, prompts))
 
 

@@ -171,6 +171,18 @@ def runtime_options(wildcards):
     return {key: MODELS[wildcards.model][key] for key in ("dtype", "device", "device_map")}
 
 
+def chat_settings(analysis, option):
+    """Param function: how a model's chat template is rendered; {} where this option does not ask for it."""
+
+    def settings(wildcards):
+        if ANALYSES[analysis][option] != "chat":
+            return {}
+        kwargs = MODELS[wildcards.model]["chat_template_kwargs"]
+        return {"date": CONFIG["chat_date"], "kwargs": kwargs}
+
+    return settings
+
+
 def model_threads(wildcards):
     return MODELS[wildcards.model]["threads"]
 

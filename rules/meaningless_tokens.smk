@@ -16,6 +16,7 @@ use rule extract as extract_attention with:
     params:
         *library("extract", "meaningless_tokens.jobs.extract_attention"),
         job="meaningless_tokens.jobs.extract_attention",
+        chat=chat_settings("meaningless_tokens", "template"),
         options=options(
             "meaningless_tokens",
             "system",

@@ -17,6 +17,7 @@ use rule extract as generate_answers with:
     params:
         *library("extract", "mink.jobs.generate_answers"),
         job="mink.jobs.generate_answers",
+        chat=chat_settings("mink", "template"),
         options=options("mink", "predictions", "template", "system"),
         journal=f"{ACTIVATIONS}/.unfinished/answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
 
@@ -57,6 +58,7 @@ use rule extract as extract_token_logprobs with:
     params:
         *library("extract", "mink.jobs.extract_token_logprobs"),
         job="mink.jobs.extract_token_logprobs",
+        chat=chat_settings("mink", "template"),
         runtime=lambda wildcards: {**runtime_options(wildcards), "dtype": logprob_dtype(wildcards)},
         options=options("mink", "texts", "template", "system", "max_tokens", "batch_tokens"),
 

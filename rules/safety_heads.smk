@@ -19,6 +19,7 @@ use rule extract as extract_head_ablations with:
     params:
         *library("extract", "safety_heads.jobs.extract_head_ablations"),
         job="safety_heads.jobs.extract_head_ablations",
+        chat=chat_settings("safety_heads", "template"),
         options=options("safety_heads", "template", "ablations", "epsilon", "max_rows"),
 
 
@@ -72,6 +73,7 @@ use rule extract as search_head_groups with:
     params:
         *library("extract", "safety_heads.jobs.search_head_groups"),
         job="safety_heads.jobs.search_head_groups",
+        chat=chat_settings("safety_heads", "template"),
         options={
             **options("safety_heads", "template", "ablations", "epsilon"),
             **options("head_groups", "rank", "candidates", "size", "max_rows"),
@@ -95,6 +97,7 @@ use rule extract as generate_ablated with:
     params:
         *library("extract", "safety_heads.jobs.generate_ablated"),
         job="safety_heads.jobs.generate_ablated",
+        chat=chat_settings("ablation_effect", "template"),
         options={
             **options("safety_heads", "ablations", "epsilon"),
             **options(

@@ -20,6 +20,7 @@ use rule extract as generate_qa_answers with:
     params:
         *library("extract", "saliency.jobs.generate_qa_answers"),
         job="saliency.jobs.generate_qa_answers",
+        chat=chat_settings("saliency", "prompt"),
         content=saliency_content("demonstrations"),
         options=options("saliency", "prompt", "max_new_tokens", "batch_size"),
         journal=f"{ACTIVATIONS}/.unfinished/qa_answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
@@ -44,6 +45,7 @@ use rule extract as extract_exact_answers with:
     params:
         *library("extract", "saliency.jobs.extract_exact_answers"),
         job="saliency.jobs.extract_exact_answers",
+        chat=chat_settings("saliency", "prompt"),
         content=saliency_content("demonstrations", "stop_words"),
         options=options(
             "saliency",

@@ -3,6 +3,8 @@
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from atlas.data.chat import ChatSettings, Prompter
+
 CHAT = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -26,3 +28,8 @@ def tokenizer(bos=False, eos=False, template=CHAT):
     )
     fast.chat_template = template
     return fast
+
+
+def prompter(tokens, date="2024-07-26", **kwargs):
+    """What analyses are given: a tokenizer, and how its chat template is rendered."""
+    return Prompter(tokens, "m", ChatSettings(date, kwargs))

@@ -25,8 +25,8 @@ from pathlib import Path
 MODULES = (
     "snakemake.cli", "snakemake.script", "snakemake.logging", "snakemake.iocontainers", "yaml", "jsonschema", "numpy",
     "pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "scipy.special", "sklearn.linear_model",
-    "sklearn.model_selection", "sklearn.metrics", "torch", "torch.nn.functional", "safetensors.torch", "safetensors.numpy",
-    "transformers", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
+    "sklearn.model_selection", "sklearn.metrics", "torch", "torch.nn.functional", "safetensors.torch",
+    "safetensors.numpy", "transformers", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
     "transformers.models.llama.modeling_llama", "transformers.cache_utils", "transformers.masking_utils",
     "matplotlib.pyplot", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "seaborn",
     "bokeh.plotting", "tqdm", "numba",

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from atlas.config.analyses import check_analyses
+from atlas.config.chat import chat_notes, chat_problems, dates_as_text
 from atlas.config.figures import figure_problems
 from atlas.config.problems import raise_all
 from atlas.config.schema import check_schema, fill_defaults
@@ -50,7 +51,7 @@ def _schema(text: str) -> Config:
 
 def clean(raw: Mapping[str, Any]) -> Config:
     """A copy of `raw` without entries that a later file set to null to remove them (but for analyses: `switched`)."""
-    config = copy.deepcopy(dict(raw))
+    config = dates_as_text(copy.deepcopy(dict(raw)))
     for section in ("models", "datasets", "figures"):
         entries = config.get(section)
         if isinstance(entries, dict):
@@ -90,8 +91,10 @@ def resolve(config: Config, base: Path) -> Config:
         *duplicate_labels("models", models),
         *duplicate_labels("datasets", datasets),
         *source_problems(models, datasets, base, config["allow_unpinned"]),
+        *chat_problems(config),
     ]
     check_analyses(config, problems)
+    config["notes"] += chat_notes(config)
     raise_all(problem for key, figure in config["figures"].items() for problem in figure_problems(key, figure, config))
     return config
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from atlas.data.tokens import common_prefix
+from atlas.data.tokens import common_prefix, special_ids, vocabulary_ids
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
 from atlas.models.finite import require_finite
@@ -72,10 +72,11 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> li
 
 def answer_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """Ids that end a short answer: every special token, and under `prompt` few_shot all tokens with a line break."""
-    ends = {*end_tokens(model, tokenizer), *tokenizer.all_special_ids}
+    ends = {*end_tokens(model, tokenizer), *special_ids(tokenizer)}
     if prompt == "few_shot":
-        texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
-        ends.update(token for token, text in enumerate(texts) if "\n" in text)
+        known = vocabulary_ids(tokenizer)
+        texts = tokenizer.batch_decode([[token] for token in known])
+        ends.update(token for token, text in zip(known, texts, strict=True) if "\n" in text)
     return sorted(ends)
 
 

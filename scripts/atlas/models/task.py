@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas.data.chat import ChatSettings, Prompter
 from atlas.models.architectures import read_shape
 from atlas.models.folder import check_model_folder
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
@@ -27,6 +28,12 @@ class ModelTask(Task):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return load_tokenizer(self.folder)
 
+    @cached_property
+    def prompter(self) -> Prompter:
+        """The tokenizer with how chat templates are rendered: the param `chat` of a rule whose job renders one."""
+        chat = self.params.get("chat")
+        return Prompter(self.tokenizer, self.wildcards["model"], ChatSettings(**chat) if chat else None)
+
     @property
     def context(self) -> int | None:
         """The longest text that the model takes, in tokens; None where it has no limit."""
@@ -44,11 +51,16 @@ class ModelTask(Task):
         return self.document(name)["dataset"]
 
     def provenance(self, *, dataset: Any = None, options: Any = None, **more: object) -> Document:
-        """Where the result of this model comes from; data set and options are those of the job unless given."""
+        """Where the result of this model comes from; data set and options are those of the job unless given.
+
+        Where the job rendered a chat template, `chat` says on what day, with which values, and a hash of the frames.
+        """
+        chat = self.prompter.record()
         return provenance(
             options=self.options if options is None else options,
             model=check_model_folder(self.folder),
             dataset=self.dataset() if dataset is None else dataset,
             runtime=describe_runtime(self.model),
+            **({} if chat is None else {"chat": chat}),
             **more,
         )

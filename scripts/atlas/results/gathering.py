@@ -17,3 +17,14 @@ def require_one_dtype(documents: Sequence[Mapping[str, Any]], files: Sequence[st
             f"{files[other]} was computed in {dtypes[other]} and {files[0]} in {dtypes[0]}, on another machine; "
             "name one dtype in the configuration (models.KEY.dtype, analyses.mink.dtype) and run again."
         )
+
+
+def require_one_frame(documents: Sequence[Mapping[str, Any]], files: Sequence[str]) -> None:
+    """AtlasError unless all shards (their provenance documents) rendered the model's chat template in the same way."""
+    frames = [document.get("chat") for document in documents]
+    other = next((index for index, frame in enumerate(frames) if frame != frames[0]), None)
+    if other is not None:
+        raise AtlasError(
+            f"{files[other]} and {files[0]} were computed with different renderings of the model's chat template "
+            f"({frames[other]}, {frames[0]}), so they do not belong together; delete both and run again."
+        )

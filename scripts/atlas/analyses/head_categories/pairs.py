@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
+from atlas.data.tokens import encode_words
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def needs_leading_space(tokenizer: Tokenizer, policy: str = "auto") -> bool:
     if policy != "auto":
         return policy == "always"
     with_space, without = (
-        sum(len(ids) == 1 for ids in _encode(tokenizer, [space + word for word in _PROBES])) for space in (" ", "")
+        sum(len(ids) == 1 for ids in encode_words(tokenizer, [space + word for word in _PROBES])) for space in (" ", "")
     )
     return with_space >= without
 
@@ -55,7 +56,7 @@ def single_token_pairs(
         raise AtlasError(f"The minimum number of pairs must be at least 1, not {minimum}.")
     space = " " if needs_leading_space(tokenizer, leading_space) else ""
     sources, targets = (
-        _encode(tokenizer, [space + str(text) for text in pairs[side]]) for side in ("source", "target")
+        encode_words(tokenizer, [space + str(text) for text in pairs[side]]) for side in ("source", "target")
     )
     unknown = _unknown_token(tokenizer)
     reasons, seen = [], set()
@@ -91,14 +92,6 @@ def _reason(source: list[int], target: list[int], unknown: int | None) -> str:
     if len(source) != 1:
         return "source_split"
     return "" if len(target) == 1 else "target_split"
-
-
-def _encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    if callable(tokenizer):  # of transformers
-        return tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
 
 def _unknown_token(tokenizer: Tokenizer) -> int | None:

@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from atlas.data.chat import chat_frame
+from atlas.data.chat import ChatOption
 from atlas.data.tokens import encode
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from atlas.analyses.types import Ids
+    from atlas.data.chat import Prompter
 
+_CHAT = ChatOption(
+    "analyses.meaningless_tokens.template", "template: raw", 'set analyses.meaningless_tokens.system to ""'
+)
 # Common English words for `kind: random_words`; drawn with a seed, the same draw for every prompt and model.
 _WORDS = (
     "apple river stone window paper garden music silver winter table bread cloud horse letter mountain bridge candle "
@@ -77,7 +79,7 @@ class SpanPrompt:
 
 
 def build_prompts(
-    tokenizer: PreTrainedTokenizerBase, questions: Sequence[str], options: PromptOptions
+    prompter: Prompter, questions: Sequence[str], options: PromptOptions
 ) -> tuple[list[SpanPrompt], Report]:
     """([SpanPrompt], report) of the `questions` under the options of analyses.meaningless_tokens.
 
@@ -87,7 +89,7 @@ def build_prompts(
     span = span_text(**options["span"])
     built = [
         span_prompt(
-            tokenizer,
+            prompter,
             question,
             system=options["system"],
             template=options["template"],
@@ -109,7 +111,7 @@ def build_prompts(
         "of": len(built),
         "dropped": {"longer than max_tokens": long, "question under 2 tokens": len(built) - len(usable) - long},
         "merged_tokens": sum(prompt.merged for prompt in usable),
-        "tokens": {str(token): str(tokenizer.decode([token])) for token in used},
+        "tokens": {str(token): str(prompter.tokenizer.decode([token])) for token in used},
     }
     return usable, report
 
@@ -121,7 +123,7 @@ def span_text(kind: str, string: str, count: int, separator: str, seed: int) -> 
 
 
 def span_prompt(
-    tokenizer: PreTrainedTokenizerBase, question: str, *, system: str, template: str, span: str, insertion: str
+    prompter: Prompter, question: str, *, system: str, template: str, span: str, insertion: str
 ) -> SpanPrompt:
     """The SpanPrompt of one `question`.
 
@@ -129,7 +131,8 @@ def span_prompt(
     insertion: ids (pieces are tokenised apart, nothing merges) or text (one text; aligned afterwards by the longest
     common prefix and suffix of ids). Raises AtlasError where the tokenizer has no chat template.
     """
-    before, after, special = _frame(tokenizer, system, template)
+    before, after, special = _frame(prompter, system, template)
+    tokenizer = prompter.tokenizer
     if insertion == "ids":
         prefix = encode(tokenizer, before, special)
         inner = encode(tokenizer, span, False)
@@ -148,12 +151,12 @@ def span_prompt(
     return _align(without, with_span, len(encode(tokenizer, after, False)))
 
 
-def _frame(tokenizer: PreTrainedTokenizerBase, system: str, template: str) -> tuple[str, str, bool]:
+def _frame(prompter: Prompter, system: str, template: str) -> tuple[str, str, bool]:
     """(text before the question, text after it, whether the tokenizer's own special tokens are added)."""
     if template == "raw":
         return system, "", True
     messages = [{"role": "system", "content": system.strip()}] if system.strip() else []
-    before, after = chat_frame(tokenizer, messages, "analyses.meaningless_tokens.template", "raw")
+    before, after = prompter.frame(messages, _CHAT, answered=False)
     return before, after, False  # the template writes its own beginning-of-sequence token
 
 

@@ -9,11 +9,13 @@ import pandas as pd
 
 from atlas.analyses.mink.depth_graph import prediction_rows
 from atlas.analyses.mink.scored_texts import chat_prompt
+from atlas.data.tokens import texts_of
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from atlas.data.chat import Prompter
     from atlas.models.generation import Answer
 
 
@@ -27,7 +29,7 @@ class PredictionOptions(TypedDict):
 
 
 def question_prompts(
-    tokenizer: PreTrainedTokenizerBase,
+    prompter: Prompter,
     table: pd.DataFrame,
     predictions: PredictionOptions,
     *,
@@ -47,7 +49,7 @@ def question_prompts(
     return [
         (
             number,
-            tuple(chat_prompt(tokenizer, table["question"][number], template=template, system=system)),
+            tuple(chat_prompt(prompter, table["question"][number], template=template, system=system)),
             limits[table["depth"][number] - 1],
         )
         for number in prediction_rows(table, predictions["questions"], predictions["seed"])
@@ -61,9 +63,7 @@ def answers_frame(answers: Sequence[Answer], table: pd.DataFrame, tokenizer: Pre
             "number": [answer.number for answer in answers],
             "id": [table["id"][answer.number] for answer in answers],
             "depth": [int(table["depth"][answer.number]) for answer in answers],
-            "prediction": [
-                str(tokenizer.decode(list(answer.ids), skip_special_tokens=True)).strip() for answer in answers
-            ],
+            "prediction": [text.strip() for text in texts_of(tokenizer, [answer.ids for answer in answers])],
             "tokens": [len(answer.ids) for answer in answers],
             "stop": [answer.stop for answer in answers],
             "prompt_tokens": [answer.prompt_tokens for answer in answers],

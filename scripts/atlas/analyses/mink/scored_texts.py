@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-from atlas.data.chat import chat_frame
+from atlas.data.chat import ChatOption
 from atlas.data.tokens import common_prefix, encode
 from atlas.errors import AtlasError
 
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedTokenizerBase
 
+    from atlas.data.chat import Prompter
+
 # (piece of text, whether it is scored)
 Piece: TypeAlias = tuple[str, bool]
 
+_CHAT = ChatOption("analyses.mink.template", "template: raw", "set analyses.mink.system to null")
 TEXTS = ("answer", "question", "prediction", "question_answer")
 
 
@@ -56,7 +59,7 @@ def text_rows(table: pd.DataFrame, answers: pd.DataFrame | None = None) -> list[
 
 
 def scored_texts(
-    tokenizer: PreTrainedTokenizerBase,
+    prompter: Prompter,
     rows: Sequence[TextRow],
     text: str,
     *,
@@ -76,8 +79,8 @@ def scored_texts(
         if content is None:
             dropped[f"no {text}"] += 1
             continue
-        pieces, special = frame(tokenizer, row["question"], content, text, template=template, system=system)
-        ids, scored = tokenise(tokenizer, pieces, special)
+        pieces, special = frame(prompter, row["question"], content, text, template=template, system=system)
+        ids, scored = tokenise(prompter.tokenizer, pieces, special)
         if len(ids) > max_tokens:
             dropped["longer than max_tokens"] += 1
         elif not any(scored[1:]):
@@ -100,7 +103,7 @@ def _content(row: TextRow, text: str) -> str | None:
 
 
 def frame(
-    tokenizer: PreTrainedTokenizerBase, question: str, answer: str, text: str, *, template: str, system: str | None
+    prompter: Prompter, question: str, answer: str, text: str, *, template: str, system: str | None
 ) -> tuple[list[Piece], bool]:
     """([(piece of text, whether it is scored)], whether the tokenizer's own special tokens are added).
 
@@ -115,15 +118,15 @@ def frame(
         pieces = [*start, (question, asks), *([("\n", asks), (answer, True)] if answers else [])]
         return pieces, True
     messages = [{"role": "system", "content": system}] if system else []
-    before, between = chat_frame(tokenizer, messages, "analyses.mink.template", "template: raw")
+    before, between = prompter.frame(messages, _CHAT, answered=answers)
     pieces = [(before, False), (question, asks), *([(between, False), (answer, True)] if answers else [])]
     return pieces, False  # a chat template writes its own beginning-of-sequence token
 
 
-def chat_prompt(tokenizer: PreTrainedTokenizerBase, question: str, *, template: str, system: str | None) -> list[int]:
+def chat_prompt(prompter: Prompter, question: str, *, template: str, system: str | None) -> list[int]:
     """Token ids of the prompt that asks `question`: what stands before the answer in `frame`."""
-    pieces, special = frame(tokenizer, question, "", "answer", template=template, system=system)
-    return encode(tokenizer, "".join(piece for piece, _ in pieces), special)
+    pieces, special = frame(prompter, question, "", "answer", template=template, system=system)
+    return encode(prompter.tokenizer, "".join(piece for piece, _ in pieces), special)
 
 
 def tokenise(

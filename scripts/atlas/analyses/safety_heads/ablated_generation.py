@@ -9,6 +9,7 @@ import torch
 
 from atlas.analyses.safety_heads.extract import ablation_plan, group_masks, head_means
 from atlas.attention import attend
+from atlas.data.tokens import texts_of
 from atlas.models.generation import Prompt, generate_batch, model_ends
 
 if TYPE_CHECKING:
@@ -66,4 +67,4 @@ def _generate(
     asked = [Prompt(number, tuple(ids), new_tokens) for number, ids in enumerate(prompts)]
     with attend(model, plan):  # edits are told apart by row, so every row stays
         found = generate_batch(model, asked, model_ends(model), keep_ended=True)
-    return tokenizer.batch_decode([list(answer.ids) for answer in found], skip_special_tokens=True)
+    return texts_of(tokenizer, [answer.ids for answer in found])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from atlas.data.chat import ChatOption
+from atlas.data.tokens import encode
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from transformers import PreTrainedTokenizerBase
+
+    from atlas.data.chat import Prompter
 
 CHAT = "chat"
 
 
 def build_queries(
-    tokenizer: PreTrainedTokenizerBase, rows: pd.DataFrame, template: str, context: int | None, option: str
+    prompter: Prompter, rows: pd.DataFrame, template: str, context: int | None, option: str
 ) -> tuple[list[tuple[int, ...]], dict[str, Any]]:
     """([token ids (tuple)], report) of the prompts `rows` (a frame with id, text and perhaps system).
 
@@ -25,8 +28,7 @@ def build_queries(
     """
     if template != CHAT and "{q}" not in template:
         raise AtlasError(f"{option} is {template!r}, which has no {{q}} for the prompt; add it, or use chat.")
-    if template == CHAT and not getattr(tokenizer, "chat_template", None):
-        raise AtlasError(f"{option} is chat, but the model's tokenizer has no chat template; give a text with {{q}}.")
+    said = ChatOption(option, "a text with {q}", "use a data set without a column `system`")
     systems = rows["system"] if "system" in rows else [None] * len(rows)
     queries: list[tuple[int, ...]] = []
     used: list[str] = []
@@ -34,7 +36,7 @@ def build_queries(
     for name, text, system in zip(rows["id"], rows["text"], systems, strict=True):
         if not str(text).strip():
             raise AtlasError(f"prompt {name!r} is empty; remove it from the data set.")
-        ids = _encode(tokenizer, text, system if isinstance(system, str) else None, template)
+        ids = _encode(prompter, text, system if isinstance(system, str) else None, template, said)
         if context is not None and len(ids) > context:
             long.append(name)
             continue
@@ -50,12 +52,11 @@ def build_queries(
     }
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None, template: str) -> list[int]:
+def _encode(prompter: Prompter, text: str, system: str | None, template: str, said: ChatOption) -> list[int]:
     if template != CHAT:
         # Not str.format: prompts and templates may hold braces of their own.
-        return tokenizer(template.replace("{q}", text)).input_ids
+        return encode(prompter.tokenizer, template.replace("{q}", text), special=True)
     messages = [{"role": "system", "content": system}] if system else []
-    written = tokenizer.apply_chat_template(
-        [*messages, {"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-    )
-    return tokenizer(written, add_special_tokens=False).input_ids  # the template writes its own special tokens
+    prompter.frame(messages, said)  # for the record; the text goes in whole, because templates strip it
+    written = prompter.render([*messages, {"role": "user", "content": text}], said)
+    return encode(prompter.tokenizer, written, special=False)  # the template writes its own special tokens

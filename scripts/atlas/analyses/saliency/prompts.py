@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from atlas.analyses.saliency.words import find_words, words
-from atlas.data.chat import chat_frame
+from atlas.data.chat import ChatOption
 from atlas.data.tokens import common_prefix, encode, encode_with_offsets
 from atlas.errors import AtlasError
 
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
     from atlas.analyses.saliency.samples import Judged
     from atlas.analyses.types import Span
+    from atlas.data.chat import Prompter
 
 # {question, answer, long_answer}: a worked example.
 Demonstration: TypeAlias = dict[str, str]
 # (text before a question, text after it, whether special tokens are added)
 Frame: TypeAlias = tuple[str, str, bool]
 
+_CHAT = ChatOption("analyses.saliency.prompt", "few_shot")
 _EXTRACT = "Give only the words of the answer that answer the question."
 
 
@@ -64,7 +66,7 @@ def read_demonstrations(path: str | Path) -> list[Demonstration]:
 
 
 def ask(
-    tokenizer: PreTrainedTokenizerBase,
+    prompter: Prompter,
     table: pd.DataFrame,
     demonstrations: Sequence[Demonstration],
     *,
@@ -81,7 +83,7 @@ def ask(
     shown = {tuple(word.text for word in words(row["question"])) for row in demonstrations}
     reasons = ("question is a worked example", "no answer holds a word", "prompt longer than the context")
     dropped: dict[str, list[str]] = {reason: [] for reason in reasons}
-    frame = answer_frame(tokenizer, demonstrations, prompt)
+    frame = answer_frame(prompter, demonstrations, prompt)
     asked = []
     for number, (name, question, answers) in enumerate(
         zip(table["id"], table["question"], table["answers"], strict=True)
@@ -91,7 +93,7 @@ def ask(
         elif not any(words(answer) for answer in answers):
             dropped["no answer holds a word"].append(name)
         else:
-            found = place(tokenizer, number, question, frame)
+            found = place(prompter.tokenizer, number, question, frame)
             if context is not None and len(found.ids) + max_new_tokens > context:
                 dropped["prompt longer than the context"].append(name)
             else:
@@ -99,11 +101,11 @@ def ask(
     if not asked:
         counts = ", ".join(f"{len(names)} {reason}" for reason, names in dropped.items() if names)
         raise AtlasError(f"none of {len(table)} questions can be asked ({counts}); take another data set or prompt.")
-    return asked, shared_prefix(tokenizer, asked, frame), dropped
+    return asked, shared_prefix(prompter.tokenizer, asked, frame), dropped
 
 
 def ask_exact(
-    tokenizer: PreTrainedTokenizerBase,
+    prompter: Prompter,
     judged: Sequence[Judged],
     table: pd.DataFrame,
     demonstrations: Sequence[Demonstration],
@@ -116,26 +118,26 @@ def ask_exact(
 
     Prompts beyond the context are left out.
     """
-    frame = extraction_frame(tokenizer, demonstrations, prompt)
+    frame = extraction_frame(prompter, demonstrations, prompt)
     found = []
     for item in judged:
         number = item.asked.number
-        asked = place(tokenizer, number, extraction_text(table["question"][number], item.text), frame)
+        asked = place(prompter.tokenizer, number, extraction_text(table["question"][number], item.text), frame)
         if context is None or len(asked.ids) + max_new_tokens <= context:
             found.append(asked)
-    return found, shared_prefix(tokenizer, found, frame) if found else 0
+    return found, shared_prefix(prompter.tokenizer, found, frame) if found else 0
 
 
-def answer_frame(tokenizer: PreTrainedTokenizerBase, demonstrations: Sequence[Demonstration], prompt: str) -> Frame:
+def answer_frame(prompter: Prompter, demonstrations: Sequence[Demonstration], prompt: str) -> Frame:
     """(text before a question, text after it, whether special tokens are added), up to where its answer starts."""
     shown = [(row["question"], row["answer"]) for row in demonstrations]
-    return _frame(tokenizer, prompt, shown, ("Question: ", "\nAnswer:"), "")
+    return _frame(prompter, prompt, shown, ("Question: ", "\nAnswer:"), "")
 
 
-def extraction_frame(tokenizer: PreTrainedTokenizerBase, demonstrations: Sequence[Demonstration], prompt: str) -> Frame:
+def extraction_frame(prompter: Prompter, demonstrations: Sequence[Demonstration], prompt: str) -> Frame:
     """The same for the text of `extraction_text`, up to where the exact answer starts."""
     shown = [(extraction_text(row["question"], row["long_answer"]), row["answer"]) for row in demonstrations]
-    return _frame(tokenizer, prompt, shown, ("Question: ", "\nExact answer:"), f"{_EXTRACT}\n\n")
+    return _frame(prompter, prompt, shown, ("Question: ", "\nExact answer:"), f"{_EXTRACT}\n\n")
 
 
 def extraction_text(question: str, answer: str) -> str:
@@ -144,7 +146,7 @@ def extraction_text(question: str, answer: str) -> str:
 
 
 def _frame(
-    tokenizer: PreTrainedTokenizerBase,
+    prompter: Prompter,
     prompt: str,
     shown: Sequence[tuple[str, str]],
     around: tuple[str, str],
@@ -159,7 +161,7 @@ def _frame(
         for text, reply in shown
         for role, content in (("user", instruction + text), ("assistant", reply))
     ]
-    before, after = chat_frame(tokenizer, turns, "analyses.saliency.prompt", "few_shot", lead=instruction)
+    before, after = prompter.frame(turns, _CHAT, lead=instruction)
     return before, after, False
 
 

@@ -13,6 +13,7 @@ import torch
 
 from atlas.analyses.by_layer import stack_layers
 from atlas.attention import ColumnSum, Plan, attend
+from atlas.data.tokens import encode, ordinary_ids
 from atlas.errors import AtlasError
 from atlas.results.shards import batches, shard_of
 
@@ -36,7 +37,7 @@ def sequences(
     """(ids (number, length) int64, texts dropped) of one kind of input.
 
     natural: the first `length` tokens of the first `number` texts that are long enough. random: ids drawn uniformly
-    from the tokenizer's vocabulary without special tokens. repeated: one such id all along. `bos` puts the
+    from the tokenizer's entries that stand for text. repeated: one such id all along. `bos` puts the
     beginning-of-sequence token in the first place. Raises AtlasError when there are too few texts.
     """
     start = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
@@ -47,7 +48,7 @@ def sequences(
         rows: list[list[int]] = []
         short = 0
         for text in texts:
-            ids = tokenizer(text, add_special_tokens=False).input_ids
+            ids = encode(tokenizer, text, special=False)
             if len(ids) >= room:
                 rows.append(start + ids[:room])
             else:
@@ -59,8 +60,7 @@ def sequences(
             f"{number}; ask for fewer, shorten `length`, or take a larger sample of the data set."
         )
     rng = np.random.default_rng([seed, {"random": 0, "repeated": 1}[kind]])
-    vocabulary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
-    drawn = rng.choice(vocabulary, size=(number, room if kind == "random" else 1))
+    drawn = rng.choice(np.array(ordinary_ids(tokenizer)), size=(number, room if kind == "random" else 1))
     drawn = np.broadcast_to(drawn, (number, room))
     return np.concatenate([np.tile(np.array(start, np.int64), (number, 1)), drawn], axis=1), 0
 

@@ -6,6 +6,7 @@ from transformers import PreTrainedTokenizerFast
 
 from atlas.analyses.meaningless_tokens.prompts import build_prompts, span_prompt, span_text
 from atlas.errors import AtlasError
+from byte_tokenizer import prompter
 
 OPTIONS = {
     "system": "a b. ",
@@ -48,7 +49,7 @@ def test_span_text():
 
 def test_ids_insertion_merges_nothing():
     tok = tokenizer()
-    prompt = span_prompt(tok, "c d?", system="a b.", template="raw", span="/ /", insertion="ids")
+    prompt = span_prompt(prompter(tok), "c d?", system="a b.", template="raw", span="/ /", insertion="ids")
     assert texts(tok, prompt.without) == list("a b.c d?")
     assert texts(tok, prompt.with_span) == list("a b./ /c d?")
     assert (prompt.prefix, prompt.merged, prompt.span, prompt.question, prompt.suffix) == (4, 0, 3, 4, 0)
@@ -56,7 +57,7 @@ def test_ids_insertion_merges_nothing():
 
 def test_text_insertion_counts_what_merges():
     tok = tokenizer()
-    prompt = span_prompt(tok, "c d?", system="a b.", template="raw", span="/ /", insertion="text")
+    prompt = span_prompt(prompter(tok), "c d?", system="a b.", template="raw", span="/ /", insertion="text")
     assert texts(tok, prompt.with_span) == ["a", " ", "b", "./", " ", "/", *"c d?"]
     # "." has no counterpart: it merged with the first slash.
     assert (prompt.prefix, prompt.merged, prompt.span, prompt.question) == (3, 1, 3, 4)
@@ -66,7 +67,7 @@ def test_text_insertion_counts_what_merges():
 
 def test_text_insertion_collapses_a_run():
     tok = tokenizer()
-    prompt = span_prompt(tok, "c", system="a ", template="raw", span="////", insertion="text")
+    prompt = span_prompt(prompter(tok), "c", system="a ", template="raw", span="////", insertion="text")
     assert texts(tok, prompt.with_span) == ["a", " ", "//", "//", "c"]
     assert prompt.span == 2
 
@@ -74,10 +75,10 @@ def test_text_insertion_collapses_a_run():
 def test_beginning_of_sequence_stands_first_once():
     tok = tokenizer(bos=True)
     for insertion in ("ids", "text"):
-        prompt = span_prompt(tok, "c", system="a ", template="raw", span="/", insertion=insertion)
+        prompt = span_prompt(prompter(tok), "c", system="a ", template="raw", span="/", insertion=insertion)
         assert prompt.without[0] == prompt.with_span[0] == 0
         assert prompt.with_span.count(0) == 1
-    empty = span_prompt(tok, "c", system="", template="raw", span="/", insertion="ids")
+    empty = span_prompt(prompter(tok), "c", system="", template="raw", span="/", insertion="ids")
     assert empty.prefix == 1
     assert empty.with_span[0] == 0
 
@@ -91,7 +92,7 @@ def test_an_end_token_that_the_tokenizer_appends_stands_nowhere(insertion):
     special = [("<s>", 0), ("</s>", tok.eos_token_id)]
     tok.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=special)
     assert tok("a").input_ids[-1] == tok.eos_token_id
-    prompt = span_prompt(tok, "c", system="a ", template="raw", span="/", insertion=insertion)
+    prompt = span_prompt(prompter(tok), "c", system="a ", template="raw", span="/", insertion=insertion)
     for ids in (prompt.without, prompt.with_span):
         assert ids[0] == 0
         assert tok.eos_token_id not in ids
@@ -99,7 +100,7 @@ def test_an_end_token_that_the_tokenizer_appends_stands_nowhere(insertion):
 
 def test_chat_template_puts_the_span_before_the_question():
     tok = tokenizer(bos=True, template=TEMPLATE)
-    prompt = span_prompt(tok, "c d", system="a", template="chat", span="/", insertion="ids")
+    prompt = span_prompt(prompter(tok), "c d", system="a", template="chat", span="/", insertion="ids")
     text = "".join(texts(tok, prompt.with_span))
     assert text == "<s>[system] a[user] /c d [reply]"
     assert prompt.with_span.count(0) == 1  # the template's own, not a second one
@@ -109,11 +110,11 @@ def test_chat_template_puts_the_span_before_the_question():
 
 def test_chat_without_a_template_is_refused():
     with pytest.raises(AtlasError, match="no chat template"):
-        span_prompt(tokenizer(), "c", system="a", template="chat", span="/", insertion="ids")
+        span_prompt(prompter(tokenizer()), "c", system="a", template="chat", span="/", insertion="ids")
 
 
 def test_dropped_prompts_are_counted_by_reason():
-    prompts, report = build_prompts(tokenizer(), ["c d e", "c" * 200, "c"], OPTIONS)
+    prompts, report = build_prompts(prompter(tokenizer()), ["c d e", "c" * 200, "c"], OPTIONS)
     assert len(prompts) == report["prompts"] == 1
     assert report["of"] == 3
     assert report["dropped"] == {"longer than max_tokens": 1, "question under 2 tokens": 1}
@@ -123,4 +124,4 @@ def test_dropped_prompts_are_counted_by_reason():
 
 def test_nothing_left_is_an_error():
     with pytest.raises(AtlasError, match="max_tokens"):
-        build_prompts(tokenizer(), ["c" * 200], OPTIONS)
+        build_prompts(prompter(tokenizer()), ["c" * 200], OPTIONS)

@@ -4,14 +4,14 @@ import pytest
 
 from atlas.analyses.mink.scored_texts import chat_prompt, scored_texts, text_rows
 from atlas.errors import AtlasError
-from byte_tokenizer import CHAT, tokenizer
+from byte_tokenizer import CHAT, prompter, tokenizer
 
 ROW = {"number": 4, "question": "who am i", "answer": "you are bob", "prediction": None}
 
 
 def only(tokens, text, **options):
     settings = {"template": "chat", "system": None, "max_tokens": 500, **options}
-    found, report = scored_texts(tokens, [ROW], text, **settings)
+    found, report = scored_texts(prompter(tokens), [ROW], text, **settings)
     assert report["texts"] == 1
     return found[0]
 
@@ -76,7 +76,7 @@ def test_a_token_across_the_border_belongs_to_what_follows():
 
 def test_generation_starts_from_the_context_of_the_answer():
     tokens = tokenizer()
-    prompt = chat_prompt(tokens, ROW["question"], template="chat", system=None)
+    prompt = chat_prompt(prompter(tokens), ROW["question"], template="chat", system=None)
     sequence = only(tokens, "answer")
     assert tuple(prompt) == tuple(i for i, s in zip(sequence.ids, sequence.scored, strict=True) if not s)
 
@@ -84,13 +84,13 @@ def test_generation_starts_from_the_context_of_the_answer():
 def test_dropped_texts_are_counted_by_reason():
     tokens = tokenizer()
     rows = [ROW, {**ROW, "number": 5, "answer": "bob " * 200}]
-    found, report = scored_texts(tokens, rows, "answer", template="chat", system=None, max_tokens=100)
+    found, report = scored_texts(prompter(tokens), rows, "answer", template="chat", system=None, max_tokens=100)
     assert [sequence.number for sequence in found] == [4]
     assert report["dropped"] == {"no answer": 0, "longer than max_tokens": 1, "no scored token": 0}
     with pytest.raises(AtlasError, match="2 no prediction"):
-        scored_texts(tokens, rows, "prediction", template="chat", system=None, max_tokens=100)
+        scored_texts(prompter(tokens), rows, "prediction", template="chat", system=None, max_tokens=100)
     written = [{**row, "prediction": "" if row["number"] == 4 else "bo"} for row in rows]
-    _, report = scored_texts(tokens, written, "prediction", template="chat", system=None, max_tokens=100)
+    _, report = scored_texts(prompter(tokens), written, "prediction", template="chat", system=None, max_tokens=100)
     assert report["dropped"]["no scored token"] == 1
 
 

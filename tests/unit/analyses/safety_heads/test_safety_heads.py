@@ -18,6 +18,7 @@ from atlas.analyses.safety_heads.ships import check_ranks, ranking, ships
 from atlas.errors import AtlasError
 from atlas.results.tables import conform
 from atlas.statistics.intervals import wilson_interval, wilson_rate
+from byte_tokenizer import prompter
 from tiny_models import save_tokenizer
 
 KEYS = {"model": "m", "dataset": "d"}
@@ -124,29 +125,29 @@ def test_wilson_rate_equals_counts():
 
 # ------------------------------------------------------------------------------------------------------------- prompts
 def test_templates(tokenizer):
-    raw, report = build_queries(tokenizer, rows("w3 w4", "w5"), "w1 {q} w2", None, "t")
+    raw, report = build_queries(prompter(tokenizer), rows("w3 w4", "w5"), "w1 {q} w2", None, "t")
     assert [tokenizer.decode(ids) for ids in raw] == ["w1 w3 w4 w2", "w1 w5 w2"]
     assert report["prompts"] == report["of"] == 2
-    chat, _ = build_queries(tokenizer, rows("w3 w4", system=["w9 "]), "chat", None, "t")
+    chat, _ = build_queries(prompter(tokenizer), rows("w3 w4", system=["w9 "]), "chat", None, "t")
     assert tokenizer.decode(chat[0]) == "w9 w3 w4"
-    braces, _ = build_queries(tokenizer, rows("w3 {q} {x}"), "{q}", None, "t")
+    braces, _ = build_queries(prompter(tokenizer), rows("w3 {q} {x}"), "{q}", None, "t")
     assert len(braces[0]) > 1
 
 
 def test_bad_prompts(tokenizer):
     with pytest.raises(AtlasError, match="'p1' is empty"):
-        build_queries(tokenizer, rows("w3", "  "), "{q}", None, "t")
+        build_queries(prompter(tokenizer), rows("w3", "  "), "{q}", None, "t")
     with pytest.raises(AtlasError, match="longer than the model's 2 tokens"):
-        build_queries(tokenizer, rows("w3 w4 w5"), "{q}", 2, "t")
+        build_queries(prompter(tokenizer), rows("w3 w4 w5"), "{q}", 2, "t")
     with pytest.raises(AtlasError, match=r"no \{q\}"):
-        build_queries(tokenizer, rows("w3"), "w1", None, "t")
-    kept, report = build_queries(tokenizer, rows("w3 w4 w5", "w3"), "{q}", 2, "t")
+        build_queries(prompter(tokenizer), rows("w3"), "w1", None, "t")
+    kept, report = build_queries(prompter(tokenizer), rows("w3 w4 w5", "w3"), "{q}", 2, "t")
     assert len(kept) == 1
     assert report["ids"] == ["p1"]
     assert report["dropped"] == {"longer than the model's context": ["p0"]}
     tokenizer.chat_template = None
     with pytest.raises(AtlasError, match="no chat template"):
-        build_queries(tokenizer, rows("w3"), "chat", None, "t")
+        build_queries(prompter(tokenizer), rows("w3"), "chat", None, "t")
 
 
 # -------------------------------------------------------------------------------------------------------------- effect

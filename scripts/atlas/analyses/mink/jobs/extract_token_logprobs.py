@@ -16,7 +16,7 @@ def run(task: ModelTask) -> Result:
     options = task.options
     rows = text_rows(task.frame("dataset"), task.optional_frame("answers"))
     framing = {key: options[key] for key in ("template", "system", "max_tokens")}
-    found = {text: scored_texts(task.tokenizer, rows, text, **framing) for text in options["texts"]}
+    found = {text: scored_texts(task.prompter, rows, text, **framing) for text in options["texts"]}
     samples = {text: report for text, (_, report) in found.items()}
     task.log.info("%s", samples)
     arrays = extract(

@@ -16,7 +16,7 @@ def run(task: ModelTask) -> Result:
     options, table = task.options, task.frame("dataset")
     predictions = options["predictions"]
     framing = {key: options[key] for key in ("template", "system")}
-    asked = question_prompts(task.tokenizer, table, predictions, **framing)
+    asked = question_prompts(task.prompter, table, predictions, **framing)
     prompts = [Prompt(*prompt) for prompt in asked]
     document = task.provenance(samples={"questions": len(prompts), "of": len(table)})
     task.log.info("%s", document["samples"])

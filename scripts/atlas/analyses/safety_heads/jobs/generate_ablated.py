@@ -19,7 +19,7 @@ def run(task: ModelTask) -> Result:
     drawn = {key: options[key] for key in ("ablations", "rank", "draws", "seed")}
     sets = variants(task.frame("ranks"), numbers=options["heads"], **drawn)
     room = None if task.context is None else task.context - options["new_tokens"]
-    prompts, report = build_queries(task.tokenizer, task.frame("dataset"), options["template"], room, option)
+    prompts, report = build_queries(task.prompter, task.frame("dataset"), options["template"], room, option)
     texts = answers(
         checked(task.model),
         task.tokenizer,

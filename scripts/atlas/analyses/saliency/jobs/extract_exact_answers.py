@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from atlas.analyses.saliency.prompts import Asked, ask, ask_exact, read_demonstrations
 from atlas.analyses.saliency.samples import judge, sample_rows, select
 from atlas.analyses.saliency.words import read_word_list
+from atlas.data.tokens import texts_of
+from atlas.errors import AtlasError
 from atlas.models.generation import Prompt, answer_ends, generate
 
 if TYPE_CHECKING:
@@ -18,7 +20,12 @@ def run(task: ModelTask) -> Result:
     options, table, document = task.options, task.frame("dataset"), task.document("answers")
     examples = read_demonstrations(task.inputs["demonstrations"])
     framing = {"prompt": options["prompt"], "context": task.context, "max_new_tokens": options["max_new_tokens"]}
-    asked, prefix, dropped = ask(task.tokenizer, table, examples, **framing)
+    asked, prefix, dropped = ask(task.prompter, table, examples, **framing)
+    if task.prompter.record() != document.get("chat"):
+        raise AtlasError(
+            f"{task.inputs['answers']} holds answers to another rendering of the model's chat template; delete it and "
+            "run again."
+        )
     stop_words = read_word_list(task.inputs["stop_words"])
     answers = task.frame("answers")
     judged, report = judge(task.tokenizer, table, asked, answers, match=options["match"], stop_words=stop_words)
@@ -27,9 +34,11 @@ def run(task: ModelTask) -> Result:
     questions: list[Asked] = []
     shared = 0
     if options["self_extraction"]:
-        questions, shared = ask_exact(task.tokenizer, wrong, table, examples, **framing)
+        questions, shared = ask_exact(task.prompter, wrong, table, examples, **framing)
     replies = _replies(task, questions, shared, document) if questions else {}
     samples = sample_rows(judged, chosen, weight, replies, table, prefix, options["seed"])
+    if chat := task.prompter.record():
+        document["chat"] = chat
     document["options"] = {**document["options"], **options}
     document["samples"] = {
         "questions": len(table),
@@ -57,4 +66,5 @@ def _replies(task: ModelTask, questions: list[Asked], shared: int, document: Doc
         journal=task.journal([document, options, [prompt.ids for prompt in prompts]]),
         progress=task.progress("exact answers", "batch"),
     )
-    return {answer.number: str(task.tokenizer.decode(list(answer.ids), skip_special_tokens=True)) for answer in answers}
+    texts = texts_of(task.tokenizer, [answer.ids for answer in answers])
+    return {answer.number: text for answer, text in zip(answers, texts, strict=True)}

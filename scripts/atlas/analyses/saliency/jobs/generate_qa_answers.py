@@ -17,7 +17,7 @@ def run(task: ModelTask) -> Result:
     options, table = task.options, task.frame("dataset")
     examples = read_demonstrations(task.inputs["demonstrations"])
     framing = {"prompt": options["prompt"], "context": task.context, "max_new_tokens": options["max_new_tokens"]}
-    asked, prefix, dropped = ask(task.tokenizer, table, examples, **framing)
+    asked, prefix, dropped = ask(task.prompter, table, examples, **framing)
     task.log.info("%d of %d questions, %d shared tokens; dropped %s", len(asked), len(table), prefix, dropped)
     document = task.provenance(samples={"questions": len(asked), "of": len(table), "dropped": dropped})
     prompts = [Prompt(question.number, question.ids, options["max_new_tokens"]) for question in asked]

@@ -1,0 +1,244 @@
+"""Chat templates: the same text on every day, nothing left out, and one sentence for each that cannot be used."""
+
+import itertools
+import json
+import re
+from datetime import datetime
+
+import pandas as pd
+import pytest
+from transformers.utils import chat_template_utils
+
+from atlas.analyses.meaningless_tokens.prompts import build_prompts
+from atlas.analyses.mink.answers import question_prompts
+from atlas.analyses.mink.scored_texts import scored_texts
+from atlas.analyses.safety_heads.queries import build_queries
+from atlas.analyses.saliency.prompts import ask
+from atlas.data.chat import ChatOption
+from atlas.errors import AtlasError
+from byte_tokenizer import CHAT, prompter, tokenizer
+
+SAID = ChatOption("analyses.a.template", "template: raw", "set analyses.a.system to null")
+SYSTEM = [{"role": "system", "content": "be brief\n"}]
+DATED = "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}"
+NO_SYSTEM = "{{ raise_exception('System role not supported') if messages[0]['role'] == 'system' }}"
+DROPS_SYSTEM = CHAT.replace("in messages", "in messages if m.role != 'system'")
+# as Qwen 3's
+THINKS = (
+    CHAT + "{% if enable_thinking is not defined or enable_thinking %}<think>\n"
+    "{% else %}<think>\n\n</think>\n\n{% endif %}"
+)
+SHOWN = [{"question": "where", "answer": "here", "long_answer": "it is here"}]
+DEPTH = [{"number": 0, "question": "who am i", "answer": "bob", "prediction": None}]
+
+
+def framed(template, messages=(), *, answered=True, date="2024-07-26", **kwargs):
+    return prompter(tokenizer(template=template), date, **kwargs).frame(messages, SAID, answered=answered)
+
+
+def renderings(template, *, system=None, **kwargs):
+    """{analysis: call} of everything that renders a template, with the system message where it has one."""
+    rows = pd.DataFrame({"id": ["a"], "text": ["who am i"], **({} if system is None else {"system": [system]})})
+    questions = pd.DataFrame({"id": ["a"], "question": ["who am i"], "answers": [["bob"]]})
+    graph = questions.assign(depth=[3], predecessors=[[]])
+    spans = {"kind": "repeat", "string": "/", "count": 2, "separator": "", "seed": 0}
+    options = {"system": system or "", "template": "chat", "span": spans, "insertion": "ids", "max_tokens": 200}
+    mink = {"template": "chat", "system": system}
+    predictions = {"questions": None, "seed": 0, "max_new_tokens": [8, 8, 8], "batch_size": 1}
+
+    def words():
+        return prompter(tokenizer(template=template), **kwargs)
+
+    return {
+        "analyses.safety_heads.template": lambda: build_queries(
+            words(), rows, "chat", None, "analyses.safety_heads.template"
+        ),
+        "analyses.mink.template": lambda: scored_texts(words(), DEPTH, "answer", max_tokens=200, **mink),
+        "analyses.mink.template ": lambda: question_prompts(words(), graph, predictions, **mink),
+        "analyses.meaningless_tokens.template": lambda: build_prompts(words(), ["who am i"], options),
+        "analyses.saliency.prompt": lambda: ask(
+            words(), questions, SHOWN, prompt="chat", context=None, max_new_tokens=8
+        ),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------- dates
+class AnotherDay(datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2031, 2, 3)
+
+
+@pytest.mark.parametrize("system", [(), SYSTEM])
+def test_a_template_that_writes_the_day_writes_that_of_the_option_on_every_day(system, monkeypatch):
+    today = framed(DATED + CHAT, system)
+    assert today[0].startswith("26 Jul 2024<|")
+    monkeypatch.setattr(chat_template_utils, "datetime", AnotherDay)
+    tokens = tokenizer(template=DATED + "!" + CHAT)
+    assert tokens.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False).startswith("03 Feb 2031!")
+    assert framed(DATED + CHAT, system) == today
+    assert framed(DATED + CHAT, system, date="2025-01-02")[0].startswith("02 Jan 2025<|")
+
+
+def test_the_record_names_the_day_only_where_it_was_read_and_tells_frames_apart():
+    def record(template, messages=(), **settings):
+        words = prompter(tokenizer(template=template), **settings)
+        assert words.record() is None  # nothing was rendered
+        words.frame(messages, SAID)
+        return words.record()
+
+    plain, dated = record(CHAT), record(DATED + CHAT)
+    assert plain["date"] is None
+    assert record(CHAT, date="2025-01-02") == plain
+    assert dated["date"] == "2024-07-26"
+    hashes = [plain, dated, record(DATED + CHAT, date="2025-01-02"), record(CHAT, SYSTEM), record("a" + CHAT)]
+    assert len({found["frames_sha256"] for found in hashes}) == len(hashes)
+    closed = record(THINKS, enable_thinking=False)
+    assert closed["kwargs"] == {"enable_thinking": False}
+
+
+def test_a_value_for_the_template_goes_before_the_day():
+    own = "{% if not date_string is defined %}{% set date_string = strftime_now('%Y') %}{% endif %}{{ date_string }}"
+    assert framed(own + CHAT)[0] == "2024<|user|>"
+    assert framed(own + CHAT, date_string="yesterday")[0] == "yesterday<|user|>"
+
+
+@pytest.mark.parametrize("drawn", ["{{ [1, 2, 3] | random }}", "{{ lipsum() }}"])
+def test_a_template_that_draws_is_refused(drawn):
+    with pytest.raises(AtlasError, match="draws at random"):
+        framed(drawn + CHAT)
+
+
+# ------------------------------------------------------------------------------------------------------------- thinking
+OPEN = ["<think>\n", "<thinking>", "[THINK]", "<|START_THINKING|>", "<|begin_of_thought|>", "<seed:think>", "◁think▷",
+        "<think>\n\n</think>\n\n<think>\n"]  # fmt: skip
+CLOSED = ["<think>\n\n</think>\n\n", "[THINK][/THINK]", "<|START_THINKING|><|END_THINKING|>", "</think>\n", "",
+          "<|begin_of_thought|>\n<|end_of_thought|>", "<seed:think></seed:think>", "◁think▷◁/think▷",
+          "think: ", "<answer>"]  # fmt: skip
+
+
+def ending(text):
+    return CHAT + "{{ " + json.dumps(text, ensure_ascii=False) + " }}"  # jinja drops a line break at the end of a file
+
+
+@pytest.mark.parametrize("end", OPEN)
+def test_an_answer_in_an_open_thinking_block_is_refused(end):
+    with pytest.raises(AtlasError, match=r"leaves it open.*models\.m\.chat_template_kwargs.*use template: raw\.$"):
+        framed(ending(end))
+    assert framed(ending(end), answered=False)[1].endswith(end)  # where nothing is read as an answer
+
+
+@pytest.mark.parametrize("end", CLOSED)
+def test_a_closed_thinking_block_is_no_open_one(end):
+    assert framed(ending(end))[1] == "<|end|><|assistant|>" + end
+
+
+def test_words_on_thinking_before_the_assistants_turn_open_nothing():
+    told = [{"role": "system", "content": "Put your reasoning between <think> and its end."}]
+    assert "<think>" in framed(CHAT, told)[0]
+
+
+@pytest.mark.parametrize("where", renderings(CHAT))
+def test_every_analysis_passes_the_values_on_and_refuses_what_is_left_open(where):
+    renderings(THINKS, enable_thinking=False)[where]()
+    if "meaningless" in where:
+        renderings(THINKS)[where]()  # attention of the prompt: nothing is answered
+        return
+    with pytest.raises(AtlasError, match=re.escape(where.strip()) + " is chat.*thinking block"):
+        renderings(THINKS)[where]()
+
+
+def test_a_question_alone_has_no_answer():
+    settings = {"template": "chat", "system": None, "max_tokens": 200}
+    texts, _ = scored_texts(prompter(tokenizer(template=THINKS)), DEPTH, "question", **settings)
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("template", [THINKS, CHAT + "{% if thinking is defined %}{% set a = thinking %}{% endif %}"])
+def test_a_value_that_the_template_does_not_read_is_refused(template):
+    with pytest.raises(AtlasError, match=r"models\.m\.chat_template_kwargs: .* reads no 'enable_thinkin'"):
+        framed(template, enable_thinkin=False)
+    with pytest.raises(AtlasError, match="did you mean 'enable_thinking'"):
+        framed(THINKS, enable_thinkin=False)
+
+
+# --------------------------------------------------------------------------------------------------- what fails in them
+@pytest.mark.parametrize("where", renderings(CHAT))
+@pytest.mark.parametrize("template", [NO_SYSTEM + CHAT, DROPS_SYSTEM])
+def test_a_system_message_that_does_not_arrive_is_named_with_the_way_out(where, template):
+    """Gemma's template refuses it, others drop it; every analysis says which option gives it."""
+    renderings(template)[where]()
+    if where == "analyses.saliency.prompt":  # it has none
+        return
+    way_out = {"mink": "analyses.mink.system to null", "meaningless": 'analyses.meaningless_tokens.system to ""',
+               "safety": "a data set without a column `system`"}  # fmt: skip
+    expected = next(text for key, text in way_out.items() if key in where)
+    with pytest.raises(AtlasError) as caught:
+        renderings(template, system="be brief")[where]()
+    sentence = str(caught.value)
+    for part in (where.strip(), "model m's", "the system message", expected, "use "):
+        assert part in sentence
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+
+
+FAILS = {
+    "{{ messages[0].nope.no }}": "UndefinedError: .*nope",
+    "{% if": "TemplateSyntaxError",
+    "{{ raise_exception('Conversation roles must alternate') }}": "TemplateError: Conversation roles must alternate",
+    "{{ raise_exception('') }}": "TemplateError: TemplateError",
+    "{{ 'a' + 1 }}": "TypeError",
+    "{{ messages[0]['content'].unknown() }}": "UndefinedError",
+    "{{ ''.__class__.__mro__ }}": "SecurityError",
+    "{{ 1 / 0 }}": "ZeroDivisionError",
+    "{% for i in range(1000000) %}{% endfor %}": "OverflowError",
+    "{{ messages[0]['content'] | upper }}": "changes the user's text",
+    "nothing": "changes the user's text",
+    "{% for m in messages %}{{ m.content }}, {{ m.content }}{% endfor %}": "changes the user's text",
+    None: "no chat template",
+}
+
+
+@pytest.mark.parametrize("template", FAILS)
+@pytest.mark.parametrize("where", renderings(CHAT))
+def test_a_template_that_fails_is_one_sentence_in_every_analysis(template, where):
+    with pytest.raises(AtlasError) as caught:
+        renderings(template)[where]()
+    assert re.search(f"^{where.strip()} is chat, but model m's .*{FAILS[template]}.*; use .*[.]$", str(caught.value))
+
+
+def test_several_templates_without_a_default_are_refused():
+    with pytest.raises(AtlasError, match=r"model m's chat template fails .*multiple chat templates.*use template: raw"):
+        framed({"rag": CHAT, "tool_use": CHAT})
+    assert framed({"rag": "x", "default": CHAT}) == framed(CHAT)
+
+
+def test_a_worked_example_that_does_not_arrive_is_refused():
+    with pytest.raises(AtlasError, match=r"analyses\.saliency\.prompt is chat.*changes the user's text; use few_shot"):
+        renderings("{{ messages[-1].content }}")["analyses.saliency.prompt"]()
+
+
+# ----------------------------------------------------------------------------------------------------------- properties
+PARTS = list(itertools.product(("", "<s>"), ("", DATED), ("allowed", "refused", "dropped"), ("", "\n"), (False, True)))
+
+
+@pytest.mark.parametrize(("begin", "day", "system", "end", "trims"), PARTS)
+def test_the_frame_with_a_text_is_what_transformers_renders(begin, day, system, end, trims):
+    """Over templates with and without a beginning, a day, a system message, stripped texts."""
+    body = {"allowed": CHAT, "refused": NO_SYSTEM + CHAT, "dropped": DROPS_SYSTEM}[system]
+    body = body.replace("{{ m.content }}", "{{ m.content | trim }}") if trims else body
+    template = begin + day + body + end
+    tokens, text = tokenizer(bos=True, eos=True, template=template), "who am i"
+    for messages in ((), SYSTEM):
+        words = prompter(tokens)
+        if messages and system != "allowed":
+            with pytest.raises(AtlasError, match="system message"):
+                words.frame(messages, SAID)
+            continue
+        before, after = words.frame(messages, SAID)
+        stock = tokens.apply_chat_template(
+            [*messages, {"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
+        assert before + text + after == stock
+        assert ("26 Jul 2024" in before) == bool(day)
+        assert words.render([*messages, {"role": "user", "content": text}], SAID) == stock
