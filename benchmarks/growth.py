@@ -113,10 +113,12 @@ def maps_calls(arguments: argparse.Namespace) -> Calls:
     from atlas.analyses.head_categories.pairs import single_token_pairs
     from atlas.data.kinds import prepare
     from atlas.models.architectures import read_shape
+    from atlas.models.limits import read_limits
     from atlas.models.loading import load_tokenizer
 
     pairs, _ = prepare("relations", {}, ROOT / "data/relations")
-    pairs = single_token_pairs(pairs, load_tokenizer(arguments.model))[0].iloc[::4].reset_index(drop=True)
+    pairs = single_token_pairs(pairs, load_tokenizer(arguments.model), read_limits(arguments.model))[0]
+    pairs = pairs.iloc[::4].reset_index(drop=True)
     shape = read_shape(arguments.model)
 
     def run(number: int) -> None:

@@ -33,6 +33,7 @@ from side_by_side import options as common_options
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.analyses.head_categories.pairs import single_token_pairs
 from atlas.data.kinds import prepare
+from atlas.models.limits import read_limits
 from atlas.models.loading import load_tokenizer
 from atlas.models.memory import keep_freed_memory
 from atlas.models.weights import WeightReader
@@ -119,7 +120,7 @@ def timed(function: Callable[[], Result]) -> tuple[Result, float, float, float]:
 def inputs(options: argparse.Namespace) -> tuple[pd.DataFrame, WeightReader, list[int], list[int]]:
     """(pairs, reader, layers, heads) of a run."""
     pairs, _ = prepare("relations", {}, Path(options.data))
-    pairs, _ = single_token_pairs(pairs, load_tokenizer(options.model))
+    pairs, _ = single_token_pairs(pairs, load_tokenizer(options.model), read_limits(options.model))
     reader = WeightReader(options.model)
     layers = np.unique(np.linspace(1, reader.shape.layers - 1, options.layers).astype(int)).tolist()
     heads = np.unique(np.linspace(0, reader.shape.heads - 1, options.heads).astype(int)).tolist()

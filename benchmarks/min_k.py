@@ -57,12 +57,14 @@ def texts(model: Path, data: Path, number: int) -> list[ScoredText]:
 
     from atlas.analyses.mink.scored_texts import scored_texts, text_rows
     from atlas.data.chat import ChatSettings, Prompter
+    from atlas.models.limits import read_limits
     from atlas.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(model)
     rows = text_rows(pd.read_json(data, lines=True))[:number]
     prompter = Prompter(tokenizer, model.name, ChatSettings("2024-07-26", {}))
-    return scored_texts(prompter, rows, "answer", template="chat", system=None, max_tokens=2048)[0]
+    limits = read_limits(model)
+    return scored_texts(prompter, rows, "answer", template="chat", system=None, max_tokens=2048, limits=limits)[0]
 
 
 def published(model: PreTrainedModel, sequences: Sequence[ScoredText]) -> dict[int, float]:

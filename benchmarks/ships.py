@@ -60,11 +60,13 @@ def load(arguments: argparse.Namespace, dtype: str) -> tuple[PreTrainedModel, li
     """(model, token ids of each prompt)."""
     from atlas.analyses.safety_heads.queries import build_queries
     from atlas.data.chat import Prompter
+    from atlas.models.limits import read_limits
     from atlas.models.loading import load_model, load_tokenizer
     from atlas.results.files import read_frame
 
     rows = read_frame(arguments.dataset).head(arguments.prompts)
-    prompts, _ = build_queries(Prompter(load_tokenizer(arguments.model), "model"), rows, TEMPLATE, None, "template")
+    prompter, limits = Prompter(load_tokenizer(arguments.model), "model"), read_limits(arguments.model)
+    prompts, _ = build_queries(prompter, rows, TEMPLATE, limits, "template")
     return load_model(arguments.model, dtype=dtype), list(map(list, prompts))
 
 

@@ -26,14 +26,15 @@ MODULES = (
     "snakemake.cli", "snakemake.script", "snakemake.logging", "snakemake.iocontainers", "yaml", "jsonschema", "numpy",
     "pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "scipy.special", "sklearn.linear_model",
     "sklearn.model_selection", "sklearn.metrics", "torch", "torch.nn.functional", "safetensors.torch",
-    "safetensors.numpy", "transformers", "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
+    "safetensors.numpy", "transformers", "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
     "transformers.models.llama.modeling_llama", "transformers.cache_utils", "transformers.masking_utils",
     "matplotlib.pyplot", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "seaborn",
     "bokeh.plotting", "tqdm", "numba",
 )  # fmt: skip
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
-if sys.argv[1:2] != ["-m"] and not sys.argv[1:2][0].endswith(".py") or "PYTHONPATH" in os.environ:
+if sys.argv[1] != "-m" and not sys.argv[1].endswith(".py"):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
@@ -144,6 +145,7 @@ def run(arguments, folder, environment, streams, client):
     os.environ.clear()
     os.environ.update(environment)
     sys.executable = client
+    sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     if arguments[0] == "-m":
         sys.path[0] = folder
         sys.argv = arguments[1:]

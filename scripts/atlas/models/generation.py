@@ -12,6 +12,7 @@ from atlas.data.tokens import common_prefix, special_ids, vocabulary_ids
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
 from atlas.models.finite import require_finite
+from atlas.models.limits import read_limits
 from atlas.models.padding import padded
 from atlas.models.shared_prefix import continued, prefix_cache
 from atlas.results.shards import shard_of
@@ -198,7 +199,7 @@ def _window(config: PreTrainedConfig) -> int | None:
 
 
 def _check_context(model: PreTrainedModel, width: int, limit: int) -> None:
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = read_limits(model.config.get_text_config().to_dict()).tokens
     if context and width + limit > context:
         raise AtlasError(
             f"a prompt of {width} tokens and {limit} new ones do not fit into the model's context of {context} "

@@ -32,6 +32,11 @@ class Limits:
             return LONG
         return UNKNOWN if any(not 0 <= token < self.vocabulary for token in ids) else None
 
+    def describe(self) -> str:
+        """The limits in words, for messages."""
+        longest = "texts of any length" if self.tokens is None else f"at most {self.tokens} tokens"
+        return f"the model takes {longest} and knows {self.vocabulary} token ids"
+
 
 def read_limits(source: str | Path | Mapping[str, Any]) -> Limits:
     """The limits of the model in a folder, or of its configuration as a mapping. Raises AtlasError."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.data.chat import ChatSettings, Prompter
-from atlas.models.architectures import read_shape
 from atlas.models.folder import check_model_folder
+from atlas.models.limits import Limits, read_limits
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
 from atlas.results.documents import provenance
 from atlas.results.task import Document, Task
@@ -34,10 +34,10 @@ class ModelTask(Task):
         chat = self.params.get("chat")
         return Prompter(self.tokenizer, self.wildcards["model"], ChatSettings(**chat) if chat else None)
 
-    @property
-    def context(self) -> int | None:
-        """The longest text that the model takes, in tokens; None where it has no limit."""
-        return read_shape(self.folder).context
+    @cached_property
+    def limits(self) -> Limits:
+        """What the model can be given: every text is held against it before it is run."""
+        return read_limits(self.folder)
 
     @cached_property
     def model(self) -> PreTrainedModel:

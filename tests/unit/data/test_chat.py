@@ -17,6 +17,7 @@ from atlas.analyses.saliency.prompts import ask
 from atlas.data.chat import ChatOption
 from atlas.errors import AtlasError
 from byte_tokenizer import CHAT, prompter, tokenizer
+from unlimited import ANY
 
 SAID = ChatOption("analyses.a.template", "template: raw", "set analyses.a.system to null")
 SYSTEM = [{"role": "system", "content": "be brief\n"}]
@@ -43,7 +44,7 @@ def renderings(template, *, system=None, **kwargs):
     graph = questions.assign(depth=[3], predecessors=[[]])
     spans = {"kind": "repeat", "string": "/", "count": 2, "separator": "", "seed": 0}
     options = {"system": system or "", "template": "chat", "span": spans, "insertion": "ids", "max_tokens": 200}
-    mink = {"template": "chat", "system": system}
+    mink = {"template": "chat", "system": system, "limits": ANY}
     predictions = {"questions": None, "seed": 0, "max_new_tokens": [8, 8, 8], "batch_size": 1}
 
     def words():
@@ -51,14 +52,12 @@ def renderings(template, *, system=None, **kwargs):
 
     return {
         "analyses.safety_heads.template": lambda: build_queries(
-            words(), rows, "chat", None, "analyses.safety_heads.template"
+            words(), rows, "chat", ANY, "analyses.safety_heads.template"
         ),
         "analyses.mink.template": lambda: scored_texts(words(), DEPTH, "answer", max_tokens=200, **mink),
         "analyses.mink.template ": lambda: question_prompts(words(), graph, predictions, **mink),
-        "analyses.meaningless_tokens.template": lambda: build_prompts(words(), ["who am i"], options),
-        "analyses.saliency.prompt": lambda: ask(
-            words(), questions, SHOWN, prompt="chat", context=None, max_new_tokens=8
-        ),
+        "analyses.meaningless_tokens.template": lambda: build_prompts(words(), ["who am i"], options, ANY),
+        "analyses.saliency.prompt": lambda: ask(words(), questions, SHOWN, prompt="chat", limits=ANY, max_new_tokens=8),
     }
 
 
@@ -149,7 +148,7 @@ def test_every_analysis_passes_the_values_on_and_refuses_what_is_left_open(where
 
 
 def test_a_question_alone_has_no_answer():
-    settings = {"template": "chat", "system": None, "max_tokens": 200}
+    settings = {"template": "chat", "system": None, "max_tokens": 200, "limits": ANY}
     texts, _ = scored_texts(prompter(tokenizer(template=THINKS)), DEPTH, "question", **settings)
     assert len(texts) == 1
 

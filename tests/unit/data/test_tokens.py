@@ -25,6 +25,7 @@ from atlas.data.tokens import (
 )
 from atlas.errors import AtlasError
 from byte_tokenizer import CHAT, prompter, tokenizer
+from unlimited import ANY
 
 BEGIN, END = 0, 1  # of byte_tokenizer
 # What a tokenizer may put around a text: ids in front, ids behind. One token may be both.
@@ -77,9 +78,11 @@ def ids_of_every_analysis(tokens):
     depth = [{"number": 0, "question": "who am i", "answer": "bob", "prediction": None}]
     found = {}
     for template in ("chat", "## {q}\n"):
-        found["queries", template] = build_queries(with_template, rows, template, None, "t")[0]
+        found["queries", template] = build_queries(with_template, rows, template, ANY, "t")[0]
     for template in ("chat", "raw"):
-        texts, _ = scored_texts(with_template, depth, "answer", template=template, system=None, max_tokens=500)
+        texts, _ = scored_texts(
+            with_template, depth, "answer", template=template, system=None, max_tokens=500, limits=ANY
+        )
         found["mink", template] = [text.ids for text in texts]
         for insertion in ("ids", "text"):
             prompt = span_prompt(
@@ -87,11 +90,11 @@ def ids_of_every_analysis(tokens):
             )
             found[f"span {insertion}", template] = [prompt.without, prompt.with_span]
     for prompt in ("chat", "few_shot"):
-        asked, _, _ = ask(with_template, questions, shown, prompt=prompt, context=None, max_new_tokens=8)
+        asked, _, _ = ask(with_template, questions, shown, prompt=prompt, limits=ANY, max_new_tokens=8)
         found["qa", prompt] = [item.ids for item in asked]
-    found["sinks", "raw"] = sequences("natural", tokens, ["who am i"], length=8, number=1, bos=False, seed=0)[
-        0
-    ].tolist()
+    found["sinks", "raw"] = sequences(
+        "natural", tokens, ["who am i"], length=8, number=1, bos=False, seed=0, limits=ANY
+    )[0].tolist()
     return found
 
 
@@ -157,7 +160,7 @@ def test_a_vocabulary_with_gaps_names_no_id_that_is_not_there():
 @pytest.mark.parametrize("kind", ["random", "repeated"])
 def test_no_special_token_is_drawn(kind):
     tokens = many_specials()
-    ids, _ = sequences(kind, tokens, [], length=64, number=200, bos=True, seed=0)
+    ids, _ = sequences(kind, tokens, [], length=64, number=200, bos=True, seed=0, limits=ANY)
     assert (ids[:, 0] == tokens.bos_token_id).all()
     drawn = {*np.unique(ids[:, 1:]).tolist()}
     assert drawn <= {*ordinary_ids(tokens)}

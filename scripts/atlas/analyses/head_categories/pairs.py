@@ -12,6 +12,7 @@ import pandas as pd
 
 from atlas.data.tokens import encode_words
 from atlas.errors import AtlasError
+from atlas.models.limits import UNKNOWN, Limits
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as FastTokenizer
@@ -42,15 +43,16 @@ def needs_leading_space(tokenizer: Tokenizer, policy: str = "auto") -> bool:
 
 
 def single_token_pairs(
-    pairs: pd.DataFrame, tokenizer: Tokenizer, *, leading_space: str = "auto", minimum: int = 30
+    pairs: pd.DataFrame, tokenizer: Tokenizer, limits: Limits, *, leading_space: str = "auto", minimum: int = 30
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The pairs whose two sides are one token each, of relations that keep at least `minimum`; and the report.
 
     pairs: relation, category, source, target (text). tokenizer: of transformers or of tokenizers.
     Returns (pairs, report). pairs: relation, category, source, target, source_id, target_id, in the given order.
     report, one row per relation in the given order: relation, category, given, kept, then how many pairs were lost
-    for each of REASONS (the first that applies: a side holds the unknown token; a side is several tokens; the same two
-    tokens occurred before in the relation), used (bool) and dropped ("" or why the relation is not used).
+    for each of REASONS (the first that applies: a side holds the unknown token, or one that the model does not know; a
+    side is several tokens; the same two tokens occurred before in the relation), used (bool) and dropped ("" or why the
+    relation is not used).
     """
     if minimum < 1:
         raise AtlasError(f"The minimum number of pairs must be at least 1, not {minimum}.")
@@ -61,7 +63,7 @@ def single_token_pairs(
     unknown = _unknown_token(tokenizer)
     reasons, seen = [], set()
     for relation, source, target in zip(pairs["relation"], sources, targets, strict=True):
-        reason = _reason(source, target, unknown)
+        reason = _reason(source, target, unknown, limits)
         if not reason and (relation, source[0], target[0]) in seen:
             reason = "duplicate"
         if not reason:
@@ -86,8 +88,8 @@ def single_token_pairs(
     return table.astype({"source_id": "int64", "target_id": "int64"}), report
 
 
-def _reason(source: list[int], target: list[int], unknown: int | None) -> str:
-    if unknown is not None and unknown in (*source, *target):
+def _reason(source: list[int], target: list[int], unknown: int | None, limits: Limits) -> str:
+    if (unknown is not None and unknown in (*source, *target)) or limits.objection((*source, *target)) == UNKNOWN:
         return "unknown_token"
     if len(source) != 1:
         return "source_split"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 from atlas.data.chat import ChatOption
 from atlas.data.tokens import encode
 from atlas.errors import AtlasError
+from atlas.models.limits import LONG, UNKNOWN, Limits
 
 if TYPE_CHECKING:
     from atlas.analyses.types import Ids
@@ -28,6 +29,9 @@ _WORDS = (
     "corner doctor engine flower guitar hammer insect jacket kettle lemon mirror number orange planet ribbon saddle "
     "tunnel violin walnut anchor button castle dragon feather glove harbor"
 ).split()
+
+
+_LONG, _SHORT = "longer than max_tokens", "question under 2 tokens"
 
 
 class SpanOptions(TypedDict):
@@ -79,12 +83,13 @@ class SpanPrompt:
 
 
 def build_prompts(
-    prompter: Prompter, questions: Sequence[str], options: PromptOptions
+    prompter: Prompter, questions: Sequence[str], options: PromptOptions, limits: Limits
 ) -> tuple[list[SpanPrompt], Report]:
     """([SpanPrompt], report) of the `questions` under the options of analyses.meaningless_tokens.
 
-    Prompts longer than `max_tokens` are dropped. The report counts prompts used and dropped by reason, the tokens that
-    merged with the span, and gives the text of every token id that occurs. Raises AtlasError when none is left.
+    Prompts longer than `max_tokens`, or that the model cannot be given (`limits`), are dropped. The report counts
+    prompts used and dropped by reason, the tokens that merged with the span, and gives the text of every token id that
+    occurs. Raises AtlasError when none is left.
     """
     span = span_text(**options["span"])
     built = [
@@ -98,22 +103,34 @@ def build_prompts(
         )
         for question in questions
     ]
-    usable = [prompt for prompt in built if len(prompt.with_span) <= options["max_tokens"] and prompt.question >= 2]
-    long = sum(len(prompt.with_span) > options["max_tokens"] for prompt in built)
+    objections = [_objection(prompt, options["max_tokens"], limits) for prompt in built]
+    usable = [prompt for prompt, objection in zip(built, objections, strict=True) if objection is None]
+    dropped = {reason: objections.count(reason) for reason in (_LONG, LONG, UNKNOWN, _SHORT)}
     if not usable:
+        counts = ", ".join(f"{number} {reason}" for reason, number in dropped.items() if number)
         raise AtlasError(
-            f"none of {len(built)} prompts can be used ({long} are longer than analyses.meaningless_tokens.max_tokens "
-            f"= {options['max_tokens']}); raise max_tokens or take other prompts."
+            f"none of {len(built)} prompts can be used ({counts or 'there are none'}); {limits.describe()}, and "
+            f"analyses.meaningless_tokens.max_tokens is {options['max_tokens']}: raise it or take other prompts."
         )
     used = sorted({token for prompt in usable for token in (*prompt.without, *prompt.with_span)})
     report: Report = {
         "prompts": len(usable),
         "of": len(built),
-        "dropped": {"longer than max_tokens": long, "question under 2 tokens": len(built) - len(usable) - long},
+        "dropped": dropped,
         "merged_tokens": sum(prompt.merged for prompt in usable),
         "tokens": {str(token): str(prompter.tokenizer.decode([token])) for token in used},
     }
     return usable, report
+
+
+def _objection(prompt: SpanPrompt, max_tokens: int, limits: Limits) -> str | None:
+    """Why a prompt cannot be used; None where it can."""
+    if len(prompt.with_span) > max_tokens:
+        return _LONG
+    for ids in (prompt.with_span, prompt.without):
+        if (objection := limits.objection(ids)) is not None:
+            return objection
+    return _SHORT if prompt.question < 2 else None
 
 
 def span_text(kind: str, string: str, count: int, separator: str, seed: int) -> str:

@@ -11,6 +11,7 @@ from atlas.analyses.mink.depth_graph import prediction_rows
 from atlas.analyses.mink.scored_texts import chat_prompt
 from atlas.data.tokens import texts_of
 from atlas.errors import AtlasError
+from atlas.models.limits import LONG, UNKNOWN, Limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,25 +36,36 @@ def question_prompts(
     *,
     template: str,
     system: str | None,
-) -> list[tuple[int, tuple[int, ...], int]]:
-    """[(number, ids, max_new_tokens)] of the questions that are to be answered.
+    limits: Limits,
+) -> tuple[list[tuple[int, tuple[int, ...], int]], dict[str, int]]:
+    """([(number, ids, max_new_tokens)], dropped) of the questions that are to be answered.
 
-    Raises AtlasError where a depth has no max_new_tokens.
+    dropped: {reason: questions} that the model cannot be given together with their answer. Raises AtlasError where a
+    depth has no max_new_tokens, and where no question is left.
     """
-    limits = predictions["max_new_tokens"]
-    if len(limits) < table["depth"].max():
+    most = predictions["max_new_tokens"]
+    if len(most) < table["depth"].max():
         raise AtlasError(
-            f"analyses.mink.predictions.max_new_tokens has {len(limits)} values, but the data set has questions of "
+            f"analyses.mink.predictions.max_new_tokens has {len(most)} values, but the data set has questions of "
             f"depth {table['depth'].max()}; give one for each depth."
         )
-    return [
-        (
-            number,
-            tuple(chat_prompt(prompter, table["question"][number], template=template, system=system)),
-            limits[table["depth"][number] - 1],
+    dropped = {LONG: 0, UNKNOWN: 0}
+    found = []
+    for number in prediction_rows(table, predictions["questions"], predictions["seed"]):
+        ids = tuple(chat_prompt(prompter, table["question"][number], template=template, system=system))
+        new_tokens = most[table["depth"][number] - 1]
+        objection = limits.objection(ids, new_tokens)
+        if objection is None:
+            found.append((number, ids, new_tokens))
+        else:
+            dropped[objection] += 1
+    if not found:
+        counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
+        raise AtlasError(
+            f"none of the questions can be asked ({counts}): {limits.describe()}; lower "
+            "analyses.mink.predictions.max_new_tokens or take another data set."
         )
-        for number in prediction_rows(table, predictions["questions"], predictions["seed"])
-    ]
+    return found, dropped
 
 
 def answers_frame(answers: Sequence[Answer], table: pd.DataFrame, tokenizer: PreTrainedTokenizerBase) -> pd.DataFrame:

@@ -117,7 +117,7 @@ def _no_graphs(mink: pd.DataFrame) -> pd.DataFrame:
 def trend_table(
     mink: pd.DataFrame,
     by_graph: pd.DataFrame,
-    short: Mapping[str, int],
+    dropped: Mapping[str, int],
     *,
     average: str,
     confidence: float,
@@ -126,9 +126,10 @@ def trend_table(
 ) -> pd.DataFrame:
     """The table mink_trend: median of Min-K% and Min-K%++ by depth, its interval, and a trend test over the depths.
 
-    average: "question" (each question counts once) or "graph" (each D3 question's graph gives one mean per depth).
-    Intervals: bootstrap percentiles over questions or graphs. Trend over questions: Kendall's tau-b of depth and value,
-    which is the Jonckheere-Terpstra test; over graphs: Page's test with graphs as blocks, both sides, tau-b beside it.
+    dropped: {text: texts left out}. average: "question" (each question counts once) or "graph" (each D3 question's
+    graph gives one mean per depth). Intervals: bootstrap percentiles over questions or graphs. Trend over questions:
+    Kendall's tau-b of depth and value, which is the Jonckheere-Terpstra test; over graphs: Page's test with graphs as
+    blocks, both sides, tau-b beside it.
     """
     source = mink if average == "question" else by_graph
     frames = []
@@ -145,7 +146,7 @@ def trend_table(
             frame[f"low{suffix}"], frame[f"high{suffix}"] = zip(*bounds, strict=True)
             frame[f"trend_tau{suffix}"], p = depth_trend(part["depth"], part[measure])
             frame[f"trend_p{suffix}"] = p if average == "question" else page_trend(part, measure)
-        frames.append(frame.assign(dropped=short.get(text, 0), average=average))
+        frames.append(frame.assign(dropped=dropped.get(text, 0), average=average))
     keys = {name: mink[name].iloc[0] for name in ("model", "dataset", "template", "dtype")}
     return pd.concat(frames, ignore_index=True).assign(**keys)
 

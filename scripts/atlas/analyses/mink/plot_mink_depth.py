@@ -138,12 +138,22 @@ def _caption(tables: Tables, options: Options, documents: Sources) -> str:
         rows = trend[trend["model"] == model].sort_values("depth")
         counts = ", ".join(f"{row.questions} at depth {row.depth}" for row in rows.itertuples())
         p, tau = rows[f"trend_p{suffix}"].iloc[0], rows[f"trend_tau{suffix}"].iloc[0]
+        dropped = _dropped(model, rows, documents["mink_trend"], options)
         parts.append(
-            f"{options['model_labels'][model]}: {counts} ({rows['dropped'].iloc[0]} texts dropped as too short); trend "
+            f"{options['model_labels'][model]}: {counts} ({dropped}); trend "
             f"over depths tau = {tau:.2f}, p = {_p(p)} ({test})."
         )
     parts += _gap_caption(tables["score_gap"], options, documents["score_gap"])
     return " ".join(parts)
+
+
+def _dropped(model: str, rows: pd.DataFrame, documents: Documents, options: Options) -> str:
+    """How many texts of a model were left out, and why."""
+    own = next((document for file, document in documents.items() if f"/{model}/" in file), {})
+    reasons = dict(own.get("dropped", {}).get(options["text"], {}))
+    short = reasons.pop("under min_tokens", int(rows["dropped"].iloc[0]))
+    others = [f", {count} {reason}" for reason, count in reasons.items() if count]
+    return f"{short} texts dropped as too short{''.join(others)}"
 
 
 def _dtypes(trend: pd.DataFrame, options: Options) -> str:

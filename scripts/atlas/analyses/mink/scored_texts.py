@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 from atlas.data.chat import ChatOption
 from atlas.data.tokens import common_prefix, encode
 from atlas.errors import AtlasError
+from atlas.models.limits import LONG, UNKNOWN, Limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,13 +67,15 @@ def scored_texts(
     template: str,
     system: str | None,
     max_tokens: int,
+    limits: Limits,
 ) -> tuple[list[ScoredText], Report]:
     """([ScoredText], report) of one kind of text (of TEXTS) over `rows` (as from text_rows).
 
-    Texts with more than `max_tokens` tokens (context included) and texts without a scored token are dropped and
-    counted; so are rows without the text (a prediction that was not made). Raises AtlasError when none is left.
+    Texts with more than `max_tokens` tokens (context included), texts that the model cannot be given (`limits`) and
+    texts without a scored token are dropped and counted; so are rows without the text (a prediction that was not made).
+    Raises AtlasError when none is left.
     """
-    dropped = dict.fromkeys((f"no {text}", "longer than max_tokens", "no scored token"), 0)
+    dropped = dict.fromkeys((f"no {text}", "longer than max_tokens", LONG, UNKNOWN, "no scored token"), 0)
     found = []
     for row in rows:
         content = _content(row, text)
@@ -83,6 +86,8 @@ def scored_texts(
         ids, scored = tokenise(prompter.tokenizer, pieces, special)
         if len(ids) > max_tokens:
             dropped["longer than max_tokens"] += 1
+        elif (objection := limits.objection(ids)) is not None:
+            dropped[objection] += 1
         elif not any(scored[1:]):
             dropped["no scored token"] += 1
         else:
@@ -90,7 +95,7 @@ def scored_texts(
     if not found:
         raise AtlasError(
             f"analyses.mink.texts: none of {len(rows)} texts of kind {text!r} can be scored ({_counts(dropped)}); "
-            "raise analyses.mink.max_tokens or take another data set."
+            f"{limits.describe()}; raise analyses.mink.max_tokens or take another data set."
         )
     return found, {"texts": len(found), "of": len(rows), "dropped": dropped}
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from atlas.data.chat import ChatOption
 from atlas.data.tokens import encode
 from atlas.errors import AtlasError
+from atlas.models.limits import LONG, UNKNOWN, Limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,14 +18,14 @@ CHAT = "chat"
 
 
 def build_queries(
-    prompter: Prompter, rows: pd.DataFrame, template: str, context: int | None, option: str
+    prompter: Prompter, rows: pd.DataFrame, template: str, limits: Limits, option: str, new_tokens: int = 0
 ) -> tuple[list[tuple[int, ...]], dict[str, Any]]:
     """([token ids (tuple)], report) of the prompts `rows` (a frame with id, text and perhaps system).
 
     template: a text with {q} where the prompt goes (the tokenizer's own special tokens are added), or `chat`: the
-    tokenizer's chat template with the row's system message. Prompts longer than `context` tokens (None: no limit) are
-    dropped. The report names and counts them. `option` is what the configuration calls the template, for errors.
-    Raises AtlasError for an empty prompt and when none is left.
+    tokenizer's chat template with the row's system message. Prompts that the model cannot be given, `new_tokens`
+    more with them, are dropped. The report names and counts them. `option` is what the configuration calls the
+    template, for errors. Raises AtlasError for an empty prompt and when none is left.
     """
     if template != CHAT and "{q}" not in template:
         raise AtlasError(f"{option} is {template!r}, which has no {{q}} for the prompt; add it, or use chat.")
@@ -32,23 +33,27 @@ def build_queries(
     systems = rows["system"] if "system" in rows else [None] * len(rows)
     queries: list[tuple[int, ...]] = []
     used: list[str] = []
-    long: list[str] = []
+    dropped: dict[str, list[str]] = {LONG: [], UNKNOWN: []}
     for name, text, system in zip(rows["id"], rows["text"], systems, strict=True):
         if not str(text).strip():
             raise AtlasError(f"prompt {name!r} is empty; remove it from the data set.")
         ids = _encode(prompter, text, system if isinstance(system, str) else None, template, said)
-        if context is not None and len(ids) > context:
-            long.append(name)
+        objection = limits.objection(ids, new_tokens)
+        if objection is not None:
+            dropped[objection].append(name)
             continue
         queries.append(tuple(ids))
         used.append(name)
     if not queries:
-        raise AtlasError(f"all {len(rows)} prompts are longer than the model's {context} tokens; use shorter prompts.")
+        counts = ", ".join(f"{len(names)} {reason}" for reason, names in dropped.items() if names)
+        raise AtlasError(
+            f"none of {len(rows)} prompts can be given to the model ({counts}): {limits.describe()}; use other prompts."
+        )
     return queries, {
         "prompts": len(queries),
         "of": len(rows),
         "ids": used,
-        "dropped": {"longer than the model's context": long},
+        "dropped": dropped,
     }
 
 

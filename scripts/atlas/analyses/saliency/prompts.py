@@ -16,6 +16,7 @@ from atlas.analyses.saliency.words import find_words, words
 from atlas.data.chat import ChatOption
 from atlas.data.tokens import common_prefix, encode, encode_with_offsets
 from atlas.errors import AtlasError
+from atlas.models.limits import LONG, UNKNOWN, Limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,18 +72,19 @@ def ask(
     demonstrations: Sequence[Demonstration],
     *,
     prompt: str,
-    context: int | None,
+    limits: Limits,
     max_new_tokens: int,
 ) -> tuple[list[Asked], int, dict[str, list[str]]]:
     """([Asked], prefix, dropped) for the questions of a qa data set.
 
-    prompt: few_shot or chat. context: the most tokens that the model reads, None for any number.
+    prompt: few_shot or chat. limits: what the model can be given.
     prefix: how many leading tokens all prompts share (none stands for a part of a question).
     dropped: {reason: [ids]} of the questions that are not asked.
     """
     shown = {tuple(word.text for word in words(row["question"])) for row in demonstrations}
     reasons = ("question is a worked example", "no answer holds a word", "prompt longer than the context")
     dropped: dict[str, list[str]] = {reason: [] for reason in reasons}
+    named = {LONG: "prompt longer than the context", UNKNOWN: f"prompt {UNKNOWN}"}
     frame = answer_frame(prompter, demonstrations, prompt)
     asked = []
     for number, (name, question, answers) in enumerate(
@@ -94,8 +96,9 @@ def ask(
             dropped["no answer holds a word"].append(name)
         else:
             found = place(prompter.tokenizer, number, question, frame)
-            if context is not None and len(found.ids) + max_new_tokens > context:
-                dropped["prompt longer than the context"].append(name)
+            objection = limits.objection(found.ids, max_new_tokens)
+            if objection is not None:
+                dropped.setdefault(named[objection], []).append(name)
             else:
                 asked.append(found)
     if not asked:
@@ -111,19 +114,19 @@ def ask_exact(
     demonstrations: Sequence[Demonstration],
     *,
     prompt: str,
-    context: int | None,
+    limits: Limits,
     max_new_tokens: int,
 ) -> tuple[list[Asked], int]:
     """([Asked], prefix) of the prompts that ask for the exact answer inside the answers `judged`.
 
-    Prompts beyond the context are left out.
+    Prompts that the model cannot be given are left out.
     """
     frame = extraction_frame(prompter, demonstrations, prompt)
     found = []
     for item in judged:
         number = item.asked.number
         asked = place(prompter.tokenizer, number, extraction_text(table["question"][number], item.text), frame)
-        if context is None or len(asked.ids) + max_new_tokens <= context:
+        if limits.objection(asked.ids, max_new_tokens) is None:
             found.append(asked)
     return found, shared_prefix(prompter.tokenizer, found, frame) if found else 0
 

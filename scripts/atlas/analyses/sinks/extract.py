@@ -15,6 +15,7 @@ from atlas.analyses.by_layer import stack_layers
 from atlas.attention import ColumnSum, Plan, attend
 from atlas.data.tokens import encode, ordinary_ids
 from atlas.errors import AtlasError
+from atlas.models.limits import UNKNOWN, Limits
 from atlas.results.shards import batches, shard_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from atlas.analyses.types import Progress
+
+
+SHORT = "too short"
 
 
 def sequences(
@@ -33,36 +37,45 @@ def sequences(
     number: int,
     bos: bool,
     seed: int,
-) -> tuple[Int[np.ndarray, "number length"], int]:
-    """(ids (number, length) int64, texts dropped) of one kind of input.
+    limits: Limits,
+) -> tuple[Int[np.ndarray, "number length"], dict[str, int]]:
+    """(ids (number, length) int64, {reason: texts dropped}) of one kind of input.
 
     natural: the first `length` tokens of the first `number` texts that are long enough. random: ids drawn uniformly
-    from the tokenizer's entries that stand for text. repeated: one such id all along. `bos` puts the
-    beginning-of-sequence token in the first place. Raises AtlasError when there are too few texts.
+    from the tokenizer's entries that stand for text and that the model knows. repeated: one such id all along. `bos`
+    puts the beginning-of-sequence token in the first place. Raises AtlasError when there are too few texts, and where
+    `length` is more than the model takes.
     """
+    if limits.tokens is not None and length > limits.tokens:
+        raise AtlasError(f"analyses.sinks.length is {length}, but {limits.describe()}; shorten it.")
+
     start = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
     if bos and not start:
         raise AtlasError("analyses.sinks.bos is true, but the model's tokenizer has no beginning-of-sequence token.")
     room = length - len(start)
     if kind == "natural":
         rows: list[list[int]] = []
-        short = 0
+        dropped = {SHORT: 0, UNKNOWN: 0}
         for text in texts:
             ids = encode(tokenizer, text, special=False)
-            if len(ids) >= room:
-                rows.append(start + ids[:room])
+            row = start + ids[:room]
+            reason = SHORT if len(ids) < room else limits.objection(row)
+            if reason is None:
+                rows.append(row)
             else:
-                short += 1
+                dropped[reason] += 1
             if len(rows) == number:
-                return np.array(rows), short
+                return np.array(rows), dropped
         raise AtlasError(
-            f"only {len(rows)} of {len(texts)} texts have {room} tokens, but analyses.sinks.sequences asks for "
+            f"only {len(rows)} of {len(texts)} texts have {room} tokens (of the others {dropped[SHORT]} are shorter and "
+            f"{dropped[UNKNOWN]} hold a token that the model does not know), but analyses.sinks.sequences asks for "
             f"{number}; ask for fewer, shorten `length`, or take a larger sample of the data set."
         )
     rng = np.random.default_rng([seed, {"random": 0, "repeated": 1}[kind]])
-    drawn = rng.choice(np.array(ordinary_ids(tokenizer)), size=(number, room if kind == "random" else 1))
+    known = np.array(ordinary_ids(tokenizer))
+    drawn = rng.choice(known[known < limits.vocabulary], size=(number, room if kind == "random" else 1))
     drawn = np.broadcast_to(drawn, (number, room))
-    return np.concatenate([np.tile(np.array(start, np.int64), (number, 1)), drawn], axis=1), 0
+    return np.concatenate([np.tile(np.array(start, np.int64), (number, 1)), drawn], axis=1), {SHORT: 0, UNKNOWN: 0}
 
 
 def column_means(

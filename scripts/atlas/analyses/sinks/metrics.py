@@ -35,7 +35,7 @@ def heads_table(arrays: Arrays, keys: Keys, options: MetricOptions) -> pd.DataFr
 
 
 def rates_table(arrays: Arrays, keys: Keys, dropped: Mapping[str, int], options: MetricOptions) -> pd.DataFrame:
-    """The table sink_rates of one model and data set; `dropped`: {input: texts that were too short}."""
+    """The table sink_rates of one model and data set; `dropped`: {input: texts left out}."""
 
     def rates(alpha: Float[np.ndarray, "sequences layers heads length"]) -> pd.DataFrame:
         return sink_rates(

@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 from atlas.analyses.head_categories.pairs import REASONS, needs_leading_space, single_token_pairs
 from atlas.errors import AtlasError
+from unlimited import ANY
 
 WORDS = ["the", "and", "time", "house", "people", "world", "France", "Paris", "Peru", "Lima", "big", "bigger"]
 
@@ -61,9 +62,9 @@ def test_leading_space_follows_the_tokenizer(tokenizer, expected):
     assert needs_leading_space(tokenizer) is expected
     assert needs_leading_space(tokenizer, "always") is True
     assert needs_leading_space(tokenizer, "never") is False
-    kept, report = single_token_pairs(PAIRS, tokenizer, minimum=1)
+    kept, report = single_token_pairs(PAIRS, tokenizer, ANY, minimum=1)
     assert list(kept["target"]) == ["Paris", "Lima", "bigger"]
-    wrong, _ = single_token_pairs(PAIRS, tokenizer, minimum=1, leading_space="never" if expected else "always")
+    wrong, _ = single_token_pairs(PAIRS, tokenizer, ANY, minimum=1, leading_space="never" if expected else "always")
     assert not len(wrong)
     assert report["kept"].tolist() == [2, 1]
 
@@ -71,15 +72,15 @@ def test_leading_space_follows_the_tokenizer(tokenizer, expected):
 def test_ids_are_those_of_the_words_and_no_special_token_counts():
     backend = byte_level(WORDS)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
-    kept, _ = single_token_pairs(PAIRS, tokenizer, minimum=1)
+    kept, _ = single_token_pairs(PAIRS, tokenizer, ANY, minimum=1)
     assert kept["source_id"].tolist() == [backend.token_to_id("Ġ" + word) for word in ("France", "Peru", "big")]
     assert kept["target_id"].tolist() == [backend.token_to_id("Ġ" + word) for word in ("Paris", "Lima", "bigger")]
-    pd.testing.assert_frame_equal(kept, single_token_pairs(PAIRS, backend, minimum=1)[0])
+    pd.testing.assert_frame_equal(kept, single_token_pairs(PAIRS, backend, ANY, minimum=1)[0])
 
 
 def test_report_counts_every_pair_once_and_says_why():
     pairs = pd.concat([PAIRS, PAIRS.iloc[:1], PAIRS.iloc[:1].assign(relation="larger", category="Linguistic")])
-    kept, report = single_token_pairs(pairs, byte_level(WORDS), minimum=2)
+    kept, report = single_token_pairs(pairs, byte_level(WORDS), ANY, minimum=2)
     report = report.set_index("relation")
     assert report.loc["capital", ["given", "kept", "source_split", "target_split", "duplicate"]].tolist() == [
         4,
@@ -101,14 +102,14 @@ def test_report_counts_every_pair_once_and_says_why():
 
 
 def test_short_relations_are_dropped_and_counted():
-    kept, report = single_token_pairs(PAIRS, byte_level(WORDS), minimum=2)
+    kept, report = single_token_pairs(PAIRS, byte_level(WORDS), ANY, minimum=2)
     assert set(kept["relation"]) == {"capital"}
     assert report["used"].tolist() == [True, False]
     assert report["dropped"].tolist() == ["", "1 of 2 pairs are single tokens, fewer than 2"]
 
 
 def test_a_tokenizer_that_empties_everything_gives_an_empty_table():
-    kept, report = single_token_pairs(PAIRS, byte_level([]), minimum=1)
+    kept, report = single_token_pairs(PAIRS, byte_level([]), ANY, minimum=1)
     assert len(kept) == 0
     assert kept["source_id"].dtype == "int64"
     assert report["kept"].tolist() == [0, 0]
@@ -120,12 +121,12 @@ def test_the_unknown_token_is_no_word():
         unigram(WORDS, True),
         PreTrainedTokenizerFast(tokenizer_object=unigram(WORDS, True), unk_token="<unk>"),
     ):
-        kept, report = single_token_pairs(pairs, tokenizer, minimum=1, leading_space="never")
+        kept, report = single_token_pairs(pairs, tokenizer, ANY, minimum=1, leading_space="never")
         assert len(kept) == 0
         assert report.iloc[0][["unknown_token", "source_split", "target_split"]].tolist() != [0, 0, 0]
     words = Tokenizer(models.WordLevel({"[UNK]": 0, "France": 1, "Paris": 2}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    _, report = single_token_pairs(pairs, words, minimum=1)
+    _, report = single_token_pairs(pairs, words, ANY, minimum=1)
     assert report["unknown_token"].tolist() == [2]
 
 
@@ -134,4 +135,4 @@ def test_the_unknown_token_is_no_word():
 )
 def test_bad_options(options, words):
     with pytest.raises(AtlasError, match=words):
-        single_token_pairs(PAIRS, byte_level(WORDS), **options)
+        single_token_pairs(PAIRS, byte_level(WORDS), ANY, **options)

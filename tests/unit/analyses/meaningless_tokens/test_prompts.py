@@ -6,7 +6,9 @@ from transformers import PreTrainedTokenizerFast
 
 from atlas.analyses.meaningless_tokens.prompts import build_prompts, span_prompt, span_text
 from atlas.errors import AtlasError
+from atlas.models.limits import LONG, UNKNOWN
 from byte_tokenizer import prompter
+from unlimited import ANY
 
 OPTIONS = {
     "system": "a b. ",
@@ -114,14 +116,14 @@ def test_chat_without_a_template_is_refused():
 
 
 def test_dropped_prompts_are_counted_by_reason():
-    prompts, report = build_prompts(prompter(tokenizer()), ["c d e", "c" * 200, "c"], OPTIONS)
+    prompts, report = build_prompts(prompter(tokenizer()), ["c d e", "c" * 200, "c"], OPTIONS, ANY)
     assert len(prompts) == report["prompts"] == 1
     assert report["of"] == 3
-    assert report["dropped"] == {"longer than max_tokens": 1, "question under 2 tokens": 1}
+    assert report["dropped"] == {"longer than max_tokens": 1, LONG: 0, UNKNOWN: 0, "question under 2 tokens": 1}
     assert report["merged_tokens"] == 0
     assert set(report["tokens"].values()) == set("a b. /cde")
 
 
 def test_nothing_left_is_an_error():
     with pytest.raises(AtlasError, match="max_tokens"):
-        build_prompts(prompter(tokenizer()), ["c" * 200], OPTIONS)
+        build_prompts(prompter(tokenizer()), ["c" * 200], OPTIONS, ANY)

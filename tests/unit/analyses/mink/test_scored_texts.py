@@ -4,14 +4,16 @@ import pytest
 
 from atlas.analyses.mink.scored_texts import chat_prompt, scored_texts, text_rows
 from atlas.errors import AtlasError
+from atlas.models.limits import LONG, UNKNOWN
 from byte_tokenizer import CHAT, prompter, tokenizer
+from unlimited import ANY
 
 ROW = {"number": 4, "question": "who am i", "answer": "you are bob", "prediction": None}
 
 
 def only(tokens, text, **options):
     settings = {"template": "chat", "system": None, "max_tokens": 500, **options}
-    found, report = scored_texts(prompter(tokens), [ROW], text, **settings)
+    found, report = scored_texts(prompter(tokens), [ROW], text, **settings, limits=ANY)
     assert report["texts"] == 1
     return found[0]
 
@@ -84,13 +86,19 @@ def test_generation_starts_from_the_context_of_the_answer():
 def test_dropped_texts_are_counted_by_reason():
     tokens = tokenizer()
     rows = [ROW, {**ROW, "number": 5, "answer": "bob " * 200}]
-    found, report = scored_texts(prompter(tokens), rows, "answer", template="chat", system=None, max_tokens=100)
+    found, report = scored_texts(
+        prompter(tokens), rows, "answer", template="chat", system=None, max_tokens=100, limits=ANY
+    )
     assert [sequence.number for sequence in found] == [4]
-    assert report["dropped"] == {"no answer": 0, "longer than max_tokens": 1, "no scored token": 0}
+    assert report["dropped"] == {
+        "no answer": 0, "longer than max_tokens": 1, LONG: 0, UNKNOWN: 0, "no scored token": 0,
+    }  # fmt: skip
     with pytest.raises(AtlasError, match="2 no prediction"):
-        scored_texts(prompter(tokens), rows, "prediction", template="chat", system=None, max_tokens=100)
+        scored_texts(prompter(tokens), rows, "prediction", template="chat", system=None, max_tokens=100, limits=ANY)
     written = [{**row, "prediction": "" if row["number"] == 4 else "bo"} for row in rows]
-    _, report = scored_texts(prompter(tokens), written, "prediction", template="chat", system=None, max_tokens=100)
+    _, report = scored_texts(
+        prompter(tokens), written, "prediction", template="chat", system=None, max_tokens=100, limits=ANY
+    )
     assert report["dropped"]["no scored token"] == 1
 
 

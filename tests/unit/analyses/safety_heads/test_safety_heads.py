@@ -16,10 +16,12 @@ from atlas.analyses.safety_heads.metrics import head_table, query_table, resampl
 from atlas.analyses.safety_heads.queries import build_queries
 from atlas.analyses.safety_heads.ships import check_ranks, ranking, ships
 from atlas.errors import AtlasError
+from atlas.models.limits import LONG, UNKNOWN, Limits
 from atlas.results.tables import conform
 from atlas.statistics.intervals import wilson_interval, wilson_rate
 from byte_tokenizer import prompter
 from tiny_models import save_tokenizer
+from unlimited import ANY
 
 KEYS = {"model": "m", "dataset": "d"}
 OPTIONS = {"ablations": ["scaling"], "rank": [1, 2], "confidence": 0.9, "bootstrap": 50, "seed": 3}
@@ -125,29 +127,29 @@ def test_wilson_rate_equals_counts():
 
 # ------------------------------------------------------------------------------------------------------------- prompts
 def test_templates(tokenizer):
-    raw, report = build_queries(prompter(tokenizer), rows("w3 w4", "w5"), "w1 {q} w2", None, "t")
+    raw, report = build_queries(prompter(tokenizer), rows("w3 w4", "w5"), "w1 {q} w2", ANY, "t")
     assert [tokenizer.decode(ids) for ids in raw] == ["w1 w3 w4 w2", "w1 w5 w2"]
     assert report["prompts"] == report["of"] == 2
-    chat, _ = build_queries(prompter(tokenizer), rows("w3 w4", system=["w9 "]), "chat", None, "t")
+    chat, _ = build_queries(prompter(tokenizer), rows("w3 w4", system=["w9 "]), "chat", ANY, "t")
     assert tokenizer.decode(chat[0]) == "w9 w3 w4"
-    braces, _ = build_queries(prompter(tokenizer), rows("w3 {q} {x}"), "{q}", None, "t")
+    braces, _ = build_queries(prompter(tokenizer), rows("w3 {q} {x}"), "{q}", ANY, "t")
     assert len(braces[0]) > 1
 
 
 def test_bad_prompts(tokenizer):
     with pytest.raises(AtlasError, match="'p1' is empty"):
-        build_queries(prompter(tokenizer), rows("w3", "  "), "{q}", None, "t")
-    with pytest.raises(AtlasError, match="longer than the model's 2 tokens"):
-        build_queries(prompter(tokenizer), rows("w3 w4 w5"), "{q}", 2, "t")
+        build_queries(prompter(tokenizer), rows("w3", "  "), "{q}", ANY, "t")
+    with pytest.raises(AtlasError, match=r"1 longer than the model's context.*takes at most 2 tokens"):
+        build_queries(prompter(tokenizer), rows("w3 w4 w5"), "{q}", Limits(2, 1 << 40), "t")
     with pytest.raises(AtlasError, match=r"no \{q\}"):
-        build_queries(prompter(tokenizer), rows("w3"), "w1", None, "t")
-    kept, report = build_queries(prompter(tokenizer), rows("w3 w4 w5", "w3"), "{q}", 2, "t")
+        build_queries(prompter(tokenizer), rows("w3"), "w1", ANY, "t")
+    kept, report = build_queries(prompter(tokenizer), rows("w3 w4 w5", "w3"), "{q}", Limits(2, 1 << 40), "t")
     assert len(kept) == 1
     assert report["ids"] == ["p1"]
-    assert report["dropped"] == {"longer than the model's context": ["p0"]}
+    assert report["dropped"] == {LONG: ["p0"], UNKNOWN: []}
     tokenizer.chat_template = None
     with pytest.raises(AtlasError, match="no chat template"):
-        build_queries(prompter(tokenizer), rows("w3"), "chat", None, "t")
+        build_queries(prompter(tokenizer), rows("w3"), "chat", ANY, "t")
 
 
 # -------------------------------------------------------------------------------------------------------------- effect

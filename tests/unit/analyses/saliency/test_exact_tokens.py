@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from atlas.analyses.saliency.exact_tokens import inked, overlapping, question_spans, random_tokens, written_places
 from atlas.analyses.saliency.prompts import ask, place
 from byte_tokenizer import prompter
+from unlimited import ANY
 
 TEXT = (
     "Question: Who wrote the tale of two cities?\nAnswer: Charles Dickens\n\n"
@@ -74,7 +75,7 @@ def characters(tokenizer, ids):
 
 def question_of(tokenizer, question):
     table = {"id": ["a"], "question": [question], "answers": [["x"]]}
-    asked, prefix, _ = ask(prompter(tokenizer), table, SHOWN, prompt="few_shot", context=None, max_new_tokens=4)
+    asked, prefix, _ = ask(prompter(tokenizer), table, SHOWN, prompt="few_shot", limits=ANY, max_new_tokens=4)
     return asked[0], prefix
 
 

@@ -10,8 +10,10 @@ from atlas.analyses.saliency.answer_tables import answers_table, dropped_table
 from atlas.analyses.saliency.prompts import ask, ask_exact, exact_in, read_demonstrations
 from atlas.analyses.saliency.samples import judge, sample_rows, select
 from atlas.errors import AtlasError
+from atlas.models.limits import Limits
 from byte_tokenizer import prompter, tokenizer
 from places import ROOT
+from unlimited import ANY
 
 SHOWN = [
     {"question": "Who is it", "answer": "Ann", "long_answer": "It is Ann."},
@@ -39,7 +41,7 @@ STOP = frozenset(("who", "what", "is", "the", "it", "then"))
 
 def asked_and_judged(bos=False, match="contains", prompt="few_shot", table=TABLE):
     tokens = tokenizer(bos=bos)
-    asked, prefix, dropped = ask(prompter(tokens), table, SHOWN, prompt=prompt, context=None, max_new_tokens=8)
+    asked, prefix, dropped = ask(prompter(tokens), table, SHOWN, prompt=prompt, limits=ANY, max_new_tokens=8)
     written = pd.DataFrame(
         {
             "number": [item.number for item in asked],
@@ -125,13 +127,15 @@ def test_a_span_on_white_space_has_no_token_and_is_counted():
 
 def test_prompts_beyond_the_context_are_left_out():
     tokens = tokenizer()
-    _, _, dropped = ask(prompter(tokens), TABLE, SHOWN, prompt="few_shot", context=None, max_new_tokens=8)
-    asked, _, _ = ask(prompter(tokens), TABLE, SHOWN, prompt="few_shot", context=None, max_new_tokens=8)
+    _, _, dropped = ask(prompter(tokens), TABLE, SHOWN, prompt="few_shot", limits=ANY, max_new_tokens=8)
+    asked, _, _ = ask(prompter(tokens), TABLE, SHOWN, prompt="few_shot", limits=ANY, max_new_tokens=8)
     longest = max(len(item.ids) for item in asked)
-    _, _, dropped = ask(prompter(tokens), TABLE, SHOWN, prompt="few_shot", context=longest + 7, max_new_tokens=8)
+    _, _, dropped = ask(
+        prompter(tokens), TABLE, SHOWN, prompt="few_shot", limits=Limits(longest + 7, 1 << 40), max_new_tokens=8
+    )
     assert dropped["prompt longer than the context"]
     with pytest.raises(AtlasError, match=r"none of 8 questions can be asked \(.*6 prompt longer than the context\)"):
-        ask(prompter(tokens), TABLE, SHOWN, prompt="few_shot", context=20, max_new_tokens=8)
+        ask(prompter(tokens), TABLE, SHOWN, prompt="few_shot", limits=Limits(20, 1 << 40), max_new_tokens=8)
 
 
 def test_exact_means_the_whole_answer():
@@ -147,14 +151,16 @@ def test_no_usable_answer_is_an_error():
 def test_the_model_is_asked_for_the_exact_answer_in_its_own_words():
     tokens, _, _, _, judged, _ = asked_and_judged()
     wrong = [item for item in judged if item.span is None]
-    framing = {"context": None, "max_new_tokens": 8}
+    framing = {"limits": ANY, "max_new_tokens": 8}
     asked, prefix = ask_exact(prompter(tokens), wrong, TABLE, SHOWN, prompt="few_shot", **framing)
     written = tokens.decode(asked[0].ids)
     assert written.endswith("Question: what is red\nAnswer: a sea of roses\nExact answer:")
     assert "Question: Where is it\nAnswer: In Rome, they say.\nExact answer: Rome\n\n" in written
     assert {item.ids[:prefix] for item in asked} == {asked[0].ids[:prefix]}
     assert prefix > 100
-    assert ask_exact(prompter(tokens), wrong, TABLE, SHOWN, prompt="few_shot", context=9, max_new_tokens=8) == ([], 0)
+    assert ask_exact(
+        prompter(tokens), wrong, TABLE, SHOWN, prompt="few_shot", limits=Limits(9, 1 << 40), max_new_tokens=8
+    ) == ([], 0)
     chat, _ = ask_exact(prompter(tokens), wrong, TABLE, SHOWN, prompt="chat", **framing)
     assert tokens.decode(chat[0].ids).endswith("\nAnswer: a sea of roses<|end|><|assistant|>")
 
@@ -236,6 +242,6 @@ def test_shipped_worked_examples_can_be_read():
 def test_tokenizers_without_template_or_offsets_are_refused():
     tokens = tokenizer(template=None)
     with pytest.raises(AtlasError, match=r"analyses\.saliency\.prompt is chat, but .* no chat template"):
-        ask(prompter(tokens), TABLE, SHOWN, prompt="chat", context=None, max_new_tokens=8)
+        ask(prompter(tokens), TABLE, SHOWN, prompt="chat", limits=ANY, max_new_tokens=8)
     with pytest.raises(AtlasError, match="changes the user's text"):
-        ask(prompter(tokenizer(template="nothing")), TABLE, SHOWN, prompt="chat", context=None, max_new_tokens=8)
+        ask(prompter(tokenizer(template="nothing")), TABLE, SHOWN, prompt="chat", limits=ANY, max_new_tokens=8)

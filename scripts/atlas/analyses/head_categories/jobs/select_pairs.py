@@ -18,6 +18,7 @@ def run(task: ModelTask) -> Result:
     pairs, report = single_token_pairs(
         task.frame("dataset"),
         task.tokenizer,
+        task.limits,
         leading_space=options["leading_space"],
         minimum=options["minimum_pairs"],
     )

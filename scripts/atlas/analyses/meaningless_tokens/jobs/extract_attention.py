@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(task: ModelTask) -> Result:
     options = task.options
-    prompts, report = build_prompts(task.prompter, task.frame("dataset")["text"].tolist(), options)
+    prompts, report = build_prompts(task.prompter, task.frame("dataset")["text"].tolist(), options, task.limits)
     task.log.info("%s", {name: value for name, value in report.items() if name != "tokens"})  # all their names are long
     progress = task.progress("attention", "batch")
     arrays = extract(checked(task.model), prompts, batch_tokens=options["batch_tokens"], **task.part, progress=progress)

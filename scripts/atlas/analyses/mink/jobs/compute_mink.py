@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def run(task: Task) -> Result:
     options, table = task.options, task.frame("dataset")
     arrays, document = task.arrays("activations")
+    samples = document["samples"]
     mink, short = mink_table(
         arrays,
         table,
@@ -22,15 +23,16 @@ def run(task: Task) -> Result:
         template=document["options"]["template"],
         dtype=document["runtime"]["dtype"],
     )
+    dropped = {text: {"under min_tokens": short.get(text, 0), **report["dropped"]} for text, report in samples.items()}
     by_graph = graph_table(mink, table)
     trend = trend_table(
         mink,
         by_graph,
-        short,
+        {text: sum(reasons.values()) for text, reasons in dropped.items()},
         average=options["average"],
         confidence=options["confidence"],
         draws=options["bootstrap"],
         seed=options["seed"],
     )
-    document.update(metric_options=options, dropped={text: {"under min_tokens": n} for text, n in short.items()})
+    document.update(metric_options=options, dropped=dropped)
     return {"mink": mink, "mink_graphs": by_graph, "mink_trend": trend}, document

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def run(task: ModelTask) -> Result:
     options = task.options
     rows = text_rows(task.frame("dataset"), task.optional_frame("answers"))
-    framing = {key: options[key] for key in ("template", "system", "max_tokens")}
+    framing = {key: options[key] for key in ("template", "system", "max_tokens")} | {"limits": task.limits}
     found = {text: scored_texts(task.prompter, rows, text, **framing) for text in options["texts"]}
     samples = {text: report for text, (_, report) in found.items()}
     task.log.info("%s", samples)

@@ -16,9 +16,9 @@ def run(task: ModelTask) -> Result:
     options, table = task.options, task.frame("dataset")
     predictions = options["predictions"]
     framing = {key: options[key] for key in ("template", "system")}
-    asked = question_prompts(task.prompter, table, predictions, **framing)
+    asked, dropped = question_prompts(task.prompter, table, predictions, **framing, limits=task.limits)
     prompts = [Prompt(*prompt) for prompt in asked]
-    document = task.provenance(samples={"questions": len(prompts), "of": len(table)})
+    document = task.provenance(samples={"questions": len(prompts), "of": len(table), "dropped": dropped})
     task.log.info("%s", document["samples"])
     answers = generate(
         task.model,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(task: ModelTask) -> Result:
     options, option = task.options, "analyses.safety_heads.template"
-    prompts, report = build_queries(task.prompter, task.frame("dataset"), options["template"], task.context, option)
+    prompts, report = build_queries(task.prompter, task.frame("dataset"), options["template"], task.limits, option)
     task.log.info("%s", report)
     arrays = extract(
         checked(task.model),

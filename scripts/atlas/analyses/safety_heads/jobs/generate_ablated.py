@@ -18,8 +18,8 @@ def run(task: ModelTask) -> Result:
     options, option = task.options, "analyses.ablation_effect.template"
     drawn = {key: options[key] for key in ("ablations", "rank", "draws", "seed")}
     sets = variants(task.frame("ranks"), numbers=options["heads"], **drawn)
-    room = None if task.context is None else task.context - options["new_tokens"]
-    prompts, report = build_queries(task.prompter, task.frame("dataset"), options["template"], room, option)
+    given = (task.prompter, task.frame("dataset"), options["template"], task.limits, option)
+    prompts, report = build_queries(*given, new_tokens=options["new_tokens"])
     texts = answers(
         checked(task.model),
         task.tokenizer,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(task: ModelTask) -> Result:
     options, option = task.options, "analyses.safety_heads.template"
-    prompts, report = build_queries(task.prompter, task.frame("dataset"), options["template"], task.context, option)
+    prompts, report = build_queries(task.prompter, task.frame("dataset"), options["template"], task.limits, option)
     searched = {key: value for key, value in options.items() if key != "template"}
     groups = search(
         checked(task.model), prompts, task.frame("ranks"), **searched, progress=task.progress("head groups", "step")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def run(task: ModelTask) -> Result:
     options, table, document = task.options, task.frame("dataset"), task.document("answers")
     examples = read_demonstrations(task.inputs["demonstrations"])
-    framing = {"prompt": options["prompt"], "context": task.context, "max_new_tokens": options["max_new_tokens"]}
+    framing = {"prompt": options["prompt"], "limits": task.limits, "max_new_tokens": options["max_new_tokens"]}
     asked, prefix, dropped = ask(task.prompter, table, examples, **framing)
     if task.prompter.record() != document.get("chat"):
         raise AtlasError(

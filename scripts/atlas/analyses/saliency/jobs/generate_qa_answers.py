@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run(task: ModelTask) -> Result:
     options, table = task.options, task.frame("dataset")
     examples = read_demonstrations(task.inputs["demonstrations"])
-    framing = {"prompt": options["prompt"], "context": task.context, "max_new_tokens": options["max_new_tokens"]}
+    framing = {"prompt": options["prompt"], "limits": task.limits, "max_new_tokens": options["max_new_tokens"]}
     asked, prefix, dropped = ask(task.prompter, table, examples, **framing)
     task.log.info("%d of %d questions, %d shared tokens; dropped %s", len(asked), len(table), prefix, dropped)
     document = task.provenance(samples={"questions": len(asked), "of": len(table), "dropped": dropped})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def run(task: Task) -> Result:
     arrays, document = task.arrays("activations")
     document["metric_options"] = task.options
-    dropped = document["samples"]["dropped"]["too short"]
+    dropped = {kind: sum(reasons.values()) for kind, reasons in document["samples"]["dropped"].items()}
     found = {
         "sinks": heads_table(arrays, task.keys, task.options),
         "sink_rates": rates_table(arrays, task.keys, dropped, task.options),

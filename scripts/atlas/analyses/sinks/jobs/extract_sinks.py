@@ -24,10 +24,11 @@ def run(task: ModelTask) -> Result:
             number=options["sequences"],
             bos=options["bos"],
             seed=options["seed"],
+            limits=task.limits,
         )
     model = checked(task.model)
     for kind, ids in rows.items():
         progress = task.progress(kind, "batch")
         found = column_means(model, ids, batch_tokens=options["batch_tokens"], **task.part, progress=progress)
         arrays.update({f"{kind}.{name}": array for name, array in found.items()})
-    return arrays, task.provenance(samples={"dropped": {"too short": dropped}})
+    return arrays, task.provenance(samples={"dropped": dropped})
