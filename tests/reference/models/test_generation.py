@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from atlas.errors import AtlasError
@@ -157,3 +157,6 @@ def test_a_line_break_ends_short_answers_to_worked_examples_and_special_tokens_e
     model.generation_config.eos_token_id = 5
     assert generation.answer_ends(model, tokenizer, "few_shot") == [0, 1, 3, 4, 5]
     assert generation.answer_ends(model, tokenizer, "chat") == [4, 5]
+    tokenizer.add_tokens([AddedToken("<turn>", special=True), AddedToken("<tool>", special=False)])
+    assert tokenizer.all_special_ids == [4]  # <turn>, id 6, is special all the same
+    assert generation.answer_ends(model, tokenizer, "chat") == [4, 5, 6]
