@@ -1,5 +1,6 @@
 """A figure needs only its models, and one broken model leaves the others' tables and figures."""
 
+import json
 import shutil
 
 import pytest
@@ -64,3 +65,16 @@ def test_without_keep_going_a_broken_model_stops_the_run(broken):
         broken.remove(name)
     assert broken.run(*TARGETS).returncode != 0
     assert not (broken.folder / TABLE).exists()
+
+
+def test_a_figure_names_what_stands_beside_its_tables_and_could_not_be_made(project):
+    """The explorer shows attention curves where there are some; the second pass of a run that lost them says so."""
+    lost = "results/metrics/tiny/attention_weights/questions.parquet"
+    for name in (lost, "figures/explorer.html"):
+        project.remove(name)
+    project.write("results/.unmade.json", json.dumps([lost, "figures/explorer.html"]))
+    process = project.run("figures/explorer.html", "--config", "_unmade=results/.unmade.json")
+    assert process.returncode == 0, process.stdout
+    assert not (project.folder / lost).exists()
+    caption = (project.folder / "results" / "captions" / "explorer.txt").read_text()
+    assert caption.strip().endswith("Left out, because it could not be made: tiny/attention_weights/questions.")
