@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -145,7 +145,7 @@ class _Strip:
             passes = _CompiledPasses if self._tile.device.type == "cpu" else _TorchPasses
             edges = np.cumsum([0, *self._sizes])
             fields = (self._limits, edges, self._totals, self._places, self._own, self._largest, self._smallest)
-            self._passes = passes(self._tile, *fields)
+            self._passes = passes(self._tile, _Found(*fields))
         torch.mm(entries, self._columns, out=self._tile)
         step = start // self._step
         self._passes.read(start // BLOCK, slice(self._edges[step], self._edges[step + 1]))
@@ -171,29 +171,31 @@ class _Strip:
         return self._largest, self._smallest, upper, lower
 
 
-class _CompiledPasses:
-    """What is read from each filling of a tile on the CPU.
+class _Found(NamedTuple):
+    """What the passes over tiles read and write.
 
     limits and totals: (targets,), slot s being edges[s] to edges[s + 1]; #larger - #smaller is added to the totals.
     places, own: (targets,) entries of the flat tile and where they are written. largest, smallest: (blocks, n), or no
     blocks where they are not wanted.
     """
 
-    def __init__(
-        self,
-        tile: Float[Tensor, "height rows"],
-        limits: Float[Tensor, " targets"],
-        edges: Int[np.ndarray, " edges"],
-        totals: Int[Tensor, " targets"],
-        places: Int[Tensor, " targets"],
-        own: Float[Tensor, " targets"],
-        largest: Float[Tensor, "blocks rows"],
-        smallest: Float[Tensor, "blocks rows"],
-    ) -> None:
+    limits: Float[Tensor, " targets"]
+    edges: Int[np.ndarray, " edges"]
+    totals: Int[Tensor, " targets"]
+    places: Int[Tensor, " targets"]
+    own: Float[Tensor, " targets"]
+    largest: Float[Tensor, "blocks rows"]
+    smallest: Float[Tensor, "blocks rows"]
+
+
+class _CompiledPasses:
+    """What is read from each filling of a tile on the CPU."""
+
+    def __init__(self, tile: Float[Tensor, "height rows"], found: _Found) -> None:
         self._places, self._own, self._largest, self._smallest = (
-            part.numpy() for part in (places, own, largest, smallest)
+            part.numpy() for part in (found.places, found.own, found.largest, found.smallest)
         )
-        self._slots = tile.numpy(), limits.numpy(), edges, totals.numpy()
+        self._slots = tile.numpy(), found.limits.numpy(), found.edges, found.totals.numpy()
 
     def read(self, block: int, some: slice) -> None:
         """The tile's first block is `block` of all, and it holds `some` of the places."""
@@ -204,20 +206,11 @@ class _CompiledPasses:
 class _TorchPasses:
     """The same with torch's operators, for other devices."""
 
-    def __init__(
-        self,
-        tile: Float[Tensor, "height rows"],
-        limits: Float[Tensor, " targets"],
-        edges: Int[np.ndarray, " edges"],
-        totals: Int[Tensor, " targets"],
-        places: Int[Tensor, " targets"],
-        own: Float[Tensor, " targets"],
-        largest: Float[Tensor, "blocks rows"],
-        smallest: Float[Tensor, "blocks rows"],
-    ) -> None:
-        self._tile, self._places, self._own, self._largest, self._smallest = tile, places, own, largest, smallest
-        sizes = np.diff(edges).tolist()
-        self._slots = list(zip(limits.split(sizes), totals.split(sizes), strict=True))
+    def __init__(self, tile: Float[Tensor, "height rows"], found: _Found) -> None:
+        self._tile, self._places, self._own = tile, found.places, found.own
+        self._largest, self._smallest = found.largest, found.smallest
+        sizes = np.diff(found.edges).tolist()
+        self._slots = list(zip(found.limits.split(sizes), found.totals.split(sizes), strict=True))
 
     def read(self, block: int, some: slice) -> None:
         self._own[some] = self._tile.view(-1)[self._places[some]]
