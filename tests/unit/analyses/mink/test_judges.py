@@ -270,3 +270,13 @@ def test_a_judge_that_scores_nothing_is_an_error_and_one_that_misses_some_is_cou
     with server(lambda number, body: (200, {}, texts[number])) as (url, _):
         found = judge(data(), answers, {"kind": "api", "api": settings(url)}, model="m", cache=tmp_path / "b")
     assert found["reason"].tolist()[1] == NO_SCORE
+
+
+def test_a_gold_answer_that_the_reference_judge_cannot_read_is_counted_and_not_scored():
+    answers = pd.DataFrame({"number": [0, 2], "prediction": ["one", "🍎"]})
+    table = data().assign(answer=["one", "two", "🍎"])
+    found = judge(table, answers, {"kind": "reference"}, model="m")
+    assert np.isnan(found["score"][1])
+    assert found["reason"].tolist() == [None, "the gold answer is a text without a word"]
+    with pytest.raises(AtlasError, match=r"none of 2 answers a score \(2 times the gold answer is a text without a word"):
+        judge(data().assign(answer="?!"), answers, {"kind": "reference"}, model="m")
