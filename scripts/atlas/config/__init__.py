@@ -19,7 +19,7 @@ from atlas.config.analyses import check_analyses
 from atlas.config.figures import figure_problems
 from atlas.config.problems import raise_all
 from atlas.config.schema import check_schema, fill_defaults
-from atlas.config.sources import duplicate_labels, package_key, packages, source_problems
+from atlas.config.sources import label_problems, package_key, packages, source_problems
 from atlas.config.switches import switched
 
 __all__ = ["check_schema", "checked", "clean", "package_key", "packages", "resolve"]
@@ -87,8 +87,8 @@ def resolve(config: Config, base: Path) -> Config:
             if entry.get("sample"):
                 entry["sample"].setdefault("seed", 0)
     problems = [
-        *duplicate_labels("models", models),
-        *duplicate_labels("datasets", datasets),
+        *label_problems("models", models),
+        *label_problems("datasets", datasets),
         *source_problems(models, datasets, base, config["allow_unpinned"]),
     ]
     check_analyses(config, problems)

@@ -67,6 +67,34 @@ CONFIGS = {
         ["analyses.sinks.dataset", "kind prompts", "needs kind text"],
     ),
     "duplicate label": ("models: {tiny-shuffled: {label: Tiny Llama}}", ["label", "Tiny Llama", "already the label"]),
+    "the same label in another encoding": (
+        r'{models: {tiny: {label: "M\u00fcller"}, tiny-shuffled: {label: "Mu\u0308ller"}}}',
+        ["models.tiny-shuffled.label", "already the label of models.tiny"],
+    ),
+    "label without signs in the font": (
+        "models: {tiny: {label: Qwen 通义}}",
+        ["models.tiny.label: 'Qwen 通义' holds '通义'", "DejaVu Sans", "transliteration"],
+    ),
+    "label of a data set without signs in the font": (
+        "datasets: {passages: {label: हिन्दी}}",
+        ["datasets.passages.label", "DejaVu Sans"],
+    ),
+    "label over two lines": (r'models: {tiny: {label: "a\nb"}}', ["models.tiny.label", r"'\n'", "on one line"]),
+    "label with what cannot be seen": (r'models: {tiny: {label: "a\u200bb"}}', [r"'\u200b'", "cannot be seen"]),
+    "label that legends leave out": ("models: {tiny: {label: _tiny}}", ["models.tiny.label", "underscore"]),
+    "label of white space": ('models: {tiny: {label: "  "}}', ["models.tiny.label", "is empty"]),
+    "label that no panel has room for": (
+        f"models: {{tiny: {{label: {'long ' * 20}}}}}",
+        ["models.tiny.label", "has 99 characters", "at most 80"],
+    ),
+    "title without signs in the font": (
+        "figures: {sink_rates: {title: '模型 {label}'}}",
+        ["figures.sink_rates.title", "'模型'", "DejaVu Sans"],
+    ),
+    "title with mathematics that is none": (
+        r"figures: {sink_rates: {title: '$\nothing$ {label}'}}",
+        ["figures.sink_rates.title", "cannot be drawn", r"\nothing"],
+    ),
     "control of nothing": (
         "models: {other: {source: {control: {of: tinny, kind: shuffled}}}}",
         ["models.other.source.control.of", "no model 'tinny'", "did you mean 'tiny'"],
