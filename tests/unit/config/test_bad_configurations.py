@@ -30,7 +30,14 @@ CONFIGS = {
     "unknown option": ("analyses: {sinks: {epsilonn: 0.2}}", ["analyses.sinks", "epsilonn", "did you mean 'epsilon'"]),
     "unknown key of a model": ("models: {tiny: {lable: x}}", ["models.tiny", "lable", "did you mean 'label'"]),
     "wrong type": ("analyses: {sinks: {length: many}}", ["analyses.sinks.length", "'many'", "whole number"]),
-    "number as text": ("analyses: {sinks: {epsilon: '0.3'}}", ["analyses.sinks.epsilon", "'0.3'", "not a number"]),
+    "number as text": (
+        "analyses: {sinks: {epsilon: '0.3'}}",
+        ["analyses.sinks.epsilon", "'0.3' is not a number; write it without quotation marks"],
+    ),
+    "number that YAML takes for text": (
+        "analyses: {safety_heads: {epsilon: 1e-5}}",
+        ["analyses.safety_heads.epsilon: '1e-5' is not a number; write 1.0e-05"],
+    ),
     "negative size": ("analyses: {sinks: {sequences: -3}}", ["analyses.sinks.sequences", "-3", "at least 2"]),
     "zero shards": ("analyses: {sinks: {shards: 0}}", ["analyses.sinks.shards", "at least 1"]),
     "epsilon above 1": ("analyses: {sinks: {epsilon: 1.5}}", ["analyses.sinks.epsilon", "less than 1"]),
