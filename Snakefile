@@ -5,7 +5,8 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config.yaml"
+# The project's own, wherever the run works (--directory); rules/common.smk looks for another one there.
+configfile: workflow.basedir + "/config.yaml"
 
 
 include: "rules/common.smk"

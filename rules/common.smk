@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 PROJECT = Path(workflow.basedir)
 SCRIPTS = PROJECT / "scripts"
@@ -15,6 +16,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from atlas.analyses import registry
 from atlas.config import checked, package_key, packages
+from atlas.config.command_line import typed
 from atlas.errors import AtlasError
 from atlas.fetch.hub import allowed
 from atlas.planning import paths
@@ -39,6 +41,14 @@ if UNMADE is not None:
 
 
 def checked_config():
+    there = Path("config.yaml")
+    given = {*map(Path.resolve, workflow.config_settings.configfiles), PROJECT.resolve() / there}
+    if there.is_file() and there.resolve() not in given:
+        raise WorkflowError(
+            f"{there.resolve()} stands in the working directory and is not read: hand it over as --configfile "
+            "config.yaml, which is merged over the one beside the Snakefile, or give it another name."
+        )
+    update_config(config, typed(workflow.config_settings.config_args))
     try:
         return checked(config, PROJECT)
     except AtlasError as error:

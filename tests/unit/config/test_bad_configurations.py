@@ -30,7 +30,14 @@ CONFIGS = {
     "unknown option": ("analyses: {sinks: {epsilonn: 0.2}}", ["analyses.sinks", "epsilonn", "did you mean 'epsilon'"]),
     "unknown key of a model": ("models: {tiny: {lable: x}}", ["models.tiny", "lable", "did you mean 'label'"]),
     "wrong type": ("analyses: {sinks: {length: many}}", ["analyses.sinks.length", "'many'", "whole number"]),
-    "number as text": ("analyses: {sinks: {epsilon: '0.3'}}", ["analyses.sinks.epsilon", "'0.3'", "not a number"]),
+    "number as text": (
+        "analyses: {sinks: {epsilon: '0.3'}}",
+        ["analyses.sinks.epsilon", "'0.3' is not a number; write it without quotation marks"],
+    ),
+    "number that YAML takes for text": (
+        "analyses: {safety_heads: {epsilon: 1e-5}}",
+        ["analyses.safety_heads.epsilon: '1e-5' is not a number; write 1.0e-05"],
+    ),
     "negative size": ("analyses: {sinks: {sequences: -3}}", ["analyses.sinks.sequences", "-3", "at least 2"]),
     "zero shards": ("analyses: {sinks: {shards: 0}}", ["analyses.sinks.shards", "at least 1"]),
     "epsilon above 1": ("analyses: {sinks: {epsilon: 1.5}}", ["analyses.sinks.epsilon", "less than 1"]),
@@ -67,6 +74,34 @@ CONFIGS = {
         ["analyses.sinks.dataset", "kind prompts", "needs kind text"],
     ),
     "duplicate label": ("models: {tiny-shuffled: {label: Tiny Llama}}", ["label", "Tiny Llama", "already the label"]),
+    "the same label in another encoding": (
+        r'{models: {tiny: {label: "M\u00fcller"}, tiny-shuffled: {label: "Mu\u0308ller"}}}',
+        ["models.tiny-shuffled.label", "already the label of models.tiny"],
+    ),
+    "label without signs in the font": (
+        "models: {tiny: {label: Qwen 通义}}",
+        ["models.tiny.label: 'Qwen 通义' holds '通义'", "DejaVu Sans", "transliteration"],
+    ),
+    "label of a data set without signs in the font": (
+        "datasets: {passages: {label: हिन्दी}}",
+        ["datasets.passages.label", "DejaVu Sans"],
+    ),
+    "label over two lines": (r'models: {tiny: {label: "a\nb"}}', ["models.tiny.label", r"'\n'", "on one line"]),
+    "label with what cannot be seen": (r'models: {tiny: {label: "a\u200bb"}}', [r"'\u200b'", "cannot be seen"]),
+    "label that legends leave out": ("models: {tiny: {label: _tiny}}", ["models.tiny.label", "underscore"]),
+    "label of white space": ('models: {tiny: {label: "  "}}', ["models.tiny.label", "is empty"]),
+    "label that no panel has room for": (
+        f"models: {{tiny: {{label: {'long ' * 20}}}}}",
+        ["models.tiny.label", "has 99 characters", "at most 80"],
+    ),
+    "title without signs in the font": (
+        "figures: {sink_rates: {title: '模型 {label}'}}",
+        ["figures.sink_rates.title", "'模型'", "DejaVu Sans"],
+    ),
+    "title with mathematics that is none": (
+        r"figures: {sink_rates: {title: '$\nothing$ {label}'}}",
+        ["figures.sink_rates.title", "cannot be drawn", r"\nothing"],
+    ),
     "control of nothing": (
         "models: {other: {source: {control: {of: tinny, kind: shuffled}}}}",
         ["models.other.source.control.of", "no model 'tinny'", "did you mean 'tiny'"],

@@ -326,6 +326,18 @@ def test_data_set_by_url_and_path(tmp_path):
     assert (again / "rows.jsonl").stat().st_ino != (folder / "rows.jsonl").stat().st_ino
 
 
+def test_what_a_data_folder_holds_besides_is_named(tmp_path):
+    folder = tmp_path / "data"
+    (folder / "train").mkdir(parents=True)
+    for name in ("rows.jsonl", "train/more.jsonl", "load.py", ".hidden"):
+        (folder / name).write_text('{"text": "a"}\n')
+    said = []
+    made = materialise_dataset({"path": str(folder)}, tmp_path / "d", log=said.append)
+    assert sorted(path.name for path in made.iterdir()) == ["provenance.json", "rows.jsonl"]
+    assert json.loads((made / "provenance.json").read_text())["not_taken"] == ["load.py", "train/"]
+    assert said == [f"not taken from {folder}: load.py, train/"]
+
+
 def test_data_set_by_hub(tmp_path, monkeypatch):
     with Server() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)

@@ -57,7 +57,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
 def _looks(options: Options) -> Iterator[tuple[str, tuple[Any, str], str]]:
     """(model key, look, label) of every model, and of jobs without one."""
     for number, model in enumerate(options["models"]):
-        yield model, _LOOKS[number % len(_LOOKS)], options["model_labels"][model]
+        yield model, _LOOKS[number % len(_LOOKS)], style.plain(options["model_labels"][model])
     yield "", (style.GREY, "p"), "no model"
 
 

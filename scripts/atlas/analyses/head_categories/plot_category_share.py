@@ -35,7 +35,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for column, (significance, how) in enumerate(_TITLES.items()):
             part = categories[(categories["model"] == model) & (categories["significance"] == significance)]
             _bars(grid[row, column], part)
-            title = options["title"].format(label=options["model_labels"][model])
+            title = style.title(options["title"], options["model_labels"][model])
             grid[row, column].set_title(f"{title}, {how}")
         grid[row, 0].set_ylabel("Labelled heads (%)")
     for axes in grid.flat:

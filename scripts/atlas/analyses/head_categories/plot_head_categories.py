@@ -43,7 +43,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
             chosen = part[part["label"] == label]
             axes.scatter(chosen["layer"], chosen["head"], s=size, color=colour, marker="s", lw=0, label=label)
         axes.set(xlabel="Layer", ylabel="Head")
-        axes.set_title(options["title"].format(label=options["model_labels"][model]))
+        axes.set_title(style.title(options["title"], options["model_labels"][model]))
         axes.margins(0.5 / max(part["layer"].max(), 1), 0.5 / max(part["head"].max(), 1))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))

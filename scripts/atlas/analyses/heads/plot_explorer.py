@@ -63,8 +63,9 @@ def save(page: str, caption: str, output: Any) -> None:
 
 
 def _json(value: object) -> str:
-    """JSON that can stand inside a script element."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    """JSON that can stand inside a script element: nothing in it ends the element or begins a comment."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    return re.sub(r"<(?=!--|script)", r"\\u003c", text, flags=re.IGNORECASE)
 
 
 def _stable_ids(text: str) -> str:

@@ -122,7 +122,7 @@ def _legend(figure: Figure, models: Sequence[str], options: Options) -> None:
         Line2D([], [], ls="", marker=_MARKERS[index % len(_MARKERS)], color=_COLOURS[index % len(_COLOURS)], ms=4)
         for index in range(len(models))
     ]
-    labels = [options["model_labels"][model] for model in models]
+    labels = [style.plain(options["model_labels"][model]) for model in models]
     hollow = Line2D([], [], ls="", marker="o", mfc="white", mec="0.3", ms=4)
     handles += [hollow, Patch(color="0.86")]
     labels += [f"hollow: q ≥ {options['alpha']:g}", f"{options['confidence']:.0%} of chance"]

@@ -63,7 +63,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
             _top(top, panel)
             _bottom(bottom, panel)
             step = 1 if options["labels"] == "one_based" else 0
-            title = options["title"].format(label=options["model_labels"][model], layer=layer + step, head=head + step)
+            title = style.title(options["title"], options["model_labels"][model], layer=layer + step, head=head + step)
             for axes in (top, bottom):
                 axes.set_title(title, fontsize=7)
                 style.apply_axes(axes, options, model)

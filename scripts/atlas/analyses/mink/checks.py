@@ -1,4 +1,4 @@
-"""Checks of the figures of analyses.mink that a schema cannot make."""
+"""Checks of analyses.mink and its figures that a schema cannot make."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from typing import Any
 
 from atlas.config.analyses import first_of
 from atlas.config.problems import nearest
+
+
+def problems(name: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """Parameters of the judge's requests that are asked for in another way, or whose answers are not read."""
+    for key in block["judge"]["api"]["request"]:
+        if key in ("model", "messages"):
+            yield f"analyses.{name}.judge.api.request.{key}: leave it out; the judge itself sets it."
+        elif key in ("stream", "n", "tools", "tool_choice", "logprobs"):
+            yield f"analyses.{name}.judge.api.request.{key}: leave it out; one whole answer in words is read."
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:

@@ -63,7 +63,7 @@ def _panel(
     model = models[column]
     fill(axes, model)
     label = options["model_labels"][model]
-    title = options["title"].format(label=label)
+    title = style.title(options["title"], label)
     axes.set_title(f"({next(letters)}) {title}" if options["letters"] else title)
 
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import regex
 
+from atlas.data.words import fold, straight, unread
 from atlas.errors import AtlasError
 from atlas.statistics.intervals import wilson_rate
 
@@ -21,19 +23,23 @@ def read_phrases(path: Path) -> list[str]:
     """The phrases of a list (one a line, # starts a comment), in the form that texts are compared in."""
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     phrases = [_plain(line) for line in lines if line and not line.startswith("#")]
+    for phrase in phrases:
+        if unread(phrase):
+            raise AtlasError(f"{path}: {phrase!r} is {unread(phrase)}; give a phrase of words, or remove the line.")
     if not phrases:
         raise AtlasError(f"{path}: it holds no phrase; give one refusal phrase a line.")
     return phrases
 
 
 def refuses(text: str, phrases: Sequence[str]) -> bool:
-    """True if `text` holds one of the phrases, whatever the case and the form of the apostrophes."""
+    """True if `text` holds one of the phrases, whatever the case, the accents' encoding and the form of apostrophes."""
     plain = _plain(text)
-    return any(phrase in plain for phrase in phrases)
+    # A mark behind the phrase makes its last letter another one.
+    return any(phrase in plain and regex.search(regex.escape(phrase) + r"(?!\p{M})", plain) for phrase in phrases)
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.replace("\u2019", "'").replace("\u2018", "'").lower().split())
+    return " ".join(straight(fold(text)).split())
 
 
 def effect_table(

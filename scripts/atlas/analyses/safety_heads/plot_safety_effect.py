@@ -51,7 +51,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for column, ablation in enumerate(ablations):
             axes = grid[row, column]
             _panel(axes, rows[rows["ablation"] == ablation])
-            label = options["title"].format(label=options["model_labels"][model])
+            label = style.title(options["title"], options["model_labels"][model])
             axes.set_title(f"{label}, {_NAMES[ablation]}")
             if never:
                 prompts = rows["prompts"].iloc[0]

@@ -87,7 +87,7 @@ def _grid(axes: Axes, panel: pd.DataFrame) -> None:
 
 def _legend(axes: Axes, models: Sequence[str], labels: Mapping[str, str]) -> None:
     handles = [
-        Line2D([], [], ls="", marker=marker, color="0.25", ms=5, label=labels[model])
+        Line2D([], [], ls="", marker=marker, color="0.25", ms=5, label=style.plain(labels[model]))
         for model, marker in zip(models, _MARKERS * len(models), strict=False)
     ]
     axes.legend(handles=handles, loc="upper right", borderpad=0.3, handletextpad=0.2)

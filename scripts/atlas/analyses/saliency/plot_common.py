@@ -31,7 +31,7 @@ def colour(options: Options, dataset: str, flow: str) -> Any:
 
 
 def symbol(flow: str, label: str) -> str:
-    return rf"$S_{{E_Q \rightarrow {FLOWS[flow]}}}$ ({label})"
+    return rf"$S_{{E_Q \rightarrow {FLOWS[flow]}}}$ ({style.plain(label)})"
 
 
 def rows(frame: pd.DataFrame, options: Options, table: str) -> pd.DataFrame:

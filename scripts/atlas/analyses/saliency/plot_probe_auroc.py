@@ -34,10 +34,10 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
             part = auroc[(auroc["model"] == model) & (auroc["dataset"] == dataset)].sort_values("layer")
             if part.empty:
                 raise AtlasError(f"figures: the table probe_auroc has no rows of {model} on {dataset}; run it again.")
-            _curve(axes, part, options["model_labels"][model], number)
+            _curve(axes, part, style.plain(options["model_labels"][model]), number)
         axes.axhline(0.5, color="0.6", lw=0.7, zorder=0)
         axes.set(xlabel="Hidden state (0: embedding)")
-        axes.set_title(options["title"].format(label=options["dataset_labels"][dataset]))
+        axes.set_title(style.title(options["title"], options["dataset_labels"][dataset]))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
         style.apply_axes(axes, options, None)

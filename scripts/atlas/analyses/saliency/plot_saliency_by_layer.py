@@ -34,7 +34,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
             axes = grid[row, column]
             _panel(axes, part[part["model"] == model], flow, options)
             style.apply_axes(axes, options, model)
-        grid[0, column].set_title(options["title"].format(label=options["model_labels"][model]))
+        grid[0, column].set_title(style.title(options["title"], options["model_labels"][model]))
         grid[1, column].set_xlabel("Layer")
     handles = [
         Line2D([], [], color=common.colour(options, dataset, flow), label=common.symbol(flow, label))

@@ -42,7 +42,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     ends = {}
     for axes, model in zip(grid.flat, models, strict=False):
         ends[model] = _panel(axes, part[part["model"] == model], options, model)
-        axes.set_title(options["title"].format(label=options["model_labels"][model]))
+        axes.set_title(style.title(options["title"], options["model_labels"][model]))
     handles = [
         plt.Rectangle((0, 0), 1, 1, facecolor=(*colour, 0.45), edgecolor=colour, label=common.symbol(flow, label))
         for dataset, label in options["dataset_labels"].items()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from atlas.analyses.saliency.words import find_words, words
 from atlas.data.chat import ChatOption
 from atlas.data.tokens import common_prefix, encode, encode_with_offsets
+from atlas.data.words import unread
 from atlas.errors import AtlasError
 from atlas.models.limits import LONG, UNKNOWN, Limits
 
@@ -92,7 +93,7 @@ def ask(
     ):
         if tuple(word.text for word in words(question)) in shown:
             dropped["question is a worked example"].append(name)
-        elif not any(words(answer) for answer in answers):
+        elif all(unread(answer) for answer in answers):
             dropped["no answer holds a word"].append(name)
         else:
             found = place(prompter.tokenizer, number, question, frame)

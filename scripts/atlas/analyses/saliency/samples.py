@@ -16,6 +16,7 @@ import pandas as pd
 from atlas.analyses.saliency.exact_tokens import inked, overlapping, question_spans, random_tokens, written_places
 from atlas.analyses.saliency.prompts import Asked, exact_in
 from atlas.analyses.saliency.words import find_alias
+from atlas.data.words import UNREAD, unread
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from atlas.analyses.types import Span
 
 _WRONG_SHARE = 4  # of a sample, one in so many is kept for wrong answers
+_UNREAD = f"answer is {UNREAD}"
 _EMPTY, _UNMAPPED, _NO_TOKEN = "empty answer", "answer cannot be mapped to its tokens", "no exact question token"
 
 
@@ -79,6 +81,9 @@ def judge(
         text, start = whole.strip(), len(whole) - len(whole.lstrip())
         if not text or places is None:
             dropped[_UNMAPPED if text else _EMPTY].append(table["id"][number])
+            continue
+        if unread(text) == UNREAD:
+            dropped.setdefault(_UNREAD, []).append(table["id"][number])
             continue
         visible = set(inked(question, prompt.places))
         spans, strategy = question_spans(question, given[number], stop_words)

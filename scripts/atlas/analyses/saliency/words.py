@@ -1,38 +1,29 @@
-"""Words of a text with their places, and whether one text holds another word by word.
+"""Whether one text holds another word by word, and which of its words carry content.
 
-Comparison is that of the question-answering benchmarks (SQuAD, TriviaQA): lower case, no articles, no punctuation.
+Comparison is that of the question-answering benchmarks (SQuAD, TriviaQA): no case, no articles, no punctuation. What a
+word is, in any script, says data/words.py.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atlas.data.words import Word, fold, straight, unread
+from atlas.data.words import find_words as all_words
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     from atlas.analyses.types import Span
 
-_WORD = re.compile(r"[^\W_]+")
 _ARTICLES = frozenset(("a", "an", "the"))
 _CLITICS = frozenset(("s", "t", "d", "m", "ll", "re", "ve"))  # what stands behind an apostrophe
 
 
-@dataclass(frozen=True)
-class Word:
-    """text: in lower case; [begin, end): its characters in the text it is from."""
-
-    text: str
-    begin: int
-    end: int
-
-
 def words(text: str) -> list[Word]:
-    """[Word]: the runs of letters and digits of `text` without articles (with them where there is nothing else)."""
-    found = [Word(match[0].lower(), *match.span()) for match in _WORD.finditer(text)]
+    """[Word] of `text` without articles (with them where there is nothing else)."""
+    found = all_words(text)
     return [word for word in found if word.text not in _ARTICLES] or found
 
 
@@ -55,7 +46,8 @@ def find_alias(text: str, aliases: Iterable[str], match: str) -> Span | None:
 
     match: contains (as whole words) or exact (the text is the accepted answer).
     """
-    spans = [span for alias in aliases if (span := find_words(text, alias, whole=match == "exact"))]
+    read = [alias for alias in aliases if unread(alias) is None]
+    spans = [span for alias in read if (span := find_words(text, alias, whole=match == "exact"))]
     return min(spans, key=lambda span: (span[0], -span[1]), default=None)
 
 
@@ -67,20 +59,29 @@ def content_words(text: str, stop_words: Collection[str]) -> list[Span]:
     """
     spoken = text.upper() != text
     spans = []
-    for match in _WORD.finditer(text):
-        word, begin = match[0], match.start()
-        if word.lower() in _CLITICS and text[begin - 1 : begin] in ("'", "\u2019"):
+    for word in all_words(text):
+        written = text[word.begin : word.end]
+        if word.text in _CLITICS and straight(text[word.begin - 1 : word.begin]) == "'":
             continue
-        name = spoken and len(word) > 1 and word.isalpha() and word.isupper()
-        if name or word.lower() not in stop_words:
-            spans.append(match.span())
+        name = spoken and len(written) > 1 and written.isalpha() and written.isupper()
+        if name or word.text not in stop_words:
+            spans.append((word.begin, word.end))
     return spans
 
 
 def read_word_list(path: str | Path) -> frozenset[str]:
-    """The words of a list (any number a line, # starts a comment) in lower case. Raises AtlasError for an empty one."""
+    """The words of a list (any number a line, # starts a comment), folded.
+
+    Raises AtlasError for an empty list, and for an entry that no word of a text can be.
+    """
     lines = Path(path).read_text(encoding="utf-8").splitlines()
-    found = frozenset(word.lower() for line in lines for word in line.split("#")[0].split())
+    found = frozenset(fold(word) for line in lines for word in line.split("#")[0].split())
     if not found:
         raise AtlasError(f"{path}: it holds no word; list the words that carry no content.")
+    for word in sorted(found):
+        if [part.text for part in all_words(word)] != [word]:
+            raise AtlasError(
+                f"{path}: {word!r} is no single word of a text (docs/saliency.md says what a word is), so nothing "
+                "would be left out for it; write its parts, or remove it."
+            )
     return found

@@ -39,7 +39,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         width_ratios=[1, 1.25],
     )
     for row, model in enumerate(models):
-        title = options["title"].format(label=options["model_labels"][model])
+        title = style.title(options["title"], options["model_labels"][model])
         _curves(grid[row, 0], rates[rates["model"] == model], title)
         style.apply_axes(grid[row, 0], options, model)
         _map(figure, grid[row, 1], heads[heads["model"] == model], title)

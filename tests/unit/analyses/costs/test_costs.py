@@ -105,12 +105,12 @@ def test_figure_shows_every_rule_once_and_says_what_it_is(run, tmp_path):
     run("extract_x/other/texts/1-of-1", 20, 400, told(30, 2.0))
     run("compute_x/tiny/texts", 1, 100)
     run("prepare_dataset/texts", 1, 90)
-    options = {"models": MODELS, "model_labels": {"tiny": "Tiny", "other": "Other"}, "width": 7.0}
+    options = {"models": MODELS, "model_labels": {"tiny": "Tiny", "other": "$O$"}, "width": 7.0}
     figure, caption = draw({"costs": gathered(tmp_path)}, options, {})
     left, right = figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["prepare_dataset", "extract_x", "compute_x"]
     drawn = {line.get_label(): sorted(line.get_xdata()) for line in left.lines if line.get_marker() != "None"}
-    assert drawn == {"Tiny": [1, 10], "Other": [20], "no model": [1]}
+    assert drawn == {"Tiny": [1, 10], r"\$O\$": [20], "no model": [1]}
     assert max(max(line.get_xdata()) for line in right.lines if line.get_marker() != "None") == 500
     assert "n = 4 jobs" in caption
     assert "manifest" in caption

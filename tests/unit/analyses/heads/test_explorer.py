@@ -117,6 +117,15 @@ def test_a_label_cannot_leave_its_script():
     assert "<\\/script><b>" in page
 
 
+def test_a_label_begins_no_comment_and_no_script():
+    label = '<!--<script>$x$ & "quotes"'  # a browser would look for the end of that script behind this one's
+    page, _ = explorer.draw(tables(), options(model_labels={"one": label, "two": "<SCRIPT"}), {})
+    text = page.split('<script id="atlas-data" type="application/json">')[1].split("</script>")[0]
+    assert json.loads(text)["models"][0]["label"] == label
+    assert "<!--" not in text
+    assert "<script" not in text.lower()
+
+
 @pytest.mark.parametrize("before", ["", "from bokeh.plotting import figure; figure().line([1], [2]); "])
 def test_same_bytes_in_every_process(before):
     page, _ = explorer.draw(tables(), options(), {})

@@ -139,7 +139,7 @@ def test_figure_marks_what_is_significant_and_leaves_out_what_is_missing():
     figure, caption = plot.draw(
         {"head_overlap": table},
         {
-            "models": ["m", "n"], "model_labels": {"m": "Model M", "n": "Model N"}, "metrics": metrics, "width": 7.0,
+            "models": ["m", "n"], "model_labels": {"m": "Model M", "n": "$N$"}, "metrics": metrics, "width": 7.0,
             "alpha": 0.05, "confidence": 0.95, "bootstrap": 400, "dataset_labels": {"d": "Data D"},
             "datasets": dict.fromkeys(["head_categories", "sinks", "meaningless_tokens", "saliency"], "d"),
         },
@@ -158,3 +158,4 @@ def test_figure_marks_what_is_significant_and_leaves_out_what_is_missing():
     np.testing.assert_allclose(drawn, table[table["model"] == "n"]["rho"])
     assert "Model M: 96 heads, 1 of 3 pairs significant over all heads" in caption
     assert "sinks: Data D" in caption
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["Model M", r"\$N\$"]

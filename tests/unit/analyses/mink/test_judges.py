@@ -58,6 +58,27 @@ def server(respond):
         httpd.server_close()
 
 
+@contextlib.contextmanager
+def raw_server(status, text):
+    """An endpoint that answers everything with `status` and `text` as they are; gives its base_url."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json" if text.startswith("{") else "text/html")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}/v1"
+        httpd.shutdown()
+
+
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", KEY)
@@ -78,6 +99,58 @@ def good(number, body):
 
 
 # --------------------------------------------------------------------------------------------------------------- api
+REFUSES = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+
+
+def test_a_judge_that_refuses_a_parameter_is_quoted_and_can_be_asked_without_it(tmp_path):
+    def strict(number, body):
+        return (400, {}, REFUSES) if {"max_tokens", "temperature"} & body.keys() else (200, {}, "[RESULT] 3")
+
+    with server(strict) as (url, seen):
+        with pytest.raises(AtlasError) as caught:
+            api_scores(ASKED[:1], settings(url), tmp_path)
+        assert f"refuses the request with status 400 ({REFUSES[:-1]}); set what it names under" in str(caught.value)
+        assert "analyses.mink.judge.api.request" in str(caught.value)
+        assert len(seen) == 1, "asking again would change nothing"
+        request = {"max_tokens": None, "temperature": None, "max_completion_tokens": 77}
+        assert api_scores(ASKED[:1], settings(url, request=request), tmp_path).tolist() == [3]
+        assert seen[1]["body"].keys() == {"model", "messages", "max_completion_tokens"}
+        assert seen[1]["body"]["max_completion_tokens"] == 77
+
+
+@pytest.mark.parametrize("reason", [
+    {"detail": "no such parameter"}, {"error": "no such parameter"}, {"message": "no such parameter"},
+    {"error": {"message": "no such parameter"}},
+])  # fmt: skip
+@pytest.mark.parametrize("status", [400, 404, 422, 503])
+def test_whatever_the_form_of_a_refusal_its_sentence_is_told_without_the_key(tmp_path, reason, status):
+    text = json.dumps(reason).replace("no such", f"{KEY}: no such")
+    with raw_server(status, text) as url, pytest.raises(AtlasError) as caught:
+        api_scores(ASKED[:1], settings(url, retries=0), tmp_path)
+    assert f"status {status}" in str(caught.value)
+    assert "(<key>: no such parameter)" in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_a_refusal_of_several_parts_is_told_whole(tmp_path):
+    text = json.dumps({"detail": [{"loc": ["body", "max_tokens"], "msg": "extra inputs are not permitted"}]})
+    with raw_server(422, text) as url, pytest.raises(AtlasError, match=r'"max_tokens".*extra inputs are not permitted'):
+        api_scores(ASKED[:1], settings(url), tmp_path)
+
+
+def test_a_refusal_that_is_no_json_is_told(tmp_path):
+    with raw_server(404, "<html>\nnot\nhere</html>") as url, pytest.raises(AtlasError, match="<html> not here</html>"):
+        api_scores(ASKED[:1], settings(url), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["sk secret", "sk-1\n", "schlüssel"])
+def test_what_is_no_key_is_refused_before_anything_is_sent(tmp_path, monkeypatch, text):
+    monkeypatch.setenv("JUDGE_KEY", text)
+    with server(good) as (url, seen), pytest.raises(AtlasError, match="key_env: what the variable JUDGE_KEY holds"):
+        api_scores(ASKED[:1], settings(url), tmp_path)
+    assert not seen
+
+
 def test_scores_come_back_in_order_and_a_rerun_asks_nothing(tmp_path):
     def by_question(number, body):
         which = int(body["messages"][1]["content"].split("question ")[1][0])
@@ -270,3 +343,13 @@ def test_a_judge_that_scores_nothing_is_an_error_and_one_that_misses_some_is_cou
     with server(lambda number, body: (200, {}, texts[number])) as (url, _):
         found = judge(data(), answers, {"kind": "api", "api": settings(url)}, model="m", cache=tmp_path / "b")
     assert found["reason"].tolist()[1] == NO_SCORE
+
+
+def test_a_gold_answer_that_the_reference_judge_cannot_read_is_counted_and_not_scored():
+    answers = pd.DataFrame({"number": [0, 2], "prediction": ["one", "🍎"]})
+    table = data().assign(answer=["one", "two", "🍎"])
+    found = judge(table, answers, {"kind": "reference"}, model="m")
+    assert np.isnan(found["score"][1])
+    assert found["reason"].tolist() == [None, "the gold answer is a text without a word"]
+    with pytest.raises(AtlasError, match=r"none of 2 answers a score \(2 times the gold answer is a text without"):
+        judge(data().assign(answer="?!"), answers, {"kind": "reference"}, model="m")

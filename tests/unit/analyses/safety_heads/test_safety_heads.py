@@ -192,6 +192,21 @@ def test_refusals(tmp_path):
     path.write_text("# nothing\n")
     with pytest.raises(AtlasError, match="no phrase"):
         read_phrases(path)
+    path.write_text("I can't\n\u200b\n")
+    with pytest.raises(AtlasError, match="a text without a word; give a phrase of words"):
+        read_phrases(path)
+
+
+@pytest.mark.parametrize("apostrophe", "'\u2019\u2018\u02bc\uff07\u2032\u00b4\u201b")
+def test_refusals_in_any_typography(tmp_path, apostrophe):
+    path = tmp_path / "phrases.txt"
+    path.write_text("I can't\nje suis désolé\nमाफ कर\n", encoding="utf-8")
+    phrases = read_phrases(path)
+    assert refuses(f"I\u00a0can{apostrophe}t do that", phrases)
+    assert refuses("JE SUIS DE\u0301SOLE\u0301.", phrases)
+    assert refuses("माफ कर।", phrases)
+    assert not refuses("माफ करो", phrases), "another letter than that of the phrase"
+    assert not refuses("je suis desole", phrases)
 
 
 def test_effect_table():

@@ -176,3 +176,13 @@ def test_figures_ask_for_data_sets_and_losses_of_the_analysis():
     figure = {"plot": "probe_auroc", "models": "all", "datasets": "all"}
     assert not list(figure_problems("probe_auroc", figure, config))
     assert figure["datasets"] == ["a", "b"]
+
+
+def test_labels_in_legends_are_no_mathematics():
+    options = {**OPTIONS, "model_labels": {"m": "$M$"}, "dataset_labels": {"a": "$a$", "b": "b_$"}}
+    figure, caption = probe_auroc.draw({"probe_auroc": auroc()}, options, {"probe_auroc": {}})
+    assert figure.axes[0].get_title() == r"\$a\$"
+    assert r"\$M\$ (nested 0.65)" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert "$a$: n = 15" in caption, "a caption is plain text"
+    figure, _ = density(dataset_labels=options["dataset_labels"])
+    assert figure.legends[0].get_texts()[0].get_text().endswith(r"$ (\$a\$)")

@@ -98,3 +98,13 @@ def test_word_list_takes_comments_and_any_number_a_line(tmp_path):
     path.write_text("# nothing\n")
     with pytest.raises(AtlasError, match=r"words\.txt: it holds no word"):
         read_word_list(path)
+    path.write_text("the\ndon't\n")
+    with pytest.raises(AtlasError, match=r"words\.txt: \"don't\" is no single word"):
+        read_word_list(path)
+    path.write_text("什么\n")
+    with pytest.raises(AtlasError, match="write its parts"):
+        read_word_list(path)
+
+
+def test_an_accepted_answer_that_cannot_be_read_is_no_answer():
+    assert find_alias("\ue000\ue001 a", ["\ue000\ue001 a"], "exact") is None

@@ -23,4 +23,7 @@ def run(task: Task) -> Result:
     )
     dataset = task.document("dataset")["dataset"]
     document = provenance(dataset=dataset) if answers is None else task.document("answers")
+    if unscored := judgements["reason"].value_counts().to_dict():
+        task.log.info("answers without a score: %s", unscored)
+        document = {**document, "unscored": unscored}
     return judgements, {**document, "judge": settings}

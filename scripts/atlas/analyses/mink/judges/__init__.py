@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict
@@ -55,20 +56,22 @@ def judge(
         rows, numbers = table.iloc[answers["number"]], answers["number"].to_numpy()
         asked = list(zip(rows["question"], rows["answer"], answers["prediction"], strict=True))
         if kind == "reference":
-            from atlas.analyses.mink.judges.reference import reference_scores
+            from atlas.analyses.mink.judges.reference import reference_scores, refused
 
             scores = reference_scores(asked)
+            reasons = [refused(gold, answer) for _, gold, answer in asked]
         else:
             from atlas.analyses.mink.judges.api import api_scores
 
             if cache is None:
                 raise ValueError("the judge 'api' is given no folder for what is answered")
             scores = api_scores(asked, settings["api"], cache, progress=progress)
-        reasons = [NO_SCORE if missing else None for missing in np.isnan(scores)]
+            reasons = [NO_SCORE if missing else None for missing in np.isnan(scores)]
     if np.isnan(scores).all():
+        told = "; ".join(f"{count} times {reason}" for reason, count in Counter(filter(None, reasons)).items())
         raise AtlasError(
-            f"analyses.mink.judge: the judge {kind!r} gave none of {len(scores)} answers a score; look at one of its "
-            "answers (see docs/mink.md) or take another judge."
+            f"analyses.mink.judge: the judge {kind!r} gave none of {len(scores)} answers a score ({told}); look at one "
+            "of its answers (see docs/mink.md) or take another judge."
         )
     return pd.DataFrame(
         {

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -25,8 +25,7 @@ from atlas.results.files import replacing
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from openai import OpenAI
-    from openai.types.chat import ChatCompletionMessageParam
+    from openai import APIStatusError, OpenAI
 
 SYSTEM = "You grade answers to questions. You are strict and fair, and you judge facts, not style or length."
 PROMPT = """Grade the answer below by how correct it is, on this scale:
@@ -47,6 +46,9 @@ holds nothing but [RESULT] and the grade, for example: [RESULT] 3
 ### Answer to grade
 {answer}
 """
+_ADDRESS = ("base_url", "model", "messages")
+# Where endpoints put their reason.
+_SENTENCE = ("error", "message", "detail", "msg")
 # Strict: the last line is the mark and one whole number from 1 to 5, and there is no other mark before it.
 _RESULT = re.compile(r"\[RESULT\]\s*:?\s*\(?([1-5])\)?(?:\s*/\s*5)?\s*\.?")
 
@@ -62,16 +64,12 @@ class ApiOptions(TypedDict):
     repeats: int
     concurrency: int
     max_tokens: int
+    request: NotRequired[dict[str, Any]]
 
 
-class Request(TypedDict):
-    """What is asked, and of whom; its hash names the file of the answer."""
-
-    base_url: str
-    model: str
-    messages: list[ChatCompletionMessageParam]
-    temperature: int
-    max_tokens: int
+# What is asked, and of whom: base_url, model, messages, and the parameters of the request. Its hash names the file of
+# the answer.
+Request: TypeAlias = dict[str, Any]
 
 
 class Kept(TypedDict):
@@ -134,12 +132,12 @@ def api_scores(
 
 def _request(settings: ApiOptions, question: str, gold: str, answer: str) -> Request:
     prompt = PROMPT.format(question=question, gold=gold, answer=answer)
+    parameters = {"temperature": 0, "max_tokens": settings["max_tokens"], **settings.get("request", {})}
     return {
         "base_url": settings["base_url"],
         "model": settings["model"],
         "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": prompt}],
-        "temperature": 0,
-        "max_tokens": settings["max_tokens"],
+        **{name: value for name, value in parameters.items() if value is not None},
     }
 
 
@@ -170,6 +168,11 @@ def _client(settings: ApiOptions) -> OpenAI:
             f"analyses.mink.judge.api.key_env: the variable {variable} is not set; export the key there, or "
             "set key_env to null for an endpoint without one."
         )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise AtlasError(
+            f"analyses.mink.judge.api.key_env: what the variable {variable} holds is no key (there are spaces, line "
+            "breaks or other characters than ASCII in it); export the key alone."
+        )
     return openai.OpenAI(
         base_url=settings["base_url"],
         api_key=key,
@@ -193,8 +196,7 @@ def _ask(client: OpenAI, request: Request, repeats: int, file: Path) -> Kept:
             reply = client.chat.completions.create(
                 model=request["model"],
                 messages=request["messages"],
-                temperature=request["temperature"],
-                max_tokens=request["max_tokens"],
+                extra_body={name: value for name, value in request.items() if name not in _ADDRESS},
             )
             answers.append(reply.choices[0].message.content or "")
         except openai.APITimeoutError as error:
@@ -208,10 +210,7 @@ def _ask(client: OpenAI, request: Request, repeats: int, file: Path) -> Kept:
         except openai.AuthenticationError as error:
             raise AtlasError(f"{where} refuses the key in the variable that key_env names; correct it.") from error
         except openai.APIStatusError as error:
-            raise AtlasError(
-                f"{where} answers with status {error.status_code}, {_tries(client)}; answers so far are kept, so run "
-                "again later, or correct model and base_url."
-            ) from error
+            raise AtlasError(f"{where} {_refusal(error, client)}") from error
         except (openai.OpenAIError, AttributeError, IndexError, TypeError, ValueError) as error:
             raise AtlasError(
                 f"{where} does not answer in OpenAI's chat protocol ({type(error).__name__}); check base_url."
@@ -223,6 +222,33 @@ def _ask(client: OpenAI, request: Request, repeats: int, file: Path) -> Kept:
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
     return kept
+
+
+def _refusal(error: APIStatusError, client: OpenAI) -> str:
+    """What the endpoint says of a request that it does not answer, and the option to change."""
+    status = error.status_code
+    said = _said(error, client.api_key)
+    if status in (400, 422):
+        return (
+            f"refuses the request with status {status} ({said}); set what it names under "
+            "analyses.mink.judge.api.request, where null leaves a parameter out, as in {max_tokens: null, "
+            "max_completion_tokens: 512}."
+        )
+    if status in (408, 409, 429) or status >= 500:
+        return (
+            f"answers with status {status}, {_tries(client)}; answers so far are kept, so run again later, or correct "
+            f"model and base_url ({said})."
+        )
+    return f"answers with status {status} ({said}); correct model and base_url, or what the key may ask."
+
+
+def _said(error: APIStatusError, key: str) -> str:
+    """The endpoint's own sentence, however it wraps it, on one line and without the key."""
+    found: Any = error.body if error.body else error.response.text
+    while isinstance(found, dict) and (inner := next((found[name] for name in _SENTENCE if found.get(name)), None)):
+        found = inner
+    text = " ".join((found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)).split())
+    return text.replace(key, "<key>")[:300].rstrip(".") or "no reason given"
 
 
 def _tries(client: OpenAI) -> str:

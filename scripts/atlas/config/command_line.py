@@ -1,0 +1,39 @@
+"""Options of the command line (`--config KEY=VALUE`) with the types that they have in a file.
+
+Snakemake reads numbers and truth values at the top, and leaves everything inside a mapping or list as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+
+def typed(arguments: Iterable[str] | None) -> dict[str, Any]:
+    """{key: value} of those of `arguments` (KEY=VALUE) whose value is a mapping or a list, read as YAML.
+
+    Keys stay text. What is no YAML is left out: it stays the text that Snakemake took it for, for the schema to refuse.
+    """
+    found = {}
+    for argument in arguments or ():
+        key, _, text = argument.partition("=")
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if isinstance(node, yaml.CollectionNode):
+                found[key] = _value(loader, node)
+        except yaml.YAMLError:
+            continue
+        finally:
+            loader.dispose()
+    return found
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): _value(loader, value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(loader, item) for item in node.value]
+    return loader.construct_object(node)

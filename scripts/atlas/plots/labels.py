@@ -1,0 +1,85 @@
+"""What a configuration writes into figures: whether the font has its characters, and how it is drawn as it stands."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+# It comes with matplotlib, so that a figure does not depend on the fonts of a machine.
+FONT = "DejaVu Sans"
+LONGEST = 80  # characters of a label; longer ones run into the next panel
+
+
+def label_problem(label: str) -> str | None:
+    """Why `label` cannot name a model or data set in figures, as the end of a sentence; None where it can."""
+    if not label.strip():
+        return "is empty; give a name"
+    if label != label.strip():
+        return "has white space around it; remove it"
+    if label.startswith("_"):
+        return "begins with an underscore, and legends leave such entries out; begin with another character"
+    if len(label) > LONGEST:
+        return f"has {len(label)} characters; a panel has room for at most {LONGEST}"
+    return _controls(label) or glyph_problem(label)
+
+
+def title_problem(title: str) -> str | None:
+    """The same of a title, which may have several lines and mathematics between dollar signs."""
+    if found := _controls(title.replace("\n", "")) or glyph_problem(title):
+        return found
+    dollars = title.count("$") - title.count(r"\$")
+    if not dollars or dollars % 2:  # as matplotlib decides: an odd one is a sign like any other
+        return None
+    from matplotlib.mathtext import MathTextParser
+
+    try:
+        MathTextParser("path").parse(title.format_map(_Anything()))
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[-1]
+        return rf"holds mathematics that cannot be drawn ({reason}); correct it, or write \$ for a dollar sign"
+    return None
+
+
+def glyph_problem(text: str) -> str | None:
+    """Which characters of `text` the font of the figures does not have, as the end of a sentence."""
+    missing = "" if text.isascii() else "".join(_missing(text))
+    if not missing:
+        return None
+    return (
+        f"holds {missing[:20]!r}, for which the font of the figures ({FONT}) has no signs; write it in letters that it "
+        "has, such as Latin, Greek or Cyrillic ones (a transliteration)"
+    )
+
+
+def plain(label: str) -> str:
+    """`label` for a text of matplotlib, which shows it as it stands: a dollar sign begins no mathematics."""
+    return label.replace("$", r"\$")
+
+
+class _Anything(dict):
+    """Fills every {name} of a title in."""
+
+    def __missing__(self, key: str) -> int:
+        return 1
+
+
+def _controls(text: str) -> str | None:
+    found = [letter for letter in text if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+    if not found:
+        return None
+    return f"holds {', '.join(sorted({ascii(letter) for letter in found}))}, which cannot be seen; write it on one line"
+
+
+def _missing(text: str) -> Iterable[str]:
+    return dict.fromkeys(letter for letter in text if ord(letter) not in _code_points() and letter != "\n")
+
+
+@cache
+def _code_points() -> frozenset[int]:
+    import matplotlib
+    from matplotlib.ft2font import FT2Font
+
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{FONT.replace(' ', '')}.ttf"
+    return frozenset(FT2Font(str(file)).get_charmap())
