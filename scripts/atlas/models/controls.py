@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from atlas.disk import disk_errors
 from atlas.errors import AtlasError
+from atlas.models.checkpoint import quantisation
 from atlas.models.safetensors_files import Tensor, read_bytes, read_header, rewrite
 from atlas.names import closest
 
@@ -44,7 +45,7 @@ def make_control(base: Path, folder: Path, kind: str, seed: int) -> str:
             f"{base} holds no model that a control could be made of (config.json and *.safetensors are needed)."
         )
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    if config.get("quantization_config"):
+    if quantisation(config) is not None:
         raise AtlasError(f"{base} is a quantised checkpoint: make the control of its unquantised weights.")
     make = shuffler(weights, config, seed) if kind == "shuffled" else _reinitialiser(base, seed)
     total = sum(path.stat().st_size for path in weights)

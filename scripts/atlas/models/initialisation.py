@@ -11,14 +11,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from atlas.errors import AtlasError
+from atlas.models.checkpoint import CONSTANTS
 from atlas.models.safetensors_files import Tensor
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 _TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-# Constants that old checkpoints carry along: no parameters, never drawn.
-_CONSTANTS = ("inv_freq", "masked_bias")
 
 
 class FreshWeights:
@@ -51,7 +50,7 @@ class FreshWeights:
 
     def entries(self, tensor: Tensor) -> np.ndarray | None:
         """New entries for a tensor of the checkpoint, in its dtype; None for one that is not drawn (a constant)."""
-        if not tensor.shape or not tensor.is_float or tensor.name.endswith(_CONSTANTS):
+        if not tensor.shape or not tensor.is_float or tensor.name.endswith(CONSTANTS):
             return None
         if tensor.dtype not in _TORCH_DTYPES:
             raise AtlasError(f"{self.base}: tensor {tensor.name} is {tensor.dtype}; reinitialise an unquantised model.")
