@@ -109,8 +109,7 @@ def read_checkpoint(folder: Path, config: dict[str, Any]) -> dict[str, Place]:
         role = _behind_a_dot(name, places) if family is None else role_of(name, family)
         if role in roles:
             raise AtlasError(
-                f"Model {folder} holds both {roles[role][1].name!r} and {name!r}, which are names of one tensor: remove "
-                "one."
+                f"Model {folder} holds both {roles[role][1].name!r} and {name!r}, two names of one tensor: remove one."
             )
         roles[role] = place
     return roles
@@ -126,8 +125,8 @@ def role_of(name: str, family: Family) -> str:
 def vocabulary_roles(roles: Iterable[str], family: Family, tied: bool) -> tuple[str, str]:
     """(role of the input embedding, role of the unembedding), as the loaded model has them.
 
-    A checkpoint's own unembedding is used wherever there is one, also where config.json calls the two tied: transformers
-    ties only what is stored once, or equal. With only one of the two and `tied`, it serves as both. A role that
+    A checkpoint's own unembedding is used wherever there is one, also where config.json calls the two tied:
+    transformers ties only what is stored once, or equal. With only one of the two and `tied`, it serves as both. A role that
     nothing gives is returned all the same: whoever reads it names what is missing.
     """
     names = set(roles)
