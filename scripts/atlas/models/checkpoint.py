@@ -126,8 +126,8 @@ def vocabulary_roles(roles: Iterable[str], family: Family, tied: bool) -> tuple[
     """(role of the input embedding, role of the unembedding), as the loaded model has them.
 
     A checkpoint's own unembedding is used wherever there is one, also where config.json calls the two tied:
-    transformers ties only what is stored once, or equal. With only one of the two and `tied`, it serves as both. A role that
-    nothing gives is returned all the same: whoever reads it names what is missing.
+    transformers ties only what is stored once, or equal. With only one of the two and `tied`, it serves as both. A role
+    that nothing gives is returned all the same: whoever reads it names what is missing.
     """
     names = set(roles)
     embedding, unembedding = family.embedding, family.unembedding[0]
