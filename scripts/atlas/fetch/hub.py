@@ -33,6 +33,9 @@ WEIGHTS = (".safetensors", ".gguf")
 MODEL_FILES = ("*.safetensors", "*.gguf", *CONFIGS, *TOKENIZERS, *LICENCES)
 DATA_FILES = tuple(f"*{suffix}" for suffix in DATA_SUFFIXES) + LICENCES
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
+# An adapter (LoRA and others of peft) is a change of a base model.
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+MERGE = "merge it first (peft: `merge_and_unload()`, then `save_pretrained`) and use that folder as a path source"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -167,6 +170,11 @@ def allowed(name: str, model: bool = True) -> bool:
 
 def no_safe_weights(what: str, names: list[str]) -> AtlasError:
     """The error for a model without safetensors or GGUF, depending on what is there instead."""
+    if adapter := [name for name in ADAPTERS if name in names]:
+        return AtlasError(
+            f"{what} is a LoRA adapter or another of peft ({adapter[0]}), a change of a base model and no model itself:"
+            f" {MERGE}."
+        )
     pickles = sorted(name for name in names if name.endswith(PICKLES))
     if pickles:
         return AtlasError(

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError
+from atlas.fetch.hub import ADAPTERS, MERGE
 from atlas.models.checkpoint import INDEX, WEIGHTS, choose_weights, quantisation, read_index
 from atlas.models.safetensors_files import read_header
 
-_ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 # Parts of the names of an adapter's tensors, as peft writes them.
 _ADAPTER_TENSORS = (".lora_A.", ".lora_B.", ".lora_embedding_", ".lora_magnitude_vector", ".base_layer.")
-_MERGE = "merge it first (peft: `merge_and_unload()`, then `save_pretrained`) and use that folder as a path source"
 
 # Any of these lets transformers build a tokenizer; a chat template or a list of special tokens alone does not.
 _TOKENIZER_SETS = (
@@ -79,22 +78,22 @@ def refuse_adapter_tensors(names: Iterable[str], where: str) -> None:
     """Raises AtlasError if a tensor's name is one of a LoRA adapter: its part would be dropped."""
     found = next((name for name in names if any(part in f".{name}" for part in _ADAPTER_TENSORS)), None)
     if found is not None:
-        raise AtlasError(f"{where} holds the tensor {found!r} of a LoRA adapter that was not merged: {_MERGE}.")
+        raise AtlasError(f"{where} holds the tensor {found!r} of a LoRA adapter that was not merged: {MERGE}.")
 
 
 def _refuse_adapter(known: set[str], here: dict[str, Path], where: str) -> None:
-    found = next((name for name in _ADAPTERS if name in known), None)
+    found = next((name for name in ADAPTERS if name in known), None)
     if found is None:
         return
-    facts = read_json(here[_ADAPTERS[0]]) if _ADAPTERS[0] in here else {}
+    facts = read_json(here[ADAPTERS[0]]) if ADAPTERS[0] in here else {}
     kind = f"a {facts.get('peft_type', 'LORA')} adapter" if facts else "a LoRA adapter (or another of peft)"
     base = f" of {facts['base_model_name_or_path']}" if facts.get("base_model_name_or_path") else ""
     if WEIGHTS in known or INDEX in known:
         raise AtlasError(
-            f"{where} holds {kind}{base} ({found}) beside a model, which would run without it: {_MERGE}; or leave the "
+            f"{where} holds {kind}{base} ({found}) beside a model, which would run without it: {MERGE}; or leave the "
             f"adapter's files out to analyse the base model alone (of a hub: `file: {WEIGHTS}`)."
         )
-    raise AtlasError(f"{where} is {kind}{base} ({found}), a change of a base model and no model itself: {_MERGE}.")
+    raise AtlasError(f"{where} is {kind}{base} ({found}), a change of a base model and no model itself: {MERGE}.")
 
 
 def _refuse_quantised(known: set[str], config: dict[str, Any], where: str) -> None:

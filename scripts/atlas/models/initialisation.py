@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,13 @@ class FreshWeights:
     matrix by its place in the layer (GPT-2's residual projections).
     """
 
-    def __init__(self, base: Path, seed: int) -> None:
+    def __init__(self, base: Path, seed: int, *, tied: bool | None = None) -> None:
+        """tied: whether embedding and unembedding are one matrix; None: as config.json says."""
         self.base, self.seed = base, seed
         try:
             config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+            if tied is not None:
+                config.tie_word_embeddings = tied
             with torch.device("meta"):
                 self.model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
         except (ValueError, KeyError, OSError, ImportError) as error:
@@ -47,6 +51,14 @@ class FreshWeights:
         }
         self.part: str | None = None
         self.drawn: dict[str, Float[torch.Tensor, "*shape"]] = {}
+
+    def shared(self, names: Iterable[str]) -> list[list[str]]:
+        """The stored names, of those given, that are one parameter of the model; by parameter, two or more each."""
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            if (parameter := self._parameter(name)) is not None:
+                groups.setdefault(parameter, []).append(name)
+        return [group for group in groups.values() if len(group) > 1]
 
     def entries(self, tensor: Tensor) -> np.ndarray | None:
         """New entries for a tensor of the checkpoint, in its dtype; None for one that is not drawn (a constant)."""
