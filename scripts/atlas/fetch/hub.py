@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,13 @@ TOKENIZERS = (
     "sentencepiece.bpe.model", "tekken.json",
 )  # fmt: skip
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
+WEIGHTS = (".safetensors", ".gguf")
 MODEL_FILES = ("*.safetensors", "*.gguf", *CONFIGS, *TOKENIZERS, *LICENCES)
 DATA_FILES = tuple(f"*{suffix}" for suffix in DATA_SUFFIXES) + LICENCES
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
+# An adapter (LoRA and others of peft) is a change of a base model.
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+MERGE = "merge it first (peft: `merge_and_unload()`, then `save_pretrained`) and use that folder as a path source"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -43,6 +48,7 @@ def download_hub(
     files: dict[str, str] | None = None,
     repo_type: str = "model",
     patterns: list[str] | None = None,
+    before_weights: Callable[[list[str], list[Path]], None] | None = None,
 ) -> list[Path]:
     """Downloads a repository, or one file of it, into `folder`; an interrupted download goes on where it stopped.
 
@@ -52,6 +58,8 @@ def download_hub(
     files: {path in the repository: sha256}, exactly these; they need no `revision` either.
     repo_type: 'model' or 'dataset'.
     patterns: glob patterns that narrow down what is taken (of the file types that are allowed at all).
+    before_weights: called with names of the repository's files and with the small files, before the weights come; it
+        raises AtlasError if they need not.
     Returns the files' paths below `folder`, sorted. Every file is checked against the hash in the hub's listing.
     Raises AtlasError.
     """
@@ -78,7 +86,14 @@ def download_hub(
             for name in choose_files(list(listing), what, file=wanted, repo_type=repo_type, patterns=patterns)
             if not files or name == wanted
         ]
-        paths = [_download(repo, revision or "main", repo_type, name, folder, listing[name], what) for name in names]
+        fetch = partial(_download, repo, revision or "main", repo_type, folder=folder, what=what)
+        small = [name for name in names if not name.endswith(WEIGHTS)]
+        paths = [fetch(name, entry=listing[name]) for name in small]
+        if before_weights is not None:
+            narrowed = file or files or patterns
+            others = [] if narrowed else [name for name in listing if not name.endswith(WEIGHTS) and "/" not in name]
+            before_weights([*names, *others], paths)
+        paths += [fetch(name, entry=listing[name]) for name in names if name not in small]
     for name, digest in pins.items():
         check_sha256(folder / name, digest, f"{name} of {what}")
     return sorted(paths)
@@ -135,10 +150,14 @@ def choose_files(
         raise AtlasError(f"{what} has {len(ggufs)} GGUF files: name one under `file`, such as {sorted(ggufs)[0]}.")
     if not safetensors and not ggufs:
         raise no_safe_weights(what, names)
+    return sorted(name for name in once(taken) if not (safetensors and name.endswith(".gguf")))
+
+
+def once(names: list[str]) -> list[str]:
+    """Without `consolidated` files where there are others: the same weights once more, in another library's layout."""
+    safetensors = [name for name in names if name.endswith(".safetensors")]
     consolidated = [name for name in safetensors if name.startswith("consolidated")]
-    if len(consolidated) < len(safetensors):  # the same weights once more, in the layout of another library
-        taken = [name for name in taken if name not in consolidated]
-    return sorted(name for name in taken if not (safetensors and name.endswith(".gguf")))
+    return [name for name in names if name not in consolidated or len(consolidated) == len(safetensors)]
 
 
 def allowed(name: str, model: bool = True) -> bool:
@@ -151,6 +170,11 @@ def allowed(name: str, model: bool = True) -> bool:
 
 def no_safe_weights(what: str, names: list[str]) -> AtlasError:
     """The error for a model without safetensors or GGUF, depending on what is there instead."""
+    if adapter := [name for name in ADAPTERS if name in names]:
+        return AtlasError(
+            f"{what} is a LoRA adapter or another of peft ({adapter[0]}), a change of a base model and no model itself:"
+            f" {MERGE}."
+        )
     pickles = sorted(name for name in names if name.endswith(PICKLES))
     if pickles:
         return AtlasError(

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from atlas.disk import disk_errors
 from atlas.errors import AtlasError
+from atlas.models.checkpoint import quantisation
 from atlas.models.safetensors_files import Tensor, read_bytes, read_header, rewrite
 from atlas.names import closest
 
@@ -44,9 +45,9 @@ def make_control(base: Path, folder: Path, kind: str, seed: int) -> str:
             f"{base} holds no model that a control could be made of (config.json and *.safetensors are needed)."
         )
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    if config.get("quantization_config"):
+    if quantisation(config) is not None:
         raise AtlasError(f"{base} is a quantised checkpoint: make the control of its unquantised weights.")
-    make = shuffler(weights, config, seed) if kind == "shuffled" else _reinitialiser(base, seed)
+    make = shuffler(weights, config, seed) if kind == "shuffled" else _reinitialiser(base, weights, config, seed)
     total = sum(path.stat().st_size for path in weights)
     with tqdm(desc=f"{kind} control", total=total, unit="B", unit_scale=True, mininterval=1) as bar:
         for path in weights:
@@ -108,8 +109,14 @@ def _stored_twice(weights: list[Path], config: dict[str, Any]) -> dict[str, str]
     return twins
 
 
-def _reinitialiser(base: Path, seed: int) -> Callable[[Path, Tensor], np.ndarray | None]:
+def _reinitialiser(
+    base: Path, weights: list[Path], config: dict[str, Any], seed: int
+) -> Callable[[Path, Tensor], np.ndarray | None]:
     from atlas.models.initialisation import FreshWeights
 
-    fresh = FreshWeights(base, seed)
+    fresh, twins = FreshWeights(base, seed), _stored_twice(weights, config)
+    stored = [tensor.name for path in weights for tensor in read_header(path)]
+    # An unembedding of its own is used whatever config.json says (checkpoint.vocabulary_roles); so it is in a control.
+    if any(len({twins.get(name, name) for name in group}) > 1 for group in fresh.shared(stored)):
+        fresh = FreshWeights(base, seed, tied=False)
     return lambda path, tensor: fresh.entries(tensor)

@@ -133,7 +133,7 @@ FAMILIES: dict[str, Family] = {
         kv_heads_from_config=False,
     ),
     "opt": Family(
-        prefixes=("model.decoder.", "decoder.", ""),
+        prefixes=("model.decoder.", "decoder."),
         output="self_attn.out_proj",
         norm=Norm("final_layer_norm", "layernorm", None),
         mlp=Mlp("plain", None, "fc1", "fc2", "activation_function"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from atlas.errors import AtlasError
+from atlas.models.checkpoint import CONSTANTS
 from atlas.models.safetensors_files import Tensor
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 _TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-# Constants that old checkpoints carry along: no parameters, never drawn.
-_CONSTANTS = ("inv_freq", "masked_bias")
 
 
 class FreshWeights:
@@ -30,10 +30,13 @@ class FreshWeights:
     matrix by its place in the layer (GPT-2's residual projections).
     """
 
-    def __init__(self, base: Path, seed: int) -> None:
+    def __init__(self, base: Path, seed: int, *, tied: bool | None = None) -> None:
+        """tied: whether embedding and unembedding are one matrix; None: as config.json says."""
         self.base, self.seed = base, seed
         try:
             config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+            if tied is not None:
+                config.tie_word_embeddings = tied
             with torch.device("meta"):
                 self.model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
         except (ValueError, KeyError, OSError, ImportError) as error:
@@ -49,9 +52,17 @@ class FreshWeights:
         self.part: str | None = None
         self.drawn: dict[str, Float[torch.Tensor, "*shape"]] = {}
 
+    def shared(self, names: Iterable[str]) -> list[list[str]]:
+        """The stored names, of those given, that are one parameter of the model; by parameter, two or more each."""
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            if (parameter := self._parameter(name)) is not None:
+                groups.setdefault(parameter, []).append(name)
+        return [group for group in groups.values() if len(group) > 1]
+
     def entries(self, tensor: Tensor) -> np.ndarray | None:
         """New entries for a tensor of the checkpoint, in its dtype; None for one that is not drawn (a constant)."""
-        if not tensor.shape or not tensor.is_float or tensor.name.endswith(_CONSTANTS):
+        if not tensor.shape or not tensor.is_float or tensor.name.endswith(CONSTANTS):
             return None
         if tensor.dtype not in _TORCH_DTYPES:
             raise AtlasError(f"{self.base}: tensor {tensor.name} is {tensor.dtype}; reinitialise an unquantised model.")

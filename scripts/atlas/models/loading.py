@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from atlas.errors import AtlasError
-from atlas.models.architectures import attention_implementation, auto_config
+from atlas.models.architectures import attention_implementation, auto_config, read_config
+from atlas.models.checkpoint import read_checkpoint
 from atlas.models.memory import keep_freed_memory
 from atlas.models.rates import bfloat16_is_faster
+from atlas.models.structure import from_pretrained, refuse_difference
 
 if TYPE_CHECKING:
     import torch
@@ -35,10 +37,9 @@ def load_model(
     means);
     attn_implementation "auto" is the fused attention where the family has it, else its own eager function.
     Raises AtlasError for anything a user can act on: an unsuitable folder, dtype, device or family, tensors that are
-    missing, have another shape or hold NaN or infinite values.
+    missing, are none of the model, have another shape or hold NaN or infinite values.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     folder = Path(folder)
     _check_folder(folder)
@@ -50,32 +51,18 @@ def load_model(
     if device_map is None and device != "cpu":
         device_map = {"": device}  # straight to the GPU, without a copy in main memory
     try:
-        loaded: object = AutoModelForCausalLM.from_pretrained(
-            str(folder),
+        model, report = from_pretrained(
+            folder,
             config=config,
             dtype=torch_dtype,
             device_map=device_map,
             attn_implementation=attention if attn_implementation == "auto" else attn_implementation,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
         )
-    except AtlasError:
-        raise
     except torch.OutOfMemoryError:
         raise AtlasError(
             f"Model {folder} does not fit on {device}; use a smaller dtype, device_map: auto, or device: cpu."
         ) from None
-    except Exception as error:
-        raise AtlasError(f"Model {folder} cannot be loaded: {_first_line(error)}") from error
-    model, report = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
-    # transformers draws missing tensors at random and only warns.
-    if report["missing_keys"]:
-        raise AtlasError(
-            f"Model {folder} lacks the tensor {sorted(report['missing_keys'])[0]!r} "
-            f"({len(report['missing_keys'])} missing); download it again."
-        )
+    refuse_difference(report, folder)
     _check_finite(model, folder)
     return model.eval().requires_grad_(False)
 
@@ -122,22 +109,14 @@ def describe_runtime(model: PreTrainedModel | None = None) -> dict[str, str]:
 
 
 def _check_folder(folder: Path) -> None:
-    """A folder that the workflow made is checked against its record, any other by its safetensors headers."""
-    from atlas.models.safetensors_files import read_header
-
+    """A folder that the workflow made is checked against its record; any is, by the headers of its weights."""
     if not folder.is_dir():
         raise AtlasError(f"Model folder {folder} does not exist; download the model first.")
     if (folder / "provenance.json").is_file():
         from atlas.models.folder import check_model_folder
 
         check_model_folder(folder)
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise AtlasError(
-            f"Model folder {folder} holds no *.safetensors file; pickled weights are never loaded, convert them first."
-        )
-    for file in files:
-        read_header(file)
+    read_checkpoint(folder, read_config(folder))
 
 
 def choose_device(device: str) -> str:

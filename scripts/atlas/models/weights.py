@@ -6,7 +6,6 @@ unembedding. Orientation everywhere: row vectors, x W_V (width, value_width), z 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,9 @@ import torch
 
 from atlas.errors import AtlasError
 from atlas.models.architectures import Norm, auto_config, family_of, read_config, read_shape
+from atlas.models.checkpoint import read_checkpoint, vocabulary_roles
 from atlas.models.folder import check_model_folder
-from atlas.models.safetensors_files import DTYPE_NAMES, ITEM_BYTES, Tensor, read_bytes, read_header
+from atlas.models.safetensors_files import DTYPE_NAMES, ITEM_BYTES, Tensor, read_bytes
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, Shaped
@@ -38,7 +38,8 @@ class WeightReader:
         self.folder, self.device = Path(folder), device
         if (self.folder / "provenance.json").is_file():
             check_model_folder(self.folder)
-        self.model_type = read_config(folder)["model_type"]
+        content = read_config(folder)
+        self.model_type = content["model_type"]
         self.family = family_of(self.model_type, purpose=purpose)
         self.config = auto_config(folder)
         for key, assumed, meaning in self.family.conditions:
@@ -48,28 +49,29 @@ class WeightReader:
                     f"supported by {purpose}."
                 )
         self.shape = read_shape(self.config)
-        self._files = _tensor_files(self.folder)
-        prefix = next((p for p in self.family.prefixes if p + self.family.embedding in self._files), None)
-        if prefix is None:
+        self._files = read_checkpoint(self.folder, content)
+        self._embedding, self._unembedding = vocabulary_roles(
+            self._files, self.family, bool(self.config.tie_word_embeddings)
+        )
+        if self._embedding not in self._files:
             name = self.family.prefixes[0] + self.family.embedding
             raise AtlasError(f"Model {folder} holds no tensor {name!r}; is config.json from another model?")
-        self._prefix = prefix
 
     def embedding_rows(self, ids: Int[torch.Tensor, " n"]) -> Float[torch.Tensor, "n width"]:
         """(n, width): rows of the input embedding as stored (no position, no multiplier)."""
-        table = self._tensor(self._prefix + self.family.embedding, (None, self.shape.width), checked=False)
+        table = self._tensor(self._embedding, (None, self.shape.width), checked=False)
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
             raise AtlasError(f"Token {int(ids.max())} is outside the {len(table)} embeddings of model {self.folder}.")
         rows = table[ids.cpu()].to(self.device)
-        return self._finite(rows, self._prefix + self.family.embedding)
+        return self._finite(rows, self._embedding)
 
     def unembedding(self) -> Float[torch.Tensor, "vocabulary width"]:
         """(vocabulary, width): the matrix that makes logits; the input embedding where the two are tied."""
-        names = (self._prefix + self.family.embedding,) if self.config.tie_word_embeddings else self.family.unembedding
-        name = next((name for name in names if name in self._files), None)
-        if name is None:
-            raise AtlasError(f"Model {self.folder} holds no tensor {names[0]!r}, though its embeddings are not tied.")
-        return self._tensor(name, (None, self.shape.width)).to(self.device)
+        if self._unembedding not in self._files:
+            raise AtlasError(
+                f"Model {self.folder} holds no tensor {self._unembedding!r}, though its embeddings are not tied."
+            )
+        return self._tensor(self._unembedding, (None, self.shape.width)).to(self.device)
 
     def value_weights(self, layer: int) -> Float[torch.Tensor, "kv_heads width value_width"]:
         """(kv_heads, width, value_width): W_V of each value head."""
@@ -147,7 +149,7 @@ class WeightReader:
         return x
 
     def _layer(self, layer: int) -> str:
-        return self._prefix + self.family.layer.format(layer=layer)
+        return self.family.layer.format(layer=layer)
 
     def _linear(self, name: str, inputs: int, outputs: int | None) -> Float[torch.Tensor, "inputs outputs"]:
         """(inputs, outputs) view, however it is stored."""
@@ -163,10 +165,12 @@ class WeightReader:
         return self._linear(name + ".weight", inputs, outputs), bias
 
     def _tensor(self, name: str, size: tuple[int | None, ...], *, checked: bool = True) -> Float[torch.Tensor, "*size"]:
-        """The tensor `name` on the CPU, mapped from its file; `size` is checked where it is not None."""
+        """The tensor of the role `name` on the CPU, mapped from its file; `size` is checked where it is not None."""
         if name not in self._files:
-            raise AtlasError(f"Model {self.folder} lacks the tensor {name!r}; download it again.")
+            stored = self.family.prefixes[0] + name
+            raise AtlasError(f"Model {self.folder} lacks the tensor {stored!r}; download it again.")
         path, record = self._files[name]
+        name = record.name
         if record.dtype not in DTYPE_NAMES:
             raise AtlasError(f"Model {self.folder}: tensor {name!r} is quantised ({record.dtype}); convert it first.")
         tensor = _mapped(path, record)
@@ -210,26 +214,3 @@ def _mapped(path: Path, record: Tensor) -> Shaped[torch.Tensor, "*size"]:
     else:
         raw = np.memmap(path, dtype=f"<i{item}", mode="c", offset=record.begin, shape=(record.size,))
     return torch.from_numpy(raw).view(kind).view(record.shape)
-
-
-def _tensor_files(folder: Path) -> dict[str, tuple[Path, Tensor]]:
-    """Tensor name -> its safetensors file and place, by the index of a sharded checkpoint or by looking."""
-    index = folder / "model.safetensors.index.json"
-    names, paths = None, sorted(folder.glob("*.safetensors"))
-    if index.is_file():
-        try:
-            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            paths = sorted({folder / file for file in names.values()})
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise AtlasError(f"{index} is no index of a sharded checkpoint; download the model again.") from None
-        for path in paths:
-            if path.parent != folder or path.suffix != ".safetensors" or not path.is_file():
-                raise AtlasError(f"{index} names {path.name!r}, which is no safetensors file beside it; get it again.")
-    if not paths:
-        raise AtlasError(f"Model folder {folder} holds no *.safetensors file; convert its weights first.")
-    return {
-        record.name: (path, record)
-        for path in paths
-        for record in read_header(path)
-        if names is None or folder / names.get(record.name, "") == path
-    }

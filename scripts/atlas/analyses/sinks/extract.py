@@ -67,9 +67,9 @@ def sequences(
             if len(rows) == number:
                 return np.array(rows), dropped
         raise AtlasError(
-            f"only {len(rows)} of {len(texts)} texts have {room} tokens (of the others {dropped[SHORT]} are shorter and "
-            f"{dropped[UNKNOWN]} hold a token that the model does not know), but analyses.sinks.sequences asks for "
-            f"{number}; ask for fewer, shorten `length`, or take a larger sample of the data set."
+            f"only {len(rows)} of {len(texts)} texts have {room} tokens (of the others {dropped[SHORT]} are shorter "
+            f"and {dropped[UNKNOWN]} hold a token that the model does not know), but analyses.sinks.sequences asks "
+            f"for {number}; ask for fewer, shorten `length`, or take a larger sample of the data set."
         )
     rng = np.random.default_rng([seed, {"random": 0, "repeated": 1}[kind]])
     known = np.array(ordinary_ids(tokenizer))

@@ -1,0 +1,66 @@
+"""A checkpoint's tensors against the model that its config.json describes, as transformers itself pairs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from atlas.errors import AtlasError
+from atlas.models.architectures import auto_config, read_config
+from atlas.models.checkpoint import CONSTANTS, quantisation, read_checkpoint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def check_structure(folder: Path) -> None:
+    """Every tensor of the checkpoint is one of the model, and the other way round; no weight is read.
+
+    Checkpoints with a quantiser are left to the load: it is the quantiser that says which tensors there are.
+    Raises AtlasError: as `read_checkpoint` and `refuse_difference`; an architecture that transformers does not know.
+    """
+    folder, config = Path(folder), read_config(folder)
+    read_checkpoint(folder, config)
+    if quantisation(config) is not None:
+        return
+    _, report = from_pretrained(folder, config=auto_config(folder), device_map={"": "meta"}, dtype="auto")
+    refuse_difference(report, folder)
+
+
+def from_pretrained(folder: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, set[Any]]]:
+    """transformers' model of a local folder and its report on tensors. Raises AtlasError for what it cannot load."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        loaded: object = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+        )
+    except (AtlasError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = str(error).strip()
+        raise AtlasError(
+            f"Model {folder} cannot be loaded: {reason.splitlines()[0] if reason else type(error).__name__}"
+        ) from error
+    return cast("tuple[PreTrainedModel, dict[str, set[Any]]]", loaded)
+
+
+def refuse_difference(report: dict[str, set[Any]], folder: Path) -> None:
+    """Raises AtlasError where transformers' report names a tensor that the model lacks, or that it did not use.
+
+    transformers draws missing tensors at random and drops unexpected ones; it only warns.
+    """
+    if missing := sorted(report["missing_keys"]):
+        raise AtlasError(f"Model {folder} lacks the tensor {missing[0]!r} ({len(missing)} missing); download it again.")
+    if spare := sorted(name for name in report["unexpected_keys"] if not name.endswith(CONSTANTS)):
+        raise AtlasError(
+            f"Model {folder} holds the tensor {spare[0]!r}, which a model of its config.json does not have "
+            f"({len(spare)} such): it would be dropped; get the config.json that belongs to the weights, or convert "
+            "them to the plain layout of the family first."
+        )
