@@ -55,7 +55,7 @@ class ModelTask(Task):
 
         Where the job rendered a chat template, `chat` says on what day, with which values, and a hash of the frames.
         """
-        chat = self.prompter.record()
+        chat = self.prompter.record() if self.params.get("chat") else None
         return provenance(
             options=self.options if options is None else options,
             model=check_model_folder(self.folder),

@@ -35,5 +35,5 @@ def run(task: ModelTask) -> Result:
         dataset=document["dataset"],
         options={**options, "computed": losses},
         samples={"measured": len(samples), "prefix_tokens": len(prefix)},
-        answers={key: document.get(key) for key in ("options", "samples")},
+        answers={key: document.get(key) for key in ("options", "samples", "chat")},
     )
