@@ -8,13 +8,14 @@ STAMP := $(VENV)/.installed
 
 CLUSTER_STAMP := $(VENV)/.installed-cluster
 
-.PHONY: help figures report test test-fast benchmarks environment environment-cluster lint format lock config clean
+.PHONY: help figures report test test-fast test-long benchmarks environment environment-cluster lint format lock config clean
 
 help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
 	@echo "make report       the same, then all figures and tables with their captions in one file, report.html"
 	@echo "make test         set up the environment and run all tests"
 	@echo "make test-fast    the tests of the library and of the data alone, without Snakemake (about a minute)"
+	@echo "make test-long    what takes too long for every day: a Slurm makes everything"
 	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment  only set up the environment in $(VENV)"
 	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
@@ -61,6 +62,9 @@ test: $(STAMP)
 
 test-fast: $(STAMP)
 	$(PYTEST) tests/unit tests/data
+
+test-long: $(CLUSTER_STAMP)
+	$(PYTEST) --long tests/cluster
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py
