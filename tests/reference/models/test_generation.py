@@ -5,9 +5,11 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+from atlas.analyses.safety_heads.ablated_generation import answers
 from atlas.errors import AtlasError
 from atlas.models import generation
 from atlas.models.generation import Prompt, end_tokens, generate, generation_batches
+from atlas.models.loading import load_model
 from atlas.results.journal import Journal
 from families import FAMILIES, build
 
@@ -160,3 +162,42 @@ def test_a_line_break_ends_short_answers_to_worked_examples_and_special_tokens_e
     tokenizer.add_tokens([AddedToken("<turn>", special=True), AddedToken("<tool>", special=False)])
     assert tokenizer.all_special_ids == [4]  # <turn>, id 6, is special all the same
     assert generation.answer_ends(model, tokenizer, "chat") == [4, 5, 6]
+
+
+def both_ways_to_write(model):
+    """Every function that writes answers, on prompts of two lengths."""
+    prompts = [Prompt(i, tuple(range(3, 9 + i)), 3) for i in range(3)]
+    generate(model, prompts, [2], batch_size=3)
+    sets = [("scaling", ()), ("scaling", ((0, 1),))]
+    ablated = [prompt.ids for prompt in prompts]
+    answers(model, ByteTokens(), ablated, sets, epsilon=1e-5, new_tokens=3, max_rows=8)
+
+
+class ByteTokens:
+    """What ablated answers ask of a tokenizer."""
+
+    all_special_ids = (0, 1, 2)
+    added_tokens_decoder: dict = {}
+    eos_token_id = 2
+
+    def get_vocab(self):
+        return {str(i): i for i in range(199)}
+
+    def decode(self, ids, **_):
+        return " ".join(map(str, ids))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "opt"])
+def test_no_way_to_write_hands_the_unembedding_a_state_with_strides_in_half_precision(family, tmp_path):
+    """In bfloat16 on a CPU the unembedding would be expanded for every row of the batch."""
+    build(family).save_pretrained(tmp_path)
+    model = load_model(tmp_path, dtype="bfloat16", device="cpu")
+    seen = []
+
+    def look(module, given):
+        seen.append((given[0].is_contiguous(), given[0].shape[0]))
+
+    model.get_output_embeddings().register_forward_pre_hook(look)
+    both_ways_to_write(model)
+    assert max(rows for _, rows in seen) > 1
+    assert all(contiguous for contiguous, _ in seen)
