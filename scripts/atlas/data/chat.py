@@ -72,7 +72,10 @@ class Prompter:
         """
         key = json.dumps([*messages, lead])
         if key not in self._frames:
-            written = self.render([*messages, {"role": "user", "content": lead + _SAID}], said)
+            asked = {"role": "user", "content": lead + _SAID}
+            # Marked, because a short text that was left out may stand somewhere else by chance.
+            self.render([*({**one, "content": one["content"] + _SAID} for one in messages), asked], said)
+            written = self.render([*messages, asked], said)
             before, found, after = written.partition(_SAID)
             if not found or _SAID in after or lead.strip() not in before:
                 self._refuse(said, "chat template changes the user's text")

@@ -206,6 +206,13 @@ def test_a_template_that_fails_is_one_sentence_in_every_analysis(template, where
     assert re.search(f"^{where.strip()} is chat, but model m's .*{FAILS[template]}.*; use .*[.]$", str(caught.value))
 
 
+@pytest.mark.parametrize("text", ["s", "user", "<|"])
+def test_a_system_message_is_not_found_by_chance(text):
+    assert text in framed(CHAT)[0]
+    with pytest.raises(AtlasError, match="leaves out or changes the system message"):
+        framed(DROPS_SYSTEM, [{"role": "system", "content": text}])
+
+
 def test_several_templates_without_a_default_are_refused():
     with pytest.raises(AtlasError, match=r"model m's chat template fails .*multiple chat templates.*use template: raw"):
         framed({"rag": CHAT, "tool_use": CHAT})
