@@ -183,7 +183,7 @@ DATA = {
     "all prompts too long": (
         option("meaningless_tokens", max_tokens=10),
         (OF_TINY + "attention/questions.safetensors", "extract_attention/tiny/questions/{}-of-2.log"),
-        ["24 are longer", "max_tokens"],
+        ["24 longer than max_tokens", "raise it"],
     ),
     "more shards than layers": (
         option("head_categories", shards=5),

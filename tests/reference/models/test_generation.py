@@ -1,5 +1,7 @@
 """Batched greedy answers against one prompt at a time without a cache, and what a killed job goes on from."""
 
+from types import MappingProxyType
+
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models
@@ -177,7 +179,7 @@ class ByteTokens:
     """What ablated answers ask of a tokenizer."""
 
     all_special_ids = (0, 1, 2)
-    added_tokens_decoder: dict = {}
+    added_tokens_decoder = MappingProxyType({})
     eos_token_id = 2
 
     def get_vocab(self):
