@@ -27,6 +27,12 @@ include: "rules/tables.smk"
 include: "rules/figures.smk"
 
 
+# On a machine with a network, for a run on one without.
+rule downloads:
+    input:
+        brought_in(),
+
+
 # A rule without output, by intention: a file of this name would look up to date after one figure was deleted.
 rule figures_all:
     name:

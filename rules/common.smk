@@ -175,6 +175,27 @@ def source_inputs(entries, key):
     return {}
 
 
+def brought_in():
+    """What needs a network, of all that the analyses run: models (a control's base), and the raw data sets."""
+    blocks = [block for block in ANALYSES.values() if block]
+    models = {model for block in blocks for model in block.get("models", [])}
+    datasets = {
+        dataset
+        for block in blocks
+        for dataset in ([block["dataset"]] if block.get("dataset") else block.get("datasets", []))
+        if dataset in DATASETS
+    }
+    sources = {model: MODELS[model]["source"] for model in models}
+    bases = {
+        source["control"]["of"] if "control" in source else model
+        for model, source in sources.items()
+    }
+    return [
+        *(f"results/models/{model}" for model in sorted(bases)),
+        *(f"results/downloads/datasets/{dataset}" for dataset in sorted(datasets)),
+    ]
+
+
 # ------------------------------------------------------------------------------------------------------- loading models
 def runtime_options(wildcards):
     """What loading this model takes from its entry."""

@@ -68,6 +68,25 @@ def test_one_figure_asks_for_its_branch_only(fresh):
     }  # fmt: skip
 
 
+def test_downloads_bring_in_what_the_analyses_use_and_nothing_else(fresh):
+    """Then a run needs no network: what is left to do makes no download."""
+
+    def change(config):
+        config["models"]["unused"] = {"source": {"path": "tiny/model"}, "parameters": 9}
+        config["analyses"]["sinks"]["models"] = ["tiny-shuffled"]
+        config["only"] = ["sinks"]
+
+    fresh.configure(change)
+    assert fresh.planned("downloads") == {"download_model": 1, "download_dataset": 1, "downloads": 1}
+    process = fresh.run("downloads")
+    assert process.returncode == 0, process.stdout
+    assert (fresh.folder / "results/models/tiny/model.safetensors").exists()  # the base of the control
+    assert (fresh.folder / "results/downloads/datasets/passages").is_dir()
+    left = fresh.planned("figures/all")
+    assert left["download_model"] == 1  # the control itself, which is made of its base
+    assert "download_dataset" not in left
+
+
 def test_alias_asks_for_all_formats(project):
     for extension in ("pdf", "svg"):
         (project.folder / "figures" / f"sink_rates.{extension}").unlink()
