@@ -6,7 +6,7 @@ min_version("9.0")
 
 
 # The project's own, wherever the run works (--directory); rules/common.smk looks for another one there.
-configfile: workflow.basedir + "/config.yaml"
+configfile: f"{workflow.basedir}/config.yaml"
 
 
 include: "rules/common.smk"
