@@ -1,5 +1,6 @@
 """What holds for the project as a whole: imports, pins, the environment file."""
 
+import ast
 import itertools
 import re
 import subprocess
@@ -116,3 +117,16 @@ def test_every_job_that_uses_the_engine_checks_it_on_its_model_first():
     assert len(jobs) >= 7
     unchecked = [path.name for path in jobs if len(re.findall(r"(?<!checked\()task\.model\b", path.read_text()))]
     assert unchecked == []
+
+
+def test_modules_and_functions_stay_short_enough_to_be_read():
+    """No module above 300 lines, no function above 60; tables of data are in data files."""
+    long = []
+    for path in [*(ROOT / "scripts").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        text = path.read_text()
+        if text.count("\n") > 300:
+            long.append(f"{path.name}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60:
+                long.append(f"{path.name}: {node.name} has {node.end_lineno - node.lineno + 1} lines")
+    assert long == []

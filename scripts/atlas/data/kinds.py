@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -98,15 +98,7 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     rules = KINDS[kind]
     columns = _check_columns(rules, entry.get("columns") or {}, raw)
     format, encoding = entry.get("format") or "auto", entry.get("encoding") or "utf-8"
-    if kind == "relations" and is_relations_folder(raw):
-        categories = rules.field_schema("category")["enum"]
-        rows, files = iterate_relations(raw, categories, encoding), relations_files(raw, encoding)
-    elif kind == "depth" and is_depth_folder(raw):
-        rows, files = iterate_depth(raw, encoding), depth_files(raw)
-    else:
-        rows, files = iterate_rows(raw, format, encoding), data_files(raw)
-    if raw.is_dir():
-        check_files(raw, files)
+    rows, files = _rows_and_files(kind, raw, format, encoding)
     records, places = [], []
     unusable: dict[str, list[str]] = {}
     unused: set[str] = set()
@@ -141,6 +133,20 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
         "unused_files": _unused_files(raw, files),
     }
     return used, report
+
+
+def _rows_and_files(kind: str, raw: Path, format: str, encoding: str) -> tuple[Iterable[Row], list[Path]]:
+    """The rows of a file or folder, and the files that they are read from. Raises AtlasError."""
+    if kind == "relations" and is_relations_folder(raw):
+        categories = KINDS[kind].field_schema("category")["enum"]
+        found = iterate_relations(raw, categories, encoding), relations_files(raw, encoding)
+    elif kind == "depth" and is_depth_folder(raw):
+        found = iterate_depth(raw, encoding), depth_files(raw)
+    else:
+        found = iterate_rows(raw, format, encoding), data_files(raw)
+    if raw.is_dir():
+        check_files(raw, found[1])
+    return found
 
 
 def _unused_files(raw: Path, files: list[Path]) -> list[str]:
