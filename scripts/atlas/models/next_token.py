@@ -51,6 +51,8 @@ def token_statistics(
     """
     head = unembedding(model)
     factor, cap = logit_scaling(model.config)
+    # A tied unembedding lies where the embedding does, which may be another device than that of the last layer.
+    states, targets = states.to(head.weight.device), targets.to(head.weight.device)
     chunk = chunk or chunk_rows(head.weight.shape[0], states.device.type)
     # Written into from the start: small results kept between large blocks would keep the allocator from reusing these.
     lp, mu, sigma = (torch.empty(len(states), device=states.device) for _ in range(3))

@@ -73,14 +73,14 @@ def batch_logprobs(
     for row, sequence in enumerate(sequences):
         scored[row, : len(sequence.ids) - start] = torch.tensor(sequence.scored[start:])
     scored[:, 0] = False  # nothing that is run here predicts the first token
-    marked = scored.to(ids.device)
+    rows, places = scored.nonzero(as_tuple=True)  # on the CPU, which needs no wait for a GPU
     with torch.no_grad():
         cache = {"past_key_values": continued(shared, len(sequences))} if shared else {}
         states = model.base_model(input_ids=ids, use_cache=bool(shared), **cache).last_hidden_state
         # The state at i predicts token i + 1. Indexing copies, so the head reads contiguous rows.
-        states = states[:, :-1][marked[:, 1:]]
+        states = states[rows.to(states.device), places.to(states.device) - 1]
         require_finite(states, model, [sequence.ids for sequence in sequences], "the last hidden state")
-        values = token_statistics(model, states, ids[marked])
+        values = token_statistics(model, states, ids[rows.to(ids.device), places.to(ids.device)])
     arrays = {name: value.numpy() for name, value in zip(storage.PER_TOKEN, values, strict=True)}
     return {
         "number": np.array([sequence.number for sequence in sequences], np.int32),

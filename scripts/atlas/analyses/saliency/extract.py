@@ -196,7 +196,8 @@ def _answer_nll(
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) * factor
     if cap is not None:
         logits = torch.tanh(logits / cap) * cap
-    nll = torch.nn.functional.cross_entropy(logits, ids[row, position].to(logits.device), reduction="none")
+    targets = ids[row.to(ids.device), position.to(ids.device)].to(logits.device)
+    nll = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     count = torch.bincount(row.to(nll.device), minlength=len(samples))
     return nll.new_zeros(len(samples)).index_add(0, row.to(nll.device), nll) / count
 
