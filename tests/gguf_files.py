@@ -15,6 +15,7 @@ VOCABULARY = 288
 NAMES = {"gemma3_text": "gemma3"}
 FAMILIES = ("llama", "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "stablelm", "starcoder2", "gpt2")
 LETTERS = [chr(33 + i) if i < 94 else f"x{i}" for i in range(VOCABULARY - 5)]
+BYTES = [f"<0x{i:02X}>" for i in range(256)]
 TOKENS = ["<unk>", "<s>", "</s>", *LETTERS, "ab", "cd"]
 
 
@@ -84,11 +85,12 @@ def tensors(live, arch):
     return found
 
 
-def write(path: Path, live, *, keys=None, extra=None, drop=(), plain=None) -> Path:
+def write(path: Path, live, *, keys=None, extra=None, drop=(), plain=None, sentencepiece=False) -> Path:
     """`live` as the GGUF file `path`.
 
     keys: further keys of the architecture, or other values (None: left out). extra: further tensors. drop: tensors that
-    are left out. plain: keys by their whole names, over those of the tokenizer.
+    are left out. plain: keys by their whole names, over those of the tokenizer. sentencepiece: the kind of vocabulary,
+    byte-level otherwise.
     """
     from gguf import GGUFWriter
 
@@ -97,14 +99,21 @@ def write(path: Path, live, *, keys=None, extra=None, drop=(), plain=None) -> Pa
     for key, value in (values | (keys or {})).items():
         _add(writer, f"{arch}.{key}", value)
     tokenizer = {
-        "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2,
-        "tokenizer.ggml.unknown_token_id": 0, "tokenizer.chat_template": TEMPLATE,
+        "tokenizer.ggml.model": "llama" if sentencepiece else "gpt2", "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2, "tokenizer.ggml.unknown_token_id": 0, "tokenizer.chat_template": TEMPLATE,
     }  # fmt: skip
     for key, value in (tokenizer | (plain or {})).items():
         _add(writer, key, value)
-    writer.add_token_list(TOKENS)
-    writer.add_token_merges(["a b", "c d"])
-    writer.add_token_types([3, 3, 3, *[1] * (VOCABULARY - 3)])
+    if sentencepiece:
+        words = ["<unk>", "<s>", "</s>", *BYTES, "▁", *"abcdefghijklmno", "▁a", "ab", "▁ab"]
+        words += [f"▁word{i}" for i in range(VOCABULARY - len(words))]
+        writer.add_token_list(words)
+        writer.add_token_scores([-float(i) for i in range(VOCABULARY)])
+        writer.add_token_types([2, 3, 3, *[6] * 256, *[1] * (VOCABULARY - 259)])
+    else:
+        writer.add_token_list(TOKENS)
+        writer.add_token_merges(["a b", "c d"])
+        writer.add_token_types([3, 3, 3, *[1] * (VOCABULARY - 3)])
     for name, entries in (tensors(live, arch) | (extra or {})).items():
         if name not in drop:
             writer.add_tensor(name, entries)

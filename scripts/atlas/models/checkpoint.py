@@ -118,8 +118,9 @@ def read_checkpoint(folder: Path, config: dict[str, Any]) -> dict[str, Place]:
 def role_of(name: str, family: Family) -> str:
     """A stored name without the family's prefix; all names of the unembedding become the first."""
     prefix = next((p for p in sorted(family.prefixes, key=len, reverse=True) if p and name.startswith(p)), "")
-    role = name.removeprefix(prefix)
-    return family.unembedding[0] if role in family.unembedding else role
+    # The unembedding stands beside the decoder; transformers accepts it behind the name of the base model too.
+    beside = name.removeprefix(family.prefixes[0].partition(".")[0] + ".")
+    return family.unembedding[0] if beside in family.unembedding else name.removeprefix(prefix)
 
 
 def vocabulary_roles(roles: Iterable[str], family: Family, tied: bool) -> tuple[str, str]:

@@ -167,12 +167,11 @@ def _set_rotation(file: GgufFile, config: PreTrainedConfig) -> None:
 
 
 def _set_windows(file: GgufFile, config: PreTrainedConfig) -> None:
-    window, pattern = _one(file, "attention.sliding_window"), file.take("attention.sliding_window_pattern")
+    # Zero is how Phi-4, which has none, differs from Phi-3.
+    window, pattern = _one(file, "attention.sliding_window") or None, file.take("attention.sliding_window_pattern")
     if not ARCHITECTURES[file.architecture].window:
         if window is not None and window < config.max_position_embeddings:
             raise file.refuse(f"a sliding window of {window} tokens has no form in its family")
-        if config.model_type == "mistral":  # files of the architecture llama whose name is `mistral`
-            config.sliding_window = None
         return
     depth = config.num_hidden_layers
     if file.architecture not in _DEPTH_OF_27B:

@@ -39,6 +39,7 @@ def from_pretrained(folder: Path, **options: Any) -> tuple[PreTrainedModel, dict
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are in the report, with their names
             **options,
         )
     except (AtlasError, torch.OutOfMemoryError):
@@ -52,10 +53,15 @@ def from_pretrained(folder: Path, **options: Any) -> tuple[PreTrainedModel, dict
 
 
 def refuse_difference(report: dict[str, set[Any]], folder: Path) -> None:
-    """Raises AtlasError where transformers' report names a tensor that the model lacks, or that it did not use.
+    """Raises AtlasError where transformers' report names a tensor that is missing, of another shape, or not used.
 
-    transformers draws missing tensors at random and drops unexpected ones; it only warns.
+    transformers draws the first two at random and drops the last; it only warns.
     """
+    for name, stored, wanted in sorted(report["mismatched_keys"]):
+        raise AtlasError(
+            f"Model {folder}: tensor {name!r} has the shape {' x '.join(map(str, stored))} where config.json implies "
+            f"{' x '.join(map(str, wanted))}; get the config.json that belongs to the weights."
+        )
     if missing := sorted(report["missing_keys"]):
         raise AtlasError(f"Model {folder} lacks the tensor {missing[0]!r} ({len(missing)} missing); download it again.")
     if spare := sorted(name for name in report["unexpected_keys"] if not name.endswith(CONSTANTS)):

@@ -74,6 +74,7 @@ STATED = {
     "gemma 2 has caps": ("gemma2", {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}, {}),
     "stablelm rotates a part": ("stablelm", rope(rope_type="default", partial_rotary_factor=0.5), {}),
     "phi 3 rotates a part": ("phi3", rope(rope_type="default", partial_rotary_factor=0.5), {}),
+    "phi 4 has none": ("phi3", {}, {"attention.sliding_window": 0}),
     "phi 3 has a window": ("phi3", {"sliding_window": 8}, {}),
     "starcoder 2 has a base": ("starcoder2", rope(1e5, rope_type="default"), {}),
     "heads wider than the model's share": ("llama", {"head_dim": 16}, {}),
@@ -257,6 +258,24 @@ def test_begin_token_is_put_where_the_file_says(flag, pre, tmp_path):
     convert_gguf(gguf_files.write(tmp_path / "m.gguf", gguf_files.model("llama"), **says), tmp_path / "m")
     begins = AutoTokenizer.from_pretrained(tmp_path / "m")("ab").input_ids[0] == 1
     assert begins == (pre == "llama-bpe" if flag is None else flag)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "phi3"])
+@pytest.mark.parametrize("begins", [True, False, None])
+@pytest.mark.parametrize("space", [True, False, None])
+def test_sentencepiece_puts_a_space_and_a_begin_token_where_the_file_says(family, begins, space, tmp_path):
+    """By default a begin token, and a space unless the model is a Gemma; what has no form is refused by name."""
+    says = plain(tokenizer__ggml__add_bos_token=begins, tokenizer__ggml__add_space_prefix=space)
+    gguf_files.write(tmp_path / "m.gguf", gguf_files.model(family), sentencepiece=True, **says)
+    usual = family != "gemma3"
+    if space not in (None, usual) and family != "llama":
+        with pytest.raises(AtlasError, match=r"'tokenizer\.ggml\.add_space_prefix'"):
+            convert_gguf(tmp_path / "m.gguf", tmp_path / "m")
+        return
+    convert_gguf(tmp_path / "m.gguf", tmp_path / "m")
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "m").tokenize("ab", add_special_tokens=True)
+    spaced = usual if space is None else space
+    assert tokens == (["<s>"] if begins is not False else []) + (["▁ab"] if spaced else ["ab"])
 
 
 def test_no_token_is_beyond_the_embeddings(tmp_path):
