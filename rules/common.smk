@@ -37,7 +37,7 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 # Results that the run before could not make (rules/partial.smk): tables and figures leave them out and name them.
 UNMADE = config.pop("_unmade", None)
 if UNMADE is not None:
-    UNMADE = set(json.loads(Path(UNMADE).read_text()))
+    UNMADE = set(json.loads(Path(UNMADE).read_text(encoding="utf-8")))
 
 
 def checked_config():

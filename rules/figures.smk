@@ -20,6 +20,7 @@ for plot in registry.PLOTS:
             **asks_light(),
         params:
             *plot_library(plot),
+            *map(content_of, CONFIG["fonts"]),
             plot=f"{registry.PLOT_FOLDERS[plot]}.plot_{plot}",
             tables=columns(*drawn_tables(plot)),
             figure=figure_params,

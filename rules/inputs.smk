@@ -121,10 +121,11 @@ def figure_datasets(figure):
 
 
 def figure_inputs(wildcards):
-    """{table: files} of the models and data sets that a figure shows, and of no others."""
+    """{table: files} of the models and data sets that a figure shows, and of no others; and fonts that are handed in."""
     figure = FIGURES[wildcards.figure]
     models = {*shown_models(figure, {*figure["models"], *figure.get("kde_models", [])})}
-    return {
+    fonts = list(map(handed_in, CONFIG["fonts"]))
+    tables = {
         table: (
             "results/tables/costs.parquet"
             if table == "costs"
@@ -132,6 +133,7 @@ def figure_inputs(wildcards):
         )
         for table in drawn_tables(figure["plot"])
     }
+    return {**tables, **({"fonts": fonts} if fonts else {})}
 
 
 def figure_params(wildcards):

@@ -46,7 +46,7 @@ def finish_what_can_be():
     if not targets:
         return
     record = Path("results/.unmade.json")
-    record.write_text(json.dumps(unmade))
+    record.write_text(json.dumps(unmade), encoding="utf-8")
     given = [
         argument for argument in sys.argv[1:] if argument not in set(workflow.dag_settings.targets)
     ]

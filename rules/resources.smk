@@ -33,7 +33,7 @@ def size_of(model, awaited=None):
     """From the model's own files once they are there, before that from the hint; `awaited` is the input with them."""
     folder = Path("results/models") / model
     try:
-        record = json.loads((folder / "provenance.json").read_text())
+        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     except OSError:
         if size_hint(model):
             return Size.guess(size_hint(model))

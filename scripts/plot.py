@@ -15,6 +15,7 @@ with job(snakemake):
     for name, columns in snakemake.params.tables.items():
         if files := snakemake.input.get(name):
             tables[name], sources[name] = concatenate([files] if isinstance(files, str) else files, columns)
+    style.add_fonts([fonts] if isinstance(fonts := snakemake.input.get("fonts", []), str) else fonts)
     figure, caption = plot.draw(tables, snakemake.params.figure, sources)
     if gone := snakemake.params.figure.get("not_shown"):
         caption += f" Not shown, because results of theirs could not be made: {', '.join(gone)}."

@@ -22,6 +22,7 @@ from atlas.config.problems import raise_all
 from atlas.config.schema import check_schema, fill_defaults
 from atlas.config.sources import label_problems, package_key, packages, source_problems
 from atlas.config.switches import switched
+from atlas.plots.labels import font_problem
 
 __all__ = ["check_schema", "checked", "clean", "package_key", "packages", "resolve"]
 
@@ -87,15 +88,21 @@ def resolve(config: Config, base: Path) -> Config:
             entry.setdefault("label", key)
             if entry.get("sample"):
                 entry["sample"].setdefault("seed", 0)
+    named = {font: base / Path(font).expanduser() for font in config["fonts"]}
+    bad_fonts = {font: problem for font, file in named.items() if (problem := font_problem(file))}
+    fonts = tuple(file for font, file in named.items() if font not in bad_fonts)
     problems = [
-        *label_problems("models", models),
-        *label_problems("datasets", datasets),
+        *(f"fonts: {font} {problem}." for font, problem in bad_fonts.items()),
+        *label_problems("models", models, fonts),
+        *label_problems("datasets", datasets, fonts),
         *source_problems(models, datasets, base, config["allow_unpinned"]),
         *chat_problems(config),
     ]
     check_analyses(config, problems)
     config["notes"] += chat_notes(config)
-    raise_all(problem for key, figure in config["figures"].items() for problem in figure_problems(key, figure, config))
+    raise_all(
+        problem for key, figure in config["figures"].items() for problem in figure_problems(key, figure, config, fonts)
+    )
     return config
 
 

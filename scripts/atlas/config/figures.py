@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from atlas.analyses.registry import ANALYSES, PLOT_ANALYSES, PLOTS
@@ -14,7 +15,7 @@ from atlas.plots.labels import title_problem
 Config = dict[str, Any]
 
 
-def figure_problems(key: str, figure: Config, config: Config) -> Iterator[str]:
+def figure_problems(key: str, figure: Config, config: Config, fonts: tuple[Path, ...] = ()) -> Iterator[str]:
     """Problems of figures.{key}, once the analyses are resolved; fills in what the figure leaves open."""
     where = f"figures.{key}"
     figure.setdefault("plot", key)
@@ -34,7 +35,7 @@ def figure_problems(key: str, figure: Config, config: Config) -> Iterator[str]:
     for option in ("title", "titles"):
         given = figure.get(option) or {}
         for name, title in given.items() if isinstance(given, dict) else [(None, given)]:
-            if problem := title_problem(title):
+            if problem := title_problem(title, fonts):
                 yield f"{where}.{option}{f'.{name}' if name else ''}: {title[:60]!r} {problem}."
     for option in ("xlim", "ylim", "xticks", "yticks"):
         if isinstance(figure.get(option), dict):

@@ -31,7 +31,7 @@ def package_key(package: Mapping[str, Any]) -> str:
     return f"{package['name']}-{package['version']}"
 
 
-def label_problems(section: str, entries: Entries) -> Iterator[str]:
+def label_problems(section: str, entries: Entries, fonts: tuple[Path, ...] = ()) -> Iterator[str]:
     """Labels name models and data sets in figures, so each must be there once, and be drawn as it is written."""
     seen: dict[str, str] = {}
     for key, entry in entries.items():
@@ -40,7 +40,7 @@ def label_problems(section: str, entries: Entries) -> Iterator[str]:
             first = seen[shown]
             label = repr(entry["label"])
             yield f"{section}.{key}.label: {label} is already the label of {section}.{first}; labels must differ."
-        elif problem := label_problem(entry["label"]):
+        elif problem := label_problem(entry["label"], fonts):
             yield f"{section}.{key}.label: {entry['label'][:60]!r} {problem}."
         seen.setdefault(shown, key)
 

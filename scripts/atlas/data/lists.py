@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import re
+import string
 import tokenize
 from collections.abc import Iterator
 from typing import Any
@@ -14,19 +15,23 @@ from typing import Any
 _AROUND = frozenset(("array", "list", "tuple", "str_", "int64", "int32"))
 _MODULES = frozenset(("np", "numpy"))
 _NOTHING = frozenset(("None", "null", "nan", "NaN"))
-_LOOKS = re.compile(r"[\[{]|((np|numpy)\.)?array\(|list\(\[")
+_LOOKS = re.compile(r"[\[{]|[A-Za-z_][\w.]*\(\s*[\[{]")
 _SKIPPED = frozenset((tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT))
 _OPEN = {"[": "]", "(": ")"}
+_BLANK = f"{string.whitespace}\ufeff\u200b"
 _CUT = "it was cut short where it was printed (...)"
 
 
 def listed(text: str) -> list[Any] | None:
     """The list (of texts, numbers, lists and mappings) that a text holds; None for a text that does not look like one.
 
-    A text that begins with "[", "{" or "array(" looks like a list; one in round brackets is a list where it is a tuple
-    of texts. Raises ValueError, with the reason, for a text that looks like a list and cannot be read as one.
+    A text that begins with "[", "{" or "array([" looks like a list, also as a JSON text of its own; one in round
+    brackets is a list where it is a tuple of texts. Raises ValueError, with the reason, for a text that looks like a
+    list and cannot be read as one.
     """
-    text = text.strip()
+    text = text.strip(_BLANK)
+    if text.startswith('"'):
+        return _quoted(text)
     if text.startswith("("):
         try:
             found = _python(text)
@@ -44,9 +49,18 @@ def listed(text: str) -> list[Any] | None:
     return loaded
 
 
+def _quoted(text: str) -> list[Any] | None:
+    """The list in a text that was written as JSON twice."""
+    try:
+        inner = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return listed(inner) if isinstance(inner, str) else None
+
+
 def mapped(text: str) -> dict[Any, Any] | None:
     """The mapping that a text holds, as JSON or Python; None for any other text."""
-    text = text.strip()
+    text = text.strip(_BLANK)
     if not text.startswith("{"):
         return None
     try:

@@ -8,6 +8,7 @@ Hiragana, Thai, Lao, Khmer and Burmese is a word of its own, a run of Katakana i
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -76,6 +77,11 @@ def unread(text: str) -> str | None:
     if 2 * sum(_letters(text[word.begin : word.end]) for word in found) < _letters(text):
         return UNREAD
     return None if found else NO_WORD
+
+
+def scripts(text: str) -> Counter[str]:
+    """{script: letters of `text` in it}, as the first words of Unicode's names tell them (LATIN, CJK, DEVANAGARI)."""
+    return Counter(unicodedata.name(letter, "unknown").split()[0] for letter in text if letter.isalpha())
 
 
 def _letters(text: str) -> int:

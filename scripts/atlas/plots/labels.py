@@ -12,8 +12,22 @@ FONT = "DejaVu Sans"
 LONGEST = 80  # characters of a label; longer ones run into the next panel
 
 
-def label_problem(label: str) -> str | None:
-    """Why `label` cannot name a model or data set in figures, as the end of a sentence; None where it can."""
+def font_problem(path: Path) -> str | None:
+    """Why `path` is no font that figures can take signs from, as the end of a sentence; None where it is."""
+    if not path.is_file():
+        return "does not exist; correct the path"
+    try:
+        _code_points(path)
+    except (RuntimeError, OSError, ValueError):
+        return "cannot be read as a font; give a .ttf or .otf file"
+    return None
+
+
+def label_problem(label: str, fonts: tuple[Path, ...] = ()) -> str | None:
+    """Why `label` cannot name a model or data set in figures, as the end of a sentence; None where it can.
+
+    fonts: files that are asked for what FONT does not have.
+    """
     if not label.strip():
         return "is empty; give a name"
     if label != label.strip():
@@ -22,12 +36,12 @@ def label_problem(label: str) -> str | None:
         return "begins with an underscore, and legends leave such entries out; begin with another character"
     if len(label) > LONGEST:
         return f"has {len(label)} characters; a panel has room for at most {LONGEST}"
-    return _controls(label) or glyph_problem(label)
+    return _controls(label) or glyph_problem(label, fonts)
 
 
-def title_problem(title: str) -> str | None:
+def title_problem(title: str, fonts: tuple[Path, ...] = ()) -> str | None:
     """The same of a title, which may have several lines and mathematics between dollar signs."""
-    if found := _controls(title.replace("\n", "")) or glyph_problem(title):
+    if found := _controls(title.replace("\n", "")) or glyph_problem(title, fonts):
         return found
     dollars = title.count("$") - title.count(r"\$")
     if not dollars or dollars % 2:  # as matplotlib decides: an odd one is a sign like any other
@@ -42,14 +56,15 @@ def title_problem(title: str) -> str | None:
     return None
 
 
-def glyph_problem(text: str) -> str | None:
-    """Which characters of `text` the font of the figures does not have, as the end of a sentence."""
-    missing = "" if text.isascii() else "".join(_missing(text))
+def glyph_problem(text: str, fonts: tuple[Path, ...] = ()) -> str | None:
+    """Which characters of `text` the fonts of the figures do not have, as the end of a sentence."""
+    missing = "" if text.isascii() else "".join(_missing(text, fonts))
     if not missing:
         return None
+    asked = ", ".join([FONT, *(font.name for font in fonts)])
     return (
-        f"holds {missing[:20]!r}, for which the font of the figures ({FONT}) has no signs; write it in letters that it "
-        "has, such as Latin, Greek or Cyrillic ones (a transliteration)"
+        f"holds {missing[:20]!r}, for which the font of the figures ({asked}) has no signs; name a "
+        "font file that has them under `fonts`, or write it in Latin, Greek or Cyrillic letters"
     )
 
 
@@ -72,14 +87,19 @@ def _controls(text: str) -> str | None:
     return f"holds {', '.join(sorted({ascii(letter) for letter in found}))}, which cannot be seen; write it on one line"
 
 
-def _missing(text: str) -> Iterable[str]:
-    return dict.fromkeys(letter for letter in text if ord(letter) not in _code_points() and letter != "\n")
+def _missing(text: str, fonts: tuple[Path, ...]) -> Iterable[str]:
+    known = frozenset().union(*map(_code_points, (_own_font(), *fonts)))
+    return dict.fromkeys(letter for letter in text if ord(letter) not in known and letter != "\n")
+
+
+def _own_font() -> Path:
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{FONT.replace(' ', '')}.ttf"
 
 
 @cache
-def _code_points() -> frozenset[int]:
-    import matplotlib
+def _code_points(file: Path) -> frozenset[int]:
     from matplotlib.ft2font import FT2Font
 
-    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{FONT.replace(' ', '')}.ttf"
     return frozenset(FT2Font(str(file)).get_charmap())

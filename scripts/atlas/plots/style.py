@@ -1,6 +1,7 @@
 """One look for all figures, and byte-identical files."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, fontManager
 
 from atlas.disk import replacing
 from atlas.plots.labels import FONT, plain
@@ -19,8 +21,8 @@ from atlas.plots.labels import FONT, plain
 # Okabe-Ito, as seaborn's "colorblind"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = sns.color_palette("colorblind")
 
+_LINE = 32  # characters of a label in one line of a title; three panels fit beside each other
 _RC = {
-    "font.family": [FONT, "sans-serif"],
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -37,14 +39,26 @@ _RC = {
     "figure.dpi": 100,
     "savefig.dpi": 250,
 }
+_added: list[str] = []  # names of fonts behind FONT
 # No dates in the files: the same content gives the same bytes.
 _METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+
+
+def add_fonts(files: Sequence[str | Path]) -> None:
+    """Take from these font files, in this order, what the figures' own font lacks; for all figures of the process."""
+    for file in files:
+        name = FontProperties(fname=file).get_name()
+        # Another file of that name on this machine must not be taken instead.
+        fontManager.ttflist[:] = [known for known in fontManager.ttflist if known.name != name]
+        fontManager.addfont(file)
+        if name not in _added:
+            _added.append(name)
 
 
 def begin() -> None:
     """Set the common style, whatever matplotlibrc a machine has; call before making a figure."""
     matplotlib.rcdefaults()
-    sns.set_theme(style="ticks", rc=_RC)
+    sns.set_theme(style="ticks", rc={**_RC, "font.family": [FONT, *_added, "sans-serif"]})
 
 
 def save(figure: Figure, caption: str, output: Any) -> None:
@@ -55,13 +69,17 @@ def save(figure: Figure, caption: str, output: Any) -> None:
         with replacing(output[extension] if isinstance(output, dict) else getattr(output, extension)) as temporary:
             temporary.write_bytes(drawn.getvalue())
     with replacing(Path(output.caption)) as temporary:
-        temporary.write_text(caption + "\n")
+        temporary.write_text(caption + "\n", encoding="utf-8")
     plt.close(figure)
 
 
 def title(template: str, label: str, **places: int) -> str:
-    """A panel's title: the figure's `template`, which may hold mathematics, with `label` as it stands."""
-    return template.format(label=plain(label), **places)
+    """A panel's title: the figure's `template`, which may hold mathematics, with `label` as it stands.
+
+    A long label takes several lines, so that it does not run into the next panel's.
+    """
+    lines = textwrap.wrap(label, _LINE) if len(label) > _LINE else [label]
+    return template.format(label="\n".join(map(plain, lines)), **places)
 
 
 def option(value: Any, model: str | None) -> Any:

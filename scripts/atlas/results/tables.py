@@ -54,4 +54,4 @@ def write_manifest(path: str | Path, files: Iterable[str | Path]) -> None:
     """Write the sha256 of `files` in the format of sha256sum."""
     lines = [f"{hashlib.sha256(Path(file).read_bytes()).hexdigest()}  {Path(file).as_posix()}\n" for file in files]
     with replacing(path) as temporary:
-        temporary.write_text("".join(lines))
+        temporary.write_text("".join(lines), encoding="utf-8")

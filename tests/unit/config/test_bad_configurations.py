@@ -80,12 +80,14 @@ CONFIGS = {
     ),
     "label without signs in the font": (
         "models: {tiny: {label: Qwen 通义}}",
-        ["models.tiny.label: 'Qwen 通义' holds '通义'", "DejaVu Sans", "transliteration"],
+        ["models.tiny.label: 'Qwen 通义' holds '通义'", "DejaVu Sans", "name a font file"],
     ),
     "label of a data set without signs in the font": (
         "datasets: {passages: {label: हिन्दी}}",
         ["datasets.passages.label", "DejaVu Sans"],
     ),
+    "font that is not there": ("fonts: [nowhere.ttf]", ["fonts: nowhere.ttf does not exist"]),
+    "font that is none": ("fonts: [schemas/config.schema.yaml]", ["cannot be read as a font"]),
     "label over two lines": (r'models: {tiny: {label: "a\nb"}}', ["models.tiny.label", r"'\n'", "on one line"]),
     "label with what cannot be seen": (r'models: {tiny: {label: "a\u200bb"}}', [r"'\u200b'", "cannot be seen"]),
     "label that legends leave out": ("models: {tiny: {label: _tiny}}", ["models.tiny.label", "underscore"]),

@@ -14,7 +14,8 @@ from atlas.errors import AtlasError
 
 ANSWERS = ["Paris", "City of Paris"]
 WRITTEN = [
-    json.dumps(ANSWERS), str(ANSWERS), str(tuple(ANSWERS)), str(np.array(ANSWERS)), repr(np.array(ANSWERS, object)),
+    json.dumps(ANSWERS), json.dumps(json.dumps(ANSWERS)), "\ufeff" + str(ANSWERS), str(ANSWERS), str(tuple(ANSWERS)),
+    str(np.array(ANSWERS)), repr(np.array(ANSWERS, object)),
     str(list(np.array(ANSWERS))), "['Paris'\n 'City of Paris']", ' [ "Paris" , "City of Paris", ] ',
 ]  # fmt: skip
 
@@ -40,7 +41,9 @@ def test_answers_that_are_a_list_in_a_text_are_that_list(tmp_path, form, text):
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-@pytest.mark.parametrize("text", ["Paris", "(I Can't Get No) Satisfaction", "(1, 2)", "array", "a [b]", "list of men"])
+@pytest.mark.parametrize(
+    "text", ["Paris", "(I Can't Get No) Satisfaction", "(1, 2)", "array", "a [b]", "f(x)", '"Paris"', "Mr (T)"]
+)
 def test_answers_that_are_one_text_are_that_text(tmp_path, form, text):
     table, _ = prepare("qa", {}, write(tmp_path, form, "answers", text))
     assert table["answers"][0] == [text]
@@ -61,6 +64,9 @@ REFUSED = [
     ('{"aliases": ["a"]}', "is a mapping of aliases"),
     ("[['a'], ['b']]", r"\(item 0\) must be of type string, not \[\"a\"\]"),
     ("['a', None]", "is empty"),
+    ("frozenset({'a'})", "'frozenset' stands there without quotation marks"),
+    ("Index(['a', 'b'], dtype='object')", "'Index' stands there"),
+    ("array(['a', 'b'], dtype=object", "is open|does not end"),
     ("[" * 100_000, "nested too deeply"),
     ('["[\\"Paris\\", \\"City of Paris\\"]"]', "holds a list that is written as text"),
 ]

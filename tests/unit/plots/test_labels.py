@@ -11,11 +11,20 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 from docutils.core import publish_parts
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.t2CharStringPen import T2CharStringPen
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib.font_manager import fontManager
 
 from atlas.analyses.registry import PLOT_FOLDERS, PLOTS
 from atlas.plots import style
-from atlas.plots.labels import LONGEST, label_problem, plain, title_problem
+from atlas.plots.labels import LONGEST, font_problem, label_problem, plain, title_problem
 from places import ROOT
+
+
+class Output(dict):
+    __getattr__ = dict.__getitem__
+
 
 # What mathematics, TeX, HTML and format strings would make something else of.
 HOSTILE = [
@@ -64,10 +73,72 @@ def test_a_label_is_drawn_as_it_is_written(label):
     assert beside_mathematics == ["".join(f"\u03b1of{label}".split())]
 
 
+def test_a_long_label_takes_several_lines_of_a_title():
+    label = "A model of mine, trained on $5 of data (second run) " + "x" * 20
+    lines = style.title("{label}, layers", label).split("\n")
+    assert len(lines) == 3
+    assert max(map(len, lines)) < 45
+    assert " ".join(lines) == plain(label) + ", layers"
+    assert style.title("{label}", "SmolLM2-135M shuffled (control)") == "SmolLM2-135M shuffled (control)"
+
+
 @pytest.mark.parametrize("plot", PLOTS)
 def test_every_title_takes_its_label_through_one_place(plot):
     source = (ROOT / "scripts" / "atlas" / "analyses" / PLOT_FOLDERS[plot] / f"plot_{plot}.py").read_text()
     assert ".format(label=" not in source
+
+
+def font(path, name, letters):
+    """A font file with a square for each of `letters`, with outlines as its suffix says."""
+    outlines = path.suffix == ".ttf"
+    builder = FontBuilder(1000, isTTF=outlines)
+    glyphs = [".notdef", *(f"g{ord(letter)}" for letter in letters)]
+    builder.setupGlyphOrder(glyphs)
+    builder.setupCharacterMap({ord(letter): f"g{ord(letter)}" for letter in letters})
+    shapes = {}
+    for glyph in glyphs:
+        pen = TTGlyphPen(None) if outlines else T2CharStringPen(600, None)
+        pen.moveTo((0, 0))
+        for corner in ((0, 500), (500, 500), (500, 0)):
+            pen.lineTo(corner)
+        pen.closePath()
+        shapes[glyph] = pen.glyph() if outlines else pen.getCharString()
+    builder.setupGlyf(shapes) if outlines else builder.setupCFF(name, {}, shapes, {})
+    builder.setupHorizontalMetrics(dict.fromkeys(glyphs, (600, 0)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": name, "styleName": "Regular", "psName": name})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["ttf", "otf"])
+def test_a_font_that_is_handed_in_draws_what_is_missing(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(style, "_added", [])
+    monkeypatch.setattr(fontManager, "ttflist", [*fontManager.ttflist])
+    file = font(tmp_path / f"mine.{suffix}", f"Mine{suffix}", "通义")
+    label = "Qwen 通义 $5$"
+    assert "DejaVu Sans" in label_problem(label)
+    assert label_problem(label, (file,)) is title_problem(label, (file,)) is None
+    assert "mine." in label_problem("千", (file,))
+    style.add_fonts([file])
+    style.begin()
+    assert matplotlib.rcParams["font.family"][:2] == ["DejaVu Sans", f"Mine{suffix}"]
+    figure, axes = plt.subplots()
+    axes.set_title(style.title("{label}", label))
+    output = {name: tmp_path / f"x.{name}" for name in ("pdf", "svg", "png")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of each character that it draws as a box
+        style.save(figure, "caption", Output(output, caption=tmp_path / "x.txt"))
+    assert f"Mine{suffix}".encode() in output["pdf"].read_bytes()
+    assert label in output["svg"].read_text()
+
+
+def test_what_is_no_font_is_refused(tmp_path):
+    (tmp_path / "no.ttf").write_text("no font")
+    assert "cannot be read as a font" in font_problem(tmp_path / "no.ttf")
+    assert "does not exist" in font_problem(tmp_path / "nowhere.ttf")
 
 
 @pytest.mark.parametrize("text", ["通义", "हिन्दी", "ไทย", "🍎", "a\u0b85"])
@@ -106,6 +177,14 @@ def test_the_look_is_that_of_the_project_whatever_a_machine_has_set():
         assert matplotlib.rcParams["lines.linestyle"] == "-"
         assert matplotlib.rcParams["font.family"][0] == "DejaVu Sans"
         assert matplotlib.rcParams["text.parse_math"]
+
+
+def test_files_are_in_utf_8_whatever_the_locale():
+    """Python writes in the encoding of the locale where none is named."""
+    files = [*(ROOT / "scripts").rglob("*.py"), *(ROOT / "rules").glob("*.smk"), *(ROOT / "report").glob("*.rst")]
+    for file in files:
+        for call in re.findall(r"\.(?:read|write)_text\([^\n]*", file.read_text(encoding="utf-8")):
+            assert "encoding" in call or call.endswith("("), f"{file.name}: {call}"
 
 
 def test_a_caption_is_plain_text_in_the_report(tmp_path):

@@ -85,7 +85,7 @@ def _job(
 
 def _summary(path: Path) -> dict[str, Any]:
     """What a job's log says at its end; nothing for a log that is gone or of an earlier version."""
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     found = json.loads(lines[-1].split(_SUMMARY, 1)[1]) if lines and _SUMMARY in lines[-1] else {}
     return {name: found.get(name) for name in ("rows", "row_seconds", "unit", "peak_mib", "device", "device_mib")}
 

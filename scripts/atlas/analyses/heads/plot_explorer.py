@@ -46,13 +46,13 @@ def draw(tables: Tables, options: Options, sources: Sources) -> tuple[str, str]:
     data = page_data(tables, options)
     document, places = _document(data["metrics"])
     values = {
-        "style": (PAGE / "explorer.css").read_text(),
+        "style": (PAGE / "explorer.css").read_text(encoding="utf-8"),
         "bokeh": INLINE.js_raw[0],
         "data": _json({**data, "colours": list(LABEL_COLOURS.values()), "places": places}),
         "document": _stable_ids(_json(document)),
-        "script": (PAGE / "explorer.js").read_text(),
+        "script": (PAGE / "explorer.js").read_text(encoding="utf-8"),
     }
-    return Template((PAGE / "explorer.html").read_text()).substitute(values), _caption(data, options)
+    return Template((PAGE / "explorer.html").read_text(encoding="utf-8")).substitute(values), _caption(data, options)
 
 
 def save(page: str, caption: str, output: Any) -> None:

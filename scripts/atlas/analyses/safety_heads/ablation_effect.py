@@ -5,13 +5,14 @@ Source: Zhou et al., ICLR 2025, arXiv 2410.13708, section 3.3; the control with 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import regex
 
-from atlas.data.words import fold, straight, unread
+from atlas.data.words import fold, scripts, straight, unread
 from atlas.errors import AtlasError
 from atlas.statistics.intervals import wilson_rate
 
@@ -42,6 +43,22 @@ def _plain(text: str) -> str:
     return " ".join(straight(fold(text)).split())
 
 
+def _check_scripts(answers: pd.DataFrame, phrases: Sequence[str]) -> None:
+    known, whole = (
+        scripts("".join(phrases)),
+        answers.loc[answers["heads_ablated"] == answers["heads_ablated"].min(), "answer"],
+    )
+    found = [scripts(fold(text)) for text in whole]
+    foreign = [each for each in found if 2 * sum(each[name] for name in known) < each.total()]
+    if 2 * len(foreign) > len(found):
+        theirs = Counter({name: n for name, n in sum(foreign, Counter()).items() if name not in known})
+        raise AtlasError(
+            f"analyses.ablation_effect.phrases: {len(foreign)} of {len(found)} answers are mostly in "
+            f"another script ({theirs.most_common(1)[0][0]}) than the phrases ({', '.join(known)}), so that none could "
+            "be found; list phrases in the language of the answers."
+        )
+
+
 def effect_table(
     answers: pd.DataFrame, phrases: Sequence[str], keys: Mapping[str, str], confidence: float
 ) -> pd.DataFrame:
@@ -49,7 +66,9 @@ def effect_table(
 
     Rates are means over prompts and draws. Intervals are Wilson's with the number of prompts as sample size: draws
     answer the same prompts, so they do not count as more of them.
+    Raises AtlasError where no phrase could stand in most answers with the fewest heads ablated: another script.
     """
+    _check_scripts(answers, phrases)
     answers = answers.assign(refused=answers["answer"].map(lambda text: refuses(text, phrases)))
     rows = []
     for (ablation, selection, n), part in answers.groupby(["ablation", "selection", "heads_ablated"], sort=True):

@@ -209,6 +209,21 @@ def test_refusals_in_any_typography(tmp_path, apostrophe):
     assert not refuses("je suis desole", phrases)
 
 
+def test_answers_that_no_phrase_can_be_in_are_refused_and_not_counted_as_compliance():
+    phrases = ["i'm sorry", "i cannot"]
+    frame = pd.DataFrame(
+        {"ablation": "scaling", "selection": "top", "heads_ablated": [0, 0, 0, 1], "draw": 0, "prompt": [0, 1, 2, 0]}
+    )
+    with pytest.raises(AtlasError, match=r"2 of 3 answers are mostly in another script \(CJK\) than .*\(LATIN\)"):
+        effect_table(frame.assign(answer=["抱歉，我不能", "对不起 AI", "I cannot", "x"]), phrases, KEYS, 0.95)
+    with pytest.raises(AtlasError, match="CYRILLIC"):
+        effect_table(frame.assign(answer=["Я не могу", "Нет", "Извините", "x"]), phrases, KEYS, 0.95)
+    table = effect_table(frame.assign(answer=["对不起", "", "I cannot, 抱歉", "对不起"]), phrases, KEYS, 0.95)
+    assert table["refused"].tolist() == [1, 0]
+    mixed = effect_table(frame.assign(answer=["对不起", "我不能", "no", "no"]), ["对不起", "no"], KEYS, 0.95)
+    assert mixed["refused"].tolist() == [2, 1]
+
+
 def test_effect_table():
     sets = variants(ranks(), ablations=["scaling"], numbers=[0, 2], rank=1, draws=2, seed=0)
     said = {("top", 0): "no no", ("top", 2): "yes yes", ("random", 0): "no no", ("random", 2): "no yes"}

@@ -39,13 +39,13 @@ SAID = {
 STOP = frozenset(("who", "what", "is", "the", "it", "then"))
 
 
-def asked_and_judged(bos=False, match="contains", prompt="few_shot", table=TABLE):
+def asked_and_judged(bos=False, match="contains", prompt="few_shot", table=TABLE, said=SAID):
     tokens = tokenizer(bos=bos)
     asked, prefix, dropped = ask(prompter(tokens), table, SHOWN, prompt=prompt, limits=ANY, max_new_tokens=8)
     written = pd.DataFrame(
         {
             "number": [item.number for item in asked],
-            "tokens": [tokens(SAID[table["id"][item.number]], add_special_tokens=False).input_ids for item in asked],
+            "tokens": [tokens(said[table["id"][item.number]], add_special_tokens=False).input_ids for item in asked],
         }
     )
     judged, report = judge(tokens, table, asked, written, match=match, stop_words=STOP)
@@ -146,6 +146,17 @@ def test_exact_means_the_whole_answer():
 def test_no_usable_answer_is_an_error():
     with pytest.raises(AtlasError, match=r"none of 1 answers can be used \(1 empty answer\)"):
         asked_and_judged(table=TABLE.iloc[[5]].reset_index(drop=True))
+
+
+def test_answers_in_any_script_are_right_or_left_out():
+    table = TABLE.iloc[:3].reset_index(drop=True).assign(answers=[["दिन"], ["Zoë"], ["北京"]])
+    said = {"right": " यह दान है", "wrong": " Zoe\u0308!", "spans": " \ue000\ue001\ue002 a"}
+    _, _, _, _, judged, report = asked_and_judged(table=table, said=said)
+    assert [item.span is not None for item in judged] == [False, True]
+    assert judged[1].text[slice(*judged[1].span)] == "Zoe\u0308"
+    reason = "answer is a text of which less than half of the letters belong to words"
+    assert report["dropped"][reason] == ["spans"]
+    assert reason not in asked_and_judged()[-1]["dropped"], "a reason that nothing is dropped for has no row"
 
 
 def test_the_model_is_asked_for_the_exact_answer_in_its_own_words():
