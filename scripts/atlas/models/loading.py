@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from atlas.errors import AtlasError
 from atlas.models.architectures import attention_implementation, auto_config, read_config
 from atlas.models.checkpoint import read_checkpoint
+from atlas.models.devices import choose_device, refuse_spilling
 from atlas.models.memory import keep_freed_memory
 from atlas.models.rates import bfloat16_is_faster
 from atlas.models.structure import from_pretrained, refuse_difference
@@ -37,7 +38,8 @@ def load_model(
     means);
     attn_implementation "auto" is the fused attention where the family has it, else its own eager function.
     Raises AtlasError for anything a user can act on: an unsuitable folder, dtype, device or family, tensors that are
-    missing, are none of the model, have another shape or hold NaN or infinite values.
+    missing, are none of the model, have another shape or hold NaN or infinite values, a GPU that torch cannot use, and
+    a model that does not fit the GPUs.
     """
     import torch
 
@@ -62,6 +64,7 @@ def load_model(
         raise AtlasError(
             f"Model {folder} does not fit on {device}; use a smaller dtype, device_map: auto, or device: cpu."
         ) from None
+    refuse_spilling(model, folder, device)
     refuse_difference(report, folder)
     _check_finite(model, folder)
     _contiguous_before_the_head(model)
@@ -131,24 +134,6 @@ def _check_folder(folder: Path) -> None:
 
         check_model_folder(folder)
     read_checkpoint(folder, read_config(folder))
-
-
-def choose_device(device: str) -> str:
-    """auto, cpu or cuda[:n] as a torch device name. Raises AtlasError where there is no such device."""
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = str(device).split(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise AtlasError(f"device {device!r} is unknown; use auto, cpu or cuda.")
-    if kind == "cuda":
-        if not torch.cuda.is_available():
-            raise AtlasError("device: cuda was asked for, but torch sees no CUDA device; use device: auto or cpu.")
-        index = str(device).partition(":")[2]
-        if index and (not index.isdigit() or int(index) >= torch.cuda.device_count()):
-            raise AtlasError(f"device {device!r} does not exist; torch sees {torch.cuda.device_count()} CUDA devices.")
-    return str(device)
 
 
 def _dtype(dtype: str, device: str) -> torch.dtype:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.models.architectures import read_shape
-from atlas.models.loading import choose_device
+from atlas.models.devices import choose_device
 from atlas.results.documents import provenance
 from atlas.results.shards import layers_of
 
