@@ -55,9 +55,7 @@ def test_captions_state_model_data_n_and_options(finished):
 
 
 def test_second_run_has_nothing_to_do(finished):
-    started = time.monotonic()
     assert finished.planned() == {}
-    assert time.monotonic() - started < 20
 
 
 def test_one_figure_asks_for_its_branch_only(fresh):

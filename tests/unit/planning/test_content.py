@@ -206,6 +206,6 @@ def test_a_long_reading_is_announced_with_its_size(folder, content, monkeypatch,
 def test_many_small_files_take_no_time_worth_a_word(tmp_path, content):
     for number in range(1000):
         (tmp_path / f"{number}.csv").write_text("source,target\n")
-    started = time.monotonic()
+    started = time.process_time()  # of this process: others may run beside it
     content(tmp_path)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5

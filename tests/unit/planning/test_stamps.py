@@ -76,6 +76,6 @@ def test_links_are_stamped_and_what_they_lead_to_is_not(project, capsys):
 def test_many_files_are_looked_at_quickly(project):
     for number in range(5000):
         (project / "results" / f"{number}").touch()
-    started = time.monotonic()
+    started = time.process_time()  # of this process: others may run beside it
     assert future_stamps(["results"], NOW + 100) == {}
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
