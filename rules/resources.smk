@@ -2,10 +2,9 @@
 
 import errno
 import json
-from shutil import which
-
 from atlas.errors import AtlasError
 from atlas.models.architectures import read_config, read_shape
+from atlas.models.devices import listed_gpus
 from atlas.planning.estimates import ROWS, Job, Size
 from atlas.planning.resources import (
     download_mb,
@@ -19,6 +18,8 @@ from atlas.planning.resources import (
 
 # What a model counts as where neither its files nor a hint tell its size.
 UNKNOWN = 1_000_000_000
+# From how many parameters on a model is said to be planned on CPUs.
+LARGE = 3_000_000_000
 
 
 def size_hint(model):
@@ -53,22 +54,43 @@ def size_or_guess(model):
         return Size.guess(UNKNOWN)
 
 
+def on_gpu(entry):
+    """Whether a model's jobs are planned on GPUs.
+
+    `auto` goes by this machine where its jobs run here, and asks a scheduler, whose nodes are others, for none.
+    """
+    here = workflow.resource_settings.nodes is None
+    return entry["device"] == "cuda" or (entry["device"] == "auto" and here and bool(listed_gpus()))
+
+
+def large_on_cpus():
+    """A note for each model that analyses run and that is too large for CPUs, but planned on them."""
+    run = {model for block in ANALYSES.values() if block for model in block.get("models", [])}
+    for model in sorted(run):
+        size = size_hint(model) or 0
+        if size > LARGE and not on_gpu(MODELS[model]):
+            yield (
+                f"{model} has {size / 1e9:.1f} billion parameters, and its jobs are planned on CPUs (device: "
+                f"{MODELS[model]['device']}); set device: cuda where they will find a GPU."
+            )
+
+
+if workflow.is_main_process:
+    for note in large_on_cpus():
+        print(note, file=sys.stderr)
+
+
 def asks(stage):
     """The `resources:` of jobs that run a model."""
 
     def job(wildcards, input):
         entry = MODELS[wildcards.model]
         dataset = DATASETS[wildcards.dataset]
-        wanted = (
-            entry["device"] == "cuda"
-            or entry["device"] == "auto"
-            and which("nvidia-smi") is not None
-        )
         return Job(
             size=size_of(wildcards.model, input.model),
             options=stage_options(stage, ANALYSES),
             rows=(dataset["sample"] or {}).get("n") or dataset["limit"] or ROWS,
-            gpu=wanted,
+            gpu=on_gpu(entry),
             dtype=logprob_dtype(wildcards) if stage == "extract_token_logprobs" else entry["dtype"],
             **{key: entry[key] for key in ("device_map", "gpu_memory_gb", "threads")},
         )

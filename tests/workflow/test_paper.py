@@ -1,5 +1,7 @@
 """The models of the sources: the full plan without network, and every architecture in small through all of it."""
 
+import re
+
 import pandas as pd
 import pytest
 import yaml
@@ -38,6 +40,40 @@ def test_full_plan_resolves_without_network(fresh_shared):
     for plot in ("sink_rates", "category_share", "mink_depth", "safety_heads", "safety_effect"):
         assert jobs[f"plot_{plot}"] == 1
     assert jobs["download_package"] >= 2
+
+
+def asked(project, *arguments):
+    """[(model, {resource: number})] of every job of one model in a dry run on this machine, and what the run said."""
+    said = project.run("-n", "figures/all", *arguments).stdout
+    found = []
+    for block in re.split(r"\n(?=(?:local)?rule )", said):
+        model, resources = re.search(r"wildcards: .*?model=([^,\n]+)", block), re.search(r"resources: (.*)", block)
+        if model and resources:
+            numbers = re.findall(r"(gpu|runtime|mem_mb)=(\d+)", resources[1])
+            found.append((model[1], {name: int(number) for name, number in numbers}))
+    return found, said
+
+
+def test_the_models_of_the_sources_are_planned_on_gpus_on_a_machine_without_one(fresh_shared):
+    """From the models alone: the machine that plans or submits is not the one that runs."""
+    jobs, said = asked(fresh_shared, *PAPER, "--resources", "gpu=8")
+    gpus = {}
+    for model, resources in jobs:
+        assert resources["runtime"] <= 72 * 60
+        gpus[model] = max(gpus.get(model, 0), resources.get("gpu", 0))
+    assert gpus.pop("llama-3-70b") == gpus.pop("llama-2-70b-chat") == gpus.pop("llama-3-70b-instruct") == 3
+    assert {model for model, number in gpus.items() if number == 0} == {
+        "smollm2-135m-instruct",
+        "smollm2-135m-shuffled",
+    }
+    assert "planned on CPUs" not in said
+
+
+def test_a_large_model_that_is_planned_on_cpus_is_named(fresh_shared):
+    overlay = fresh_shared.write("cpus.yaml", "models: {llama-3-8b: {device: auto}, phi-2: {device: cpu}}\n")
+    _, said = asked(fresh_shared, "--configfile", "configs/paper.yaml", str(overlay), *PAPER[2:])
+    assert said.count("planned on CPUs") == 1  # Phi-2 has fewer than three billion parameters
+    assert "llama-3-8b has 8.0 billion parameters" in said
 
 
 def test_other_sizes_of_one_family_draw_every_figure(fresh_shared):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,16 +42,17 @@ def choose_device(device: str) -> str:
     return str(device)
 
 
-def listed_gpus() -> list[str]:
-    """What the driver's own `nvidia-smi -L` lists, a line for each GPU; [] without a driver or a GPU."""
+@cache
+def listed_gpus() -> tuple[str, ...]:
+    """What the driver's own `nvidia-smi -L` lists, a line for each GPU; () without a driver or a GPU."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return []
+        return ()
     try:
         said = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in said.splitlines() if line.startswith("GPU ")]
+        return ()
+    return tuple(line.strip() for line in said.splitlines() if line.startswith("GPU "))
 
 
 def _refuse_unused_gpus() -> None:
