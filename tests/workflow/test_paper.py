@@ -62,10 +62,8 @@ def test_the_models_of_the_sources_are_planned_on_gpus_on_a_machine_without_one(
         assert resources["runtime"] <= 72 * 60
         gpus[model] = max(gpus.get(model, 0), resources.get("gpu", 0))
     assert gpus.pop("llama-3-70b") == gpus.pop("llama-2-70b-chat") == gpus.pop("llama-3-70b-instruct") == 3
-    assert {model for model, number in gpus.items() if number == 0} == {
-        "smollm2-135m-instruct",
-        "smollm2-135m-shuffled",
-    }
+    assert len(gpus) >= 7
+    assert {model for model, number in gpus.items() if number != 1} == set()
     assert "planned on CPUs" not in said
 
 
