@@ -85,12 +85,12 @@ def tensors(live, arch):
     return found
 
 
-def write(path: Path, live, *, keys=None, extra=None, drop=(), plain=None, sentencepiece=False) -> Path:
+def write(path: Path, live, *, keys=None, extra=None, drop=(), plain=None, sentencepiece=False, words=None) -> Path:
     """`live` as the GGUF file `path`.
 
     keys: further keys of the architecture, or other values (None: left out). extra: further tensors. drop: tensors that
     are left out. plain: keys by their whole names, over those of the tokenizer. sentencepiece: the kind of vocabulary,
-    byte-level otherwise.
+    byte-level otherwise, in which `words`, {id: (token, type)}, take the places of others.
     """
     from gguf import GGUFWriter
 
@@ -111,9 +111,10 @@ def write(path: Path, live, *, keys=None, extra=None, drop=(), plain=None, sente
         writer.add_token_scores([-float(i) for i in range(VOCABULARY)])
         writer.add_token_types([2, 3, 3, *[6] * 256, *[1] * (VOCABULARY - 259)])
     else:
-        writer.add_token_list(TOKENS)
+        words = dict(enumerate([(name, 3 if at < 3 else 1) for at, name in enumerate(TOKENS)])) | (words or {})
+        writer.add_token_list([name for name, _ in words.values()])
         writer.add_token_merges(["a b", "c d"])
-        writer.add_token_types([3, 3, 3, *[1] * (VOCABULARY - 3)])
+        writer.add_token_types([kind for _, kind in words.values()])
     for name, entries in (tensors(live, arch) | (extra or {})).items():
         if name not in drop:
             writer.add_tensor(name, entries)

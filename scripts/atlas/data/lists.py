@@ -92,15 +92,16 @@ def _whole(text: str) -> Any:
 
 
 class _Tokens:
-    """Python's tokens of a text, one by one; next: the coming one, "" at the end."""
+    """Python's tokens of a text, one by one; next: the coming one, "" at the end; apart: does space precede it?"""
 
     def __init__(self, text: str) -> None:
         self._tokens = self._read(text)
+        self.next, self.apart = "", False
         self.take()
 
     def take(self) -> str:
-        taken = getattr(self, "next", "")
-        self.next = next(self._tokens, "")
+        taken = self.next
+        self.next, self.apart = next(self._tokens, ("", False))
         return taken
 
     def expect(self, *wanted: str) -> None:
@@ -110,11 +111,13 @@ class _Tokens:
         self.take()
 
     @staticmethod
-    def _read(text: str) -> Iterator[str]:
+    def _read(text: str) -> Iterator[tuple[str, bool]]:
+        end = (1, 0)
         try:
             for token in tokenize.generate_tokens(io.StringIO(text).readline):
                 if token.type not in _SKIPPED and token.string:
-                    yield token.string
+                    yield token.string, token.start != end
+                    end = token.end
         except (tokenize.TokenError, SyntaxError) as error:
             raise ValueError("a quotation mark or bracket is open") from error
 
@@ -133,6 +136,8 @@ def _value(tokens: _Tokens) -> Any:
     if token in _AROUND and tokens.next == "(":
         return _inside(tokens)
     if token in "+-" and token:
+        if tokens.apart:
+            raise ValueError(f"{token!r} stands there without quotation marks")
         token += tokens.take()
     try:
         found = ast.literal_eval(token)
@@ -164,6 +169,8 @@ def _items(tokens: _Tokens, opening: str) -> list[Any]:
             tokens.take()
         elif not tokens.next:
             raise ValueError("it does not end")
+        elif not tokens.apart:  # [1939-1945] are no two numbers
+            raise ValueError(f"{tokens.next!r} stands behind an item without a comma or a space")
     tokens.take()
     if len(separators) > 1:
         raise ValueError("some of its items are separated by commas and some are not")

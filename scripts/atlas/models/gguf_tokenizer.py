@@ -22,6 +22,8 @@ _READ = (
     "cls_token_id", "fim_pre_token_id", "fim_suf_token_id", "fim_mid_token_id", "fim_pad_token_id", "fim_rep_token_id",
     "fim_sep_token_id", "prefix_token_id", "suffix_token_id", "middle_token_id",
 )  # fmt: skip
+# Types of tokens that are found whole in a text.
+_CONTROL, _USER_DEFINED = 3, 4
 # Ends of what a model says, beside the one end token: of a turn, of a message.
 _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 
@@ -57,7 +59,7 @@ def save_tokenizer(file: GgufFile, tokenizer: PreTrainedTokenizerBase, folder: P
     if (tokenizer.add_bos_token, tokenizer.add_eos_token) != (bool(begins), bool(ends)):
         tokenizer.add_bos_token, tokenizer.add_eos_token = bool(begins), bool(ends)
     tokenizer.save_pretrained(folder)
-    _edit(folder / "tokenizer.json", pre in _WHOLE, len(file.take_plain("tokenizer.ggml.tokens", [])))
+    _edit(folder / "tokenizer.json", pre in _WHOLE, file.take_plain("tokenizer.ggml.tokens", []), _marked(file))
     saved = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     ids = saved("a").input_ids
     for flag, token, place in ((begins, saved.bos_token_id, 0), (ends, saved.eos_token_id, -1)):
@@ -118,14 +120,61 @@ def _splitter(file: GgufFile, pre: str) -> PreTokenizer | None:
     raise file.refuse(f"its tokenizer splits text in the way {pre!r} ('tokenizer.ggml.pre'), which has no form here")
 
 
-def _edit(path: Path, whole: bool, size: int) -> None:
-    """What is no setting of a live tokenizer: whole words before merges, and no tokens beyond the file's own.
+def _marked(file: GgufFile) -> dict[int, bool]:
+    """{id: is it special} of the tokens that are found whole in a text: control and user-defined ones."""
+    kinds = file.take_plain("tokenizer.ggml.token_type", [])
+    return {token: kind == _CONTROL for token, kind in enumerate(kinds) if kind in (_CONTROL, _USER_DEFINED)}
+
+
+def _edit(path: Path, whole: bool, tokens: list[str], marked: dict[int, bool]) -> None:
+    """What is no setting of a live tokenizer: whole words before merges, every marked token, and none beyond the
+    file's own.
 
     transformers adds the end token of GPT-2 to vocabularies that lack it; the model has no embedding for it.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
-    added = [token for token in content["added_tokens"] if token["id"] < size]
-    if whole == bool(content["model"].get("ignore_merges")) and len(added) == len(content["added_tokens"]):
+    before = json.dumps(content)
+    names = dict(enumerate(tokens))
+    content["added_tokens"] = [one for one in content["added_tokens"] if names.get(one["id"]) == one["content"]]
+    if whole != bool(content["model"].get("ignore_merges")):
+        content["model"]["ignore_merges"] = whole
+    if (content["decoder"] or {}).get("type") == "ByteLevel":
+        _mark(content, tokens, marked)
+    if json.dumps(content) != before:
+        path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _mark(content: dict[str, Any], tokens: list[str], marked: dict[int, bool]) -> None:
+    """Adds the marked tokens that `content` lacks: those with other letters than the byte alphabet's.
+
+    transformers takes them for bytes that are to be spelled in it, so that `<｜User｜>` or a run of spaces is cut into
+    pieces, and a run of spaces takes the place of the token that merges make of spaces.
+    """
+    vocabulary: dict[str, int] = content["model"]["vocab"]
+    lost = {token for token in marked if vocabulary.get(tokens[token]) != token}
+    if not lost:
         return
-    content["added_tokens"], content["model"]["ignore_merges"] = added, whole
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
+    for name in [name for name, token in vocabulary.items() if token in lost]:
+        del vocabulary[name]
+    held = set(vocabulary.values())
+    vocabulary |= {
+        name: token
+        for token, name in enumerate(tokens)
+        if token in lost or (token not in held and name not in vocabulary)
+    }
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    added = {token["id"]: token for token in content["added_tokens"]}
+    added |= {token: {"id": token, "content": tokens[token], **plain, "special": marked[token]} for token in lost}
+    content["added_tokens"] = [added[token] for token in sorted(added)]
+    _number(content["post_processor"], vocabulary)
+
+
+def _number(processor: Any, vocabulary: dict[str, int]) -> None:
+    """Sets the ids of what is put around a text to those of `vocabulary`."""
+    if isinstance(processor, list):
+        for part in processor:
+            _number(part, vocabulary)
+    elif isinstance(processor, dict):
+        for name, token in (processor.get("special_tokens") or {}).items():
+            token["ids"] = [vocabulary.get(name, token["ids"][0])]
+        _number(processor.get("processors"), vocabulary)

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoTokenizer
 
 import gguf_files
+from atlas.data.tokens import special_ids
 from atlas.errors import AtlasError
 from atlas.models.convert import convert_gguf
 from atlas.models.gguf_rope import llama3_factors
@@ -281,6 +282,28 @@ def test_sentencepiece_puts_a_space_and_a_begin_token_where_the_file_says(family
 def test_no_token_is_beyond_the_embeddings(tmp_path):
     convert_gguf(gguf_files.write(tmp_path / "m.gguf", gguf_files.model("llama")), tmp_path / "m")
     assert len(AutoTokenizer.from_pretrained(tmp_path / "m")) == gguf_files.VOCABULARY
+
+
+@pytest.mark.parametrize("kind", [3, 4])
+@pytest.mark.parametrize("mark", ["<tool_call>", "<｜User｜>", "<｜begin▁of▁sentence｜>", "  ", "\n\n", "思考"])
+def test_a_marked_token_is_found_whole_in_a_text_whatever_its_letters(mark, kind, tmp_path):
+    """Control tokens (3) and those that a user defined (4); neither takes the place of what merges make."""
+    words = {110: ("Ġ", 1), 111: ("ĠĠ", 1), 112: ("Ċ", 1), 200: (mark, kind)}
+    convert_gguf(gguf_files.write(tmp_path / "m.gguf", gguf_files.model("llama"), words=words), tmp_path / "m")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
+    whole = tokenizer.convert_tokens_to_ids(["a", "b"])
+    assert tokenizer(f"a{mark}b", add_special_tokens=False).input_ids == [whole[0], 200, whole[1]]
+    assert (200 in special_ids(tokenizer)) == (kind == 3)
+    assert tokenizer.convert_tokens_to_ids("ĠĠ") == 111
+    assert len(tokenizer) == gguf_files.VOCABULARY
+
+
+def test_a_begin_token_of_other_letters_stands_in_front(tmp_path):
+    says = plain(tokenizer__ggml__bos_token_id=200, tokenizer__ggml__add_bos_token=True)
+    live, words = gguf_files.model("llama"), {200: ("<｜begin▁of▁sentence｜>", 3)}
+    convert_gguf(gguf_files.write(tmp_path / "m.gguf", live, words=words, **says), tmp_path / "m")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
+    assert tokenizer("a").input_ids == [200, tokenizer.convert_tokens_to_ids("a")]
 
 
 def test_digits_are_split_where_the_file_says(tmp_path):
