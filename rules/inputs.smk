@@ -11,21 +11,17 @@ def qa_samples(wildcards):
 
 def saliency_file(option):
     """Input function: a file that an option of this analysis names."""
-    return lambda wildcards: handed_in(ANALYSES["saliency"][option])
+    return lambda wildcards: handed_in(for_model("saliency", option, wildcards.model))
 
 
 def saliency_content(*options):
     """Param function: what stands in the files that these options name."""
-    return lambda wildcards: [content_of(ANALYSES["saliency"][option]) for option in options]
+    return lambda wildcards: [
+        content_of(for_model("saliency", option, wildcards.model)) for option in options
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------------- Min-K%
-def logprob_dtype(wildcards):
-    """What log-probabilities are computed in: analyses.mink.dtype, or the model's own."""
-    own = ANALYSES["mink"]["dtype"]
-    return MODELS[wildcards.model]["dtype"] if own == "model" else own
-
-
 def judge_options(wildcards):
     """The judge's kind and the options of that kind alone."""
     judge = ANALYSES["mink"]["judge"]
@@ -162,7 +158,7 @@ def figure_params(wildcards):
         # Figures of the joined table: what its options were, and the labels of its data sets.
         chosen = ANALYSES["heads"]["datasets"]
         found |= {
-            **options("heads", "bootstrap", "confidence"),
+            **{key: ANALYSES["heads"][key] for key in ("bootstrap", "confidence")},
             "datasets": chosen,
             "dataset_labels": {key: DATASETS[key]["label"] for key in chosen.values()},
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,7 +53,17 @@ def _checked(config: Config, names: list[str]) -> Iterator[str]:
             found = list(_references(name, record.kind, block, config))
         yield from found
         if not found:  # its own checks read what was resolved
-            yield from checks.problems(name, block, config)
+            yield from checks.problems(name, f"analyses.{name}", block, config)
+            yield from _by_model(name, block, config)
+
+
+def _by_model(name: str, block: Config, config: Config) -> Iterator[str]:
+    """The same checks of the block as each model has it that has something otherwise."""
+    for key in block["models"]:
+        own = config["models"][key]["options"].get(name)
+        if own:
+            whole = copy.deepcopy({**block, **own})
+            yield from checks.problems(name, f"models.{key}.options.{name}", whole, config)
 
 
 def _references(name: str, kind: str, block: Config, config: Config) -> Iterator[str]:

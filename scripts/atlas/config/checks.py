@@ -12,9 +12,12 @@ from atlas.analyses.registry import FOLDER
 Config = dict[str, Any]
 
 
-def problems(name: str, block: Config, config: Config) -> Iterable[str]:
-    """Sentences on what is wrong in analyses.{name}, whose models and data sets are resolved; fills in what is open."""
-    return _call(name, "problems", name, block, config)
+def problems(name: str, where: str, block: Config, config: Config) -> Iterable[str]:
+    """Sentences on what is wrong in a block of options, whose models and data sets are resolved; fills in what is open.
+
+    where: "analyses.{name}", or "models.{key}.options.{name}" for the block as that model has it.
+    """
+    return _call(name, "problems", where, block, config)
 
 
 def figure_problems(analysis: str, where: str, figure: Config, config: Config) -> Iterable[str]:

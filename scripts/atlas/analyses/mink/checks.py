@@ -9,13 +9,16 @@ from atlas.config.analyses import first_of
 from atlas.config.problems import nearest
 
 
-def problems(name: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
-    """Parameters of the judge's requests that are asked for in another way, or whose answers are not read."""
+def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """Parameters of the judge's requests that are asked for in another way, or whose answers are not read; answers
+    that are scored but not made."""
+    if block["predictions"]["questions"] == 0 and "prediction" in block["texts"]:
+        yield f"{where}.predictions.questions: 0 makes no answers, but analyses.mink.texts scores `prediction`."
     for key in block["judge"]["api"]["request"]:
         if key in ("model", "messages"):
-            yield f"analyses.{name}.judge.api.request.{key}: leave it out; the judge itself sets it."
+            yield f"{where}.judge.api.request.{key}: leave it out; the judge itself sets it."
         elif key in ("stream", "n", "tools", "tool_choice", "logprobs"):
-            yield f"analyses.{name}.judge.api.request.{key}: leave it out; one whole answer in words is read."
+            yield f"{where}.judge.api.request.{key}: leave it out; one whole answer in words is read."
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.safety_heads.ablated_generation import answers
 from atlas.analyses.safety_heads.ablated_sets import answers_frame, variants
-from atlas.analyses.safety_heads.queries import build_queries
+from atlas.analyses.safety_heads.queries import ANSWERS, build_queries
 from atlas.attention import checked
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def run(task: ModelTask) -> Result:
-    options, option = task.options, "analyses.ablation_effect.template"
+    options = task.settled(ANSWERS)
     drawn = {key: options[key] for key in ("ablations", "rank", "draws", "seed")}
     sets = variants(task.frame("ranks"), numbers=options["heads"], **drawn)
-    given = (task.prompter, task.frame("dataset"), options["template"], task.limits, option)
+    given = (task.prompter, task.frame("dataset"), options["template"], task.limits, ANSWERS)
     prompts, report = build_queries(*given, new_tokens=options["new_tokens"])
     texts = answers(
         checked(task.model),
