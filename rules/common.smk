@@ -16,7 +16,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from atlas.analyses import registry
 from atlas.config import checked, package_key, packages
-from atlas.config.by_model import block_of
+from atlas.config.by_model import block_of, table_made, told_options
 from atlas.config.command_line import typed
 from atlas.errors import AtlasError
 from atlas.fetch.hub import allowed
@@ -154,7 +154,9 @@ def options(analysis, *keys, **others):
 
     def found(wildcards):
         return {
-            key: for_model(name, key, wildcards.model) for name, some in named.items() for key in some
+            key: for_model(name, key, wildcards.model)
+            for name, some in named.items()
+            for key in some
         }
 
     return found
@@ -278,6 +280,7 @@ def metric_files(table, models=None, datasets=None):
     return [
         metric(table).format(model=model, dataset=dataset)
         for model in block["models"]
+        if table_made(table, model, CONFIG)
         for dataset in datasets_of(block)
         if (models is None or model in models) and (datasets is None or dataset in datasets)
     ]
@@ -298,11 +301,11 @@ def missing_of(files):
 
 
 def table_files():
-    """Every table of the configured analyses, also those that no figure reads."""
+    """Every table of the configured analyses that has rows, also those that no figure reads."""
     return [
         f"results/tables/{table}.parquet"
         for table, analysis in {**registry.TABLE_ANALYSES, **registry.JOINED_TABLES}.items()
-        if analysis in ANALYSES
+        if analysis in ANALYSES and metric_files(table)
     ]
 
 

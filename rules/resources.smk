@@ -66,9 +66,7 @@ def asks(stage, analysis=None):
         )
         return Job(
             size=size_of(wildcards.model, input.model),
-            options=stage_options(
-                stage, lambda name: block_of(name, wildcards.model, CONFIG)
-            ),
+            options=stage_options(stage, lambda name: block_of(name, wildcards.model, CONFIG)),
             rows=(dataset["sample"] or {}).get("n") or dataset["limit"] or ROWS,
             gpu=wanted,
             dtype=dtype_of(wildcards.model, analysis),

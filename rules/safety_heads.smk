@@ -118,7 +118,9 @@ use rule extract as generate_ablated with:
 use rule compute as compute_ablation_effect with:
     input:
         answers=f"{ACTIVATIONS}/ablated_answers/{{dataset}}.parquet",
-        phrases=lambda wildcards: handed_in(for_model("ablation_effect", "phrases", wildcards.model)),
+        phrases=lambda wildcards: handed_in(
+            for_model("ablation_effect", "phrases", wildcards.model)
+        ),
     output:
         **metrics("ablation_effect"),
     log:
@@ -128,6 +130,8 @@ use rule compute as compute_ablation_effect with:
     params:
         *library("compute", "safety_heads.jobs.compute_ablation_effect"),
         job="safety_heads.jobs.compute_ablation_effect",
-        content=lambda wildcards: content_of(for_model("ablation_effect", "phrases", wildcards.model)),
+        content=lambda wildcards: content_of(
+            for_model("ablation_effect", "phrases", wildcards.model)
+        ),
         tables=columns("ablation_effect"),
         options=options("ablation_effect", "confidence"),

@@ -1,4 +1,4 @@
-"""How an option of one model is written, for errors that tell what to write. Jobs and the configuration's checks use it."""
+"""How an option of one model is written, for errors of jobs and of the configuration that tell what to write."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Mapping
 
 def own_options(model: str, analysis: str, option: str, value: object) -> str:
     """The line of a configuration that sets analyses.{analysis}.{option} for one model alone."""
-    return f"models: {{{model}: {{options: {{{analysis}: {{{option}: {_flow(value)}}}}}}}}}"
+    return f"models: {{{model}: {{options: {{{analysis}: {{{option}: {written(value)}}}}}}}}}"
 
 
-def _flow(value: object) -> str:
+def written(value: object) -> str:
+    """A value as it stands on one line of YAML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {written(one)}" for key, one in value.items()) + "}"
     return value if isinstance(value, str) and value.isidentifier() else json.dumps(value, ensure_ascii=False)

@@ -59,11 +59,14 @@ def _checked(config: Config, names: list[str]) -> Iterator[str]:
 
 def _by_model(name: str, block: Config, config: Config) -> Iterator[str]:
     """The same checks of the block as each model has it that has something otherwise."""
+    told: set[str] = set()
     for key in block["models"]:
-        own = config["models"][key]["options"].get(name)
-        if own:
-            whole = copy.deepcopy({**block, **own})
-            yield from checks.problems(name, f"models.{key}.options.{name}", whole, config)
+        if own := config["models"].get(key, {}).get("options", {}).get(name):
+            where = f"models.{key}.options.{name}"
+            for problem in checks.problems(name, where, copy.deepcopy({**block, **own}), config):
+                if (what := problem.removeprefix(where)) not in told:  # a control's are those of its base
+                    told.add(what)
+                    yield problem
 
 
 def _references(name: str, kind: str, block: Config, config: Config) -> Iterator[str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from atlas.analyses.registry import ANALYSES
+from atlas.analyses.registry import ANALYSES, TABLE_ANALYSES
+from atlas.config import checks
 from atlas.config.schema import Schema, laid_over
-from atlas.own_options import own_options
+from atlas.own_options import own_options, written
 
 Config = dict[str, Any]
+# Options that say how much is run at once, and change no result beyond rounding.
+_AT_ONCE = ("shards", "batch_tokens", "batch_size", "max_rows", "memory_mb", "block")
 _OLD = "_by_model"  # how an option of single models was once called, in the block of its analysis
 
 
@@ -53,6 +56,24 @@ def complete(config: Config, schema: Schema) -> None:
 def block_of(name: str, model: str, config: Config) -> Config:
     """analyses.{name} as this model has it."""
     return {**config["analyses"][name], **config["models"][model]["options"].get(name, {})}
+
+
+def told_options(names: Iterable[str], model: str, config: Config) -> list[str]:
+    """`analysis.option: value` of what a model has otherwise than the analyses `names`, and may change a result."""
+    own = config["models"][model]["options"]
+    return [
+        f"{name}.{option}: {written(value)}"
+        for name in names
+        for option, value in own.get(name, {}).items()
+        if option not in _AT_ONCE and value != config["analyses"][name][option]
+    ]
+
+
+def table_made(table: str, model: str, config: Config) -> bool:
+    """Whether there is this table of a model: one that is not to answer has none of answers, nor has its control."""
+    name, source = TABLE_ANALYSES[table], config["models"][model]["source"]
+    made = checks.makes(name, table, block_of(name, model, config))
+    return made and ("control" not in source or table_made(table, source["control"]["of"], config))
 
 
 def notes(config: Config) -> Iterator[str]:

@@ -69,7 +69,10 @@ def template_problems(config: dict[str, Any], base: Path) -> Iterator[str]:
     for name, block in config["analyses"].items():
         for model in block["models"]:
             for option in _ASKING:
-                if block_of(name, model, config).get(option) == "chat" and _has_template(model, config["models"], base) is False:
+                if (
+                    block_of(name, model, config).get(option) == "chat"
+                    and _has_template(model, config["models"], base) is False
+                ):
                     yield (
                         f"models.{model}: analyses.{name}.{option} is chat, but this model's tokenizer has no chat "
                         f"template; write {own_options(model, name, option, 'auto')}, or {option}: auto in "
@@ -94,7 +97,9 @@ def _came_from(folder: Path, source: Any) -> bool:
         served = read_provenance(folder)["source"]
     except (AtlasError, KeyError, OSError):
         return False
-    return any(_given(served) == _given(describe_source(one)) for one in (source if isinstance(source, list) else [source]))
+    return any(
+        _given(served) == _given(describe_source(one)) for one in (source if isinstance(source, list) else [source])
+    )
 
 
 def _given(source: dict[str, Any]) -> Any:

@@ -35,6 +35,12 @@ def figure_without(analysis: str, figure: Config, off: Iterable[str]) -> Iterabl
     return _call(analysis, "figure_without", figure, off)
 
 
+def makes(name: str, table: str, block: Config) -> bool:
+    """Whether an analysis makes this table of its own of a model that has this block."""
+    found = _function(name, "makes")
+    return found is None or found(table, block)
+
+
 def panels(analysis: str | None, option: str, figure: Config) -> list[str]:
     """The models that an option of a figure, given by model, may name."""
     found = _function(analysis, "panels") if analysis else None

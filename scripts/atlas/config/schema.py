@@ -139,7 +139,7 @@ def _sentences(error: Finding) -> Iterator[str]:
     elif rule == "for_all":
         analysis, option = f"analyses.{error.absolute_path[3]}", ".".join(map(str, list(error.absolute_path)[4:]))
         named = f"{analysis}.{option}" if option else analysis
-        yield f"{where}: {named} is the same for all models, because {wanted}; take this out."
+        yield f"{where}: {named} is the same for all models ({wanted}); take it out here."
     elif rule == "placeholders":
         yield f"{where}: {_unfilled(value, wanted)}"
     else:

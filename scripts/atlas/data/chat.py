@@ -197,7 +197,9 @@ class Prompter:
             except Exception:  # not the system message alone
                 pass
             else:
-                self._refuse(said, f"chat template refuses the system message ({reason})", said.without_system(self.model))
+                self._refuse(
+                    said, f"chat template refuses the system message ({reason})", said.without_system(self.model)
+                )
         self._refuse(said, f"chat template fails ({type(error).__name__}: {reason})")
 
     def _left_out(self, role: str, said: ChatOption) -> NoReturn:

@@ -11,9 +11,9 @@ from transformers import ByT5Tokenizer, GPTSw3Tokenizer, PreTrainedTokenizerFast
 
 from atlas.analyses.meaningless_tokens.prompts import span_prompt
 from atlas.analyses.mink.scored_texts import scored_texts
-from atlas.analyses.safety_heads.queries import build_queries
+from atlas.analyses.safety_heads.queries import SHIPS, build_queries
 from atlas.analyses.saliency.prompts import ask
-from atlas.analyses.sinks.extract import sequences
+from atlas.analyses.sinks.extract import beginning, sequences
 from atlas.data.tokens import (
     encode,
     encode_with_offsets,
@@ -78,7 +78,7 @@ def ids_of_every_analysis(tokens):
     depth = [{"number": 0, "question": "who am i", "answer": "bob", "prediction": None}]
     found = {}
     for template in ("chat", "## {q}\n"):
-        found["queries", template] = build_queries(with_template, rows, template, ANY, "t")[0]
+        found["queries", template] = build_queries(with_template, rows, template, ANY, SHIPS)[0]
     for template in ("chat", "raw"):
         texts, _ = scored_texts(
             with_template, depth, "answer", template=template, system=None, max_tokens=500, limits=ANY
@@ -92,9 +92,10 @@ def ids_of_every_analysis(tokens):
     for prompt in ("chat", "few_shot"):
         asked, _, _ = ask(with_template, questions, shown, prompt=prompt, limits=ANY, max_new_tokens=8)
         found["qa", prompt] = [item.ids for item in asked]
-    found["sinks", "raw"] = sequences(
-        "natural", tokens, ["who am i"], length=8, number=1, bos=False, seed=0, limits=ANY
-    )[0].tolist()
+    for text in ("who am i", "<s>who am i"):
+        start = beginning(tokens, "auto", "m")
+        made, _ = sequences("natural", tokens, [text], length=8, number=1, start=start, seed=0, limits=ANY)
+        found[f"sinks {text}", "raw"] = made.tolist()
     return found
 
 
@@ -104,7 +105,7 @@ def test_no_analysis_doubles_a_beginning_or_keeps_an_end(front, back, own):
     tokens = around(front, back)
     tokens.chat_template = "<s>" * own + CHAT
     for (where, template), prompts in ids_of_every_analysis(tokens).items():
-        begins = own if template == "chat" else bool(front) and where != "sinks"
+        begins = own if template == "chat" else bool(front) or "<s>" in where
         for ids in prompts:
             assert list(ids).count(BEGIN) == begins, (where, template)
             assert (ids[0] == BEGIN) == begins, (where, template)
@@ -160,7 +161,7 @@ def test_a_vocabulary_with_gaps_names_no_id_that_is_not_there():
 @pytest.mark.parametrize("kind", ["random", "repeated"])
 def test_no_special_token_is_drawn(kind):
     tokens = many_specials()
-    ids, _ = sequences(kind, tokens, [], length=64, number=200, bos=True, seed=0, limits=ANY)
+    ids, _ = sequences(kind, tokens, [], length=64, number=200, start=beginning(tokens, True, "m"), seed=0, limits=ANY)
     assert (ids[:, 0] == tokens.bos_token_id).all()
     drawn = {*np.unique(ids[:, 1:]).tolist()}
     assert drawn <= {*ordinary_ids(tokens)}

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlas.config.analyses import first_of
+from atlas.config.by_model import table_made
 from atlas.config.problems import nearest
+
+_OF_ANSWERS = ("score_gap", "discrepancy", "depth_accuracy")
+
+
+def makes(table: str, block: dict[str, Any]) -> bool:
+    """Whether there is this table of a model with this block: nothing is judged where no answers are made or come."""
+    return table not in _OF_ANSWERS or block["judge"]["kind"] == "column" or block["predictions"]["questions"] != 0
 
 
 def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
@@ -24,9 +32,12 @@ def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Itera
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
     """Models of the lower row, K and text are those of the analysis."""
     block = config["analyses"]["mink"]
+    answering = [model for model in block["models"] if table_made("score_gap", model, config)]
     if figure["kde_models"] == "all":
-        figure["kde_models"] = list(figure["models"])
+        figure["kde_models"] = [model for model in figure["models"] if model in answering]
     for model in figure["kde_models"]:
+        if model in block["models"] and model not in answering:
+            yield f"{where}.kde_models: {model} gives no answers (analyses.mink.predictions.questions: 0); take it out."
         if model not in block["models"]:
             yield f"{where}.kde_models: {model!r} is not among analyses.mink.models; {nearest(model, block['models'])}"
     yield from first_of(where, figure, "k_percent", "mink.k_percent", block)

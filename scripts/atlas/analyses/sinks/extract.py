@@ -30,14 +30,17 @@ SHORT = "too short"
 
 
 def beginning(tokenizer: PreTrainedTokenizerBase, bos: bool | str, model: str) -> list[int]:
-    """What stands in front of every sequence under analyses.sinks.bos: under auto what the tokenizer itself puts in front
-    of a text, which true asks for also where it does not. Raises AtlasError where there is no such token."""
+    """The ids in front of every sequence under analyses.sinks.bos.
+
+    auto: what the tokenizer itself puts in front of a text; true: that, or the token where it puts none. `model` is its
+    key, for errors. Raises AtlasError where there is no such token.
+    """
     front = front_ids(tokenizer) if bos else []
     if bos is True and not front:
         if tokenizer.bos_token_id is None:
-            line = own_options(model, "sinks", "bos", "auto")
             raise AtlasError(
-                f"analyses.sinks.bos is true, but model {model}'s tokenizer has no beginning-of-sequence token; write {line}."
+                f"analyses.sinks.bos is true, but model {model}'s tokenizer has no beginning-of-sequence token; write "
+                f"{own_options(model, 'sinks', 'bos', 'auto')}."
             )
         front = [int(tokenizer.bos_token_id)]
     return front

@@ -79,7 +79,7 @@ def _object(block: Block) -> dict[str, Any]:
 def _own(block: Block) -> dict[str, Any]:
     """What a model's entry may say of one analysis."""
     if ANALYSES[block.name].kind is None:
-        return {"for_all": "it joins what other analyses have found; set the options of those"}
+        return {"for_all": "it joins what other analyses have found, whose options can be set"}
     properties: dict[str, Any] = {}
     for option in block.options:
         one = {"$ref": f"#/$defs/{block.name}/properties/{option.name}"}
