@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
+from atlas.data.tokens import encode, special_ids
 from atlas.errors import AtlasError
 from atlas.own_options import own_options
 
@@ -135,12 +136,28 @@ class Prompter:
             "frames_sha256": digest,
         }
 
+    def turn_ends(self) -> list[int]:
+        """The id of the special token that the template writes behind an assistant's turn, if there is one.
+
+        A model that was taught by it ends its answers so, whatever its generation_config names. None where no template
+        was rendered.
+        """
+        if not self._frames:
+            return []
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _SAID}]
+        try:
+            written = self._rendered(turns, prompt=False)
+        except Exception:  # a template that renders no finished turn
+            return []
+        after = encode(self.tokenizer, written.rpartition(_SAID)[2].lstrip(), special=False)
+        return [token for token in after[:1] if token in special_ids(self.tokenizer)]
+
     def _settings(self) -> ChatSettings:
         if self.settings is None:
             raise RuntimeError("a rule whose job renders a chat template must give the param `chat`")
         return self.settings
 
-    def _rendered(self, messages: Messages) -> str:
+    def _rendered(self, messages: Messages, prompt: bool = True) -> str:
         settings = self._settings()
         template = self.tokenizer.get_chat_template()
         if not self._checked:
@@ -151,7 +168,7 @@ class Prompter:
             self.tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
                 tokenize=False,
-                add_generation_prompt=True,
+                add_generation_prompt=prompt,
                 **settings.kwargs,
             )
         )

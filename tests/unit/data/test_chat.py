@@ -5,17 +5,22 @@ import json
 import re
 from datetime import datetime
 
+import jsonschema
 import pandas as pd
 import pytest
 from transformers.utils import chat_template_utils
 
+from atlas.analyses.meaningless_tokens import prompts as spans
 from atlas.analyses.meaningless_tokens.prompts import build_prompts
+from atlas.analyses.mink import scored_texts as scored
 from atlas.analyses.mink.answers import question_prompts
 from atlas.analyses.mink.scored_texts import scored_texts
-from atlas.analyses.safety_heads.queries import SHIPS, build_queries
-from atlas.analyses.saliency.prompts import ask
+from atlas.analyses.safety_heads.queries import ANSWERS, SHIPS, build_queries
+from atlas.analyses.saliency.prompts import PROMPT, ask
+from atlas.config.generate.schema_text import whole_schema
 from atlas.data.chat import ChatOption
 from atlas.errors import AtlasError
+from atlas.models.task import ModelTask
 from byte_tokenizer import CHAT, prompter, tokenizer
 from unlimited import ANY
 
@@ -58,6 +63,47 @@ def renderings(template, *, system=None, **kwargs):
         "analyses.meaningless_tokens.template": lambda: build_prompts(words(), ["who am i"], options, ANY),
         "analyses.saliency.prompt": lambda: ask(words(), questions, SHOWN, prompt="chat", limits=ANY, max_new_tokens=8),
     }
+
+
+# ----------------------------------------------------------------------------------------------------------------- auto
+@pytest.mark.parametrize("said", [SHIPS, ANSWERS, scored.TEMPLATE, spans.TEMPLATE, PROMPT], ids=lambda said: said.name)
+def test_auto_is_chat_where_there_is_a_template_and_else_the_raw_form(said):
+    with_template, without = prompter(tokenizer()), prompter(tokenizer(template=None))
+    assert (with_template.choice("auto", said), without.choice("auto", said)) == ("chat", said.other)
+    for value in ("chat", said.other):
+        assert with_template.choice(value, said) == without.choice(value, said) == value
+    schema = whole_schema()["$defs"]
+    for value in ("auto", "chat", said.other):
+        rule = schema[said.analysis]["properties"][said.key]
+        jsonschema.validate(value, {**rule, "$defs": schema})
+
+
+def test_what_auto_is_stands_in_the_options_and_so_in_the_provenance():
+    params = {"options": {"template": "auto", "max_tokens": 8}}
+    task = ModelTask({}, params, {"model": "m"}, 1, None, None, None)
+    task.prompter = prompter(tokenizer(template=None))
+    assert task.settled(scored.TEMPLATE) == task.options == {"template": "raw", "max_tokens": 8}
+    assert params == {"options": {"template": "auto", "max_tokens": 8}}
+
+
+# ----------------------------------------------------------------------------------------------------------------- ends
+@pytest.mark.parametrize(
+    ("template", "ends"),
+    [
+        (CHAT, ["<|end|>"]),
+        (CHAT.replace("<|end|>", "\n<|end|>\n"), ["<|end|>"]),
+        (CHAT.replace("<|end|>", "</s>"), ["</s>"]),
+        (CHAT.replace("<|end|>", "\n"), []),
+        (CHAT.replace("<|end|>", "end<|end|>"), []),  # words of the template first
+        (CHAT + "{{ raise_exception('no') if messages[-1].role == 'assistant' }}", []),
+    ],
+)
+def test_what_a_template_writes_behind_an_answer_ends_it(template, ends):
+    tokens = tokenizer(template=template)
+    asks = prompter(tokens)
+    assert asks.turn_ends() == []  # no template was rendered
+    asks.frame((), SAID)
+    assert asks.turn_ends() == tokens.convert_tokens_to_ids(ends)
 
 
 # ---------------------------------------------------------------------------------------------------------------- dates

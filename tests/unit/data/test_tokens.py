@@ -1,6 +1,7 @@
 """Text to ids in one way for every analysis, whatever a tokenizer puts around a text; which ids stand for no text."""
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from atlas.data.tokens import (
     encode,
     encode_with_offsets,
     encode_words,
+    front_ids,
     ordinary_ids,
     special_ids,
     texts_of,
@@ -110,6 +112,32 @@ def test_no_analysis_doubles_a_beginning_or_keeps_an_end(front, back, own):
             assert list(ids).count(BEGIN) == begins, (where, template)
             assert (ids[0] == BEGIN) == begins, (where, template)
             assert END not in ids, (where, template)
+
+
+@pytest.mark.parametrize(("front", "back"), list(itertools.product(([], [BEGIN], [BEGIN, BEGIN]), ([], [END]))))
+def test_sinks_begin_as_the_tokenizer_begins_a_text_unless_told_otherwise(front, back):
+    tokens = around(front, back)
+    assert front_ids(tokens) == front
+    assert beginning(tokens, "auto", "m") == front == tokens("ab").input_ids[: len(front)]
+    assert beginning(tokens, True, "m") == (front or [BEGIN])
+    assert beginning(tokens, False, "m") == []
+    tokens.bos_token = None
+    assert beginning(tokens, "auto", "m") == front  # not by the name of the token
+    if not front:
+        line = "models: {m: {options: {sinks: {bos: auto}}}}"
+        with pytest.raises(AtlasError, match=f"sinks.bos is true, but model m's .*; write {re.escape(line)}[.]"):
+            beginning(tokens, True, "m")
+
+
+@pytest.mark.parametrize("kind", ["natural", "random", "repeated"])
+def test_every_kind_of_input_has_the_beginning_in_front_and_the_length_asked_for(kind):
+    tokens, texts = around([BEGIN], []), ["who am i", "<s>who am i"]
+    ids, _ = sequences(kind, tokens, texts, length=6, number=2, start=[BEGIN], seed=0, limits=ANY)
+    assert ids.shape == (2, 6)
+    assert (ids == BEGIN).sum(1).tolist() == [1, 1]
+    assert (ids[:, 0] == BEGIN).all()
+    if kind == "natural":
+        assert ids[0].tolist() == ids[1].tolist() == tokens("who am i").input_ids[:6]
 
 
 # ---------------------------------------------------------------------------------------------------------- special ids

@@ -24,7 +24,7 @@ def run(task: ModelTask) -> Result:
     answers = generate(
         task.model,
         prompts,
-        end_tokens(task.model, task.tokenizer),
+        end_tokens(task.model, task.tokenizer, task.prompter.turn_ends()),
         batch_size=predictions["batch_size"],
         prefix=shared_beginning(prompts),
         **task.part,

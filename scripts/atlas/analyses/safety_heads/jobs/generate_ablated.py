@@ -8,6 +8,7 @@ from atlas.analyses.safety_heads.ablated_generation import answers
 from atlas.analyses.safety_heads.ablated_sets import answers_frame, variants
 from atlas.analyses.safety_heads.queries import ANSWERS, build_queries
 from atlas.attention import checked
+from atlas.models.generation import end_tokens
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -28,6 +29,7 @@ def run(task: ModelTask) -> Result:
         epsilon=options["epsilon"],
         new_tokens=options["new_tokens"],
         max_rows=options["max_rows"],
+        ends=end_tokens(task.model, task.tokenizer, task.prompter.turn_ends()),
         progress=task.progress("ablated answers", "batch"),
     )
     return answers_frame(sets, texts, report["ids"]), task.provenance(samples=report)
