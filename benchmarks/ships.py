@@ -58,7 +58,7 @@ HALF_RATE = 2.0
 
 def load(arguments: argparse.Namespace, dtype: str) -> tuple[PreTrainedModel, list[list[int]]]:
     """(model, token ids of each prompt)."""
-    from atlas.analyses.safety_heads.queries import build_queries
+    from atlas.analyses.safety_heads.queries import SHIPS, build_queries
     from atlas.data.chat import Prompter
     from atlas.models.limits import read_limits
     from atlas.models.loading import load_model, load_tokenizer
@@ -66,7 +66,7 @@ def load(arguments: argparse.Namespace, dtype: str) -> tuple[PreTrainedModel, li
 
     rows = read_frame(arguments.dataset).head(arguments.prompts)
     prompter, limits = Prompter(load_tokenizer(arguments.model), "model"), read_limits(arguments.model)
-    prompts, _ = build_queries(prompter, rows, TEMPLATE, limits, "template")
+    prompts, _ = build_queries(prompter, rows, TEMPLATE, limits, SHIPS)
     return load_model(arguments.model, dtype=dtype), list(map(list, prompts))
 
 

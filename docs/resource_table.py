@@ -40,7 +40,9 @@ def table() -> str:
         blocks = config["analyses"]
         cells = []
         for size, loaded in MODELS.values():
-            job = Job(size, stage_options(stage, blocks), rows(config, blocks[found.analyses[-1]]), **loaded)
+            job = Job(
+                size, stage_options(stage, blocks.__getitem__), rows(config, blocks[found.analyses[-1]]), **loaded
+            )
             shards = blocks[found.analyses[0]].get("shards", 1) if len(found.analyses) == 1 else 1
             number, minutes = gpus(stage, job), runtime_minutes(stage, job, shards=shards)
             cells.append(

@@ -16,6 +16,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from atlas.analyses import registry
 from atlas.config import checked, package_key, packages
+from atlas.config.by_model import block_of, table_made, told_options
 from atlas.config.command_line import typed
 from atlas.errors import AtlasError
 from atlas.fetch.hub import allowed
@@ -140,14 +141,25 @@ def model_file(name):
     return "/" not in name and allowed(name)
 
 
-def options(analysis, *keys):
-    """The named options of one analysis: a rule takes only those it reads. None where it is switched off."""
-    return {key: ANALYSES[analysis][key] for key in keys} if analysis in ANALYSES else {}
-
-
 def for_model(analysis, key, model):
-    """An option that single models may have otherwise: `{key}_by_model` over `key`."""
-    return ANALYSES[analysis][f"{key}_by_model"].get(model, ANALYSES[analysis][key])
+    """An option of an analysis as this model has it: its entry's own, or that of the analysis."""
+    return block_of(analysis, model, CONFIG)[key]
+
+
+def options(analysis, *keys, **others):
+    """Param function: the named options of an analysis as the job's model has them, then those of `others` ({analysis:
+    keys}). A rule takes only those that it reads.
+    """
+    named = {analysis: keys, **others}
+
+    def found(wildcards):
+        return {
+            key: for_model(name, key, wildcards.model)
+            for name, some in named.items()
+            for key in some
+        }
+
+    return found
 
 
 def source_of(entries, key):
@@ -197,16 +209,28 @@ def brought_in():
 
 
 # ------------------------------------------------------------------------------------------------------- loading models
-def runtime_options(wildcards):
-    """What loading this model takes from its entry."""
-    return {key: MODELS[wildcards.model][key] for key in ("dtype", "device", "device_map")}
+def dtype_of(model, analysis=None):
+    """What a model runs in: as the analysis says, or as its entry does."""
+    own = for_model(analysis, "dtype", model) if analysis else "model"
+    return MODELS[model]["dtype"] if own == "model" else own
+
+
+def runtime(analysis=None):
+    """Param function: what loading a model takes from its entry, and from the analysis that runs it."""
+
+    def found(wildcards):
+        entry = MODELS[wildcards.model]
+        loading = {key: entry[key] for key in ("device", "device_map")}
+        return {"dtype": dtype_of(wildcards.model, analysis), **loading}
+
+    return found
 
 
 def chat_settings(analysis, option):
-    """Param function: how a model's chat template is rendered; {} where this option does not ask for it."""
+    """Param function: how a model's chat template is rendered; {} where this option never asks for it."""
 
     def settings(wildcards):
-        if ANALYSES[analysis][option] != "chat":
+        if for_model(analysis, option, wildcards.model) not in ("chat", "auto"):
             return {}
         kwargs = MODELS[wildcards.model]["chat_template_kwargs"]
         return {"date": CONFIG["chat_date"], "kwargs": kwargs}
@@ -238,9 +262,9 @@ def shard_of(extraction, suffix="safetensors"):
     return f"{ACTIVATIONS}/{extraction}/{{dataset}}/{{shard}}-of-{{shards}}.{suffix}"
 
 
-def shard_files(folder, analysis, suffix="safetensors"):
+def shard_files(folder, analysis, model, suffix="safetensors"):
     """The shards of one extraction, in order."""
-    shards = ANALYSES[analysis]["shards"]
+    shards = for_model(analysis, "shards", model)
     return [f"{folder}/{shard}-of-{shards}.{suffix}" for shard in range(1, shards + 1)]
 
 
@@ -277,6 +301,7 @@ def metric_files(table, models=None, datasets=None):
     return [
         metric(table).format(model=model, dataset=dataset)
         for model in block["models"]
+        if table_made(table, model, CONFIG)
         for dataset in datasets_of(block)
         if (models is None or model in models) and (datasets is None or dataset in datasets)
     ]
@@ -297,11 +322,11 @@ def missing_of(files):
 
 
 def table_files():
-    """Every table of the configured analyses, also those that no figure reads."""
+    """Every table of the configured analyses that has rows, also those that no figure reads."""
     return [
         f"results/tables/{table}.parquet"
         for table, analysis in {**registry.TABLE_ANALYSES, **registry.JOINED_TABLES}.items()
-        if analysis in ANALYSES
+        if analysis in ANALYSES and metric_files(table)
     ]
 
 

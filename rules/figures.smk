@@ -24,6 +24,7 @@ for plot in registry.PLOTS:
             plot=f"{registry.PLOT_FOLDERS[plot]}.plot_{plot}",
             tables=columns(*drawn_tables(plot)),
             figure=figure_params,
+            empty=empty_tables,
             caption=caption_file,
         script:
             "../scripts/plot.py"

@@ -11,21 +11,17 @@ def qa_samples(wildcards):
 
 def saliency_file(option):
     """Input function: a file that an option of this analysis names."""
-    return lambda wildcards: handed_in(ANALYSES["saliency"][option])
+    return lambda wildcards: handed_in(for_model("saliency", option, wildcards.model))
 
 
 def saliency_content(*options):
     """Param function: what stands in the files that these options name."""
-    return lambda wildcards: [content_of(ANALYSES["saliency"][option]) for option in options]
+    return lambda wildcards: [
+        content_of(for_model("saliency", option, wildcards.model)) for option in options
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------------- Min-K%
-def logprob_dtype(wildcards):
-    """What log-probabilities are computed in: analyses.mink.dtype, or the model's own."""
-    own = ANALYSES["mink"]["dtype"]
-    return MODELS[wildcards.model]["dtype"] if own == "model" else own
-
-
 def judge_options(wildcards):
     """The judge's kind and the options of that kind alone."""
     judge = ANALYSES["mink"]["judge"]
@@ -123,17 +119,43 @@ def figure_datasets(figure):
 def figure_inputs(wildcards):
     """{table: files} of the models and data sets that a figure shows, and of no others; and fonts that are handed in."""
     figure = FIGURES[wildcards.figure]
-    models = {*shown_models(figure, {*figure["models"], *figure.get("kde_models", [])})}
+    listed = registry.PLOTS[figure["plot"]].models_of
+
+    def files(table):
+        models = {*shown_models(figure, figure[listed.get(table, "models")])}
+        return list(filter(made, metric_files(table, models, figure_datasets(figure))))
+
     fonts = list(map(handed_in, CONFIG["fonts"]))
     tables = {
-        table: (
-            "results/tables/costs.parquet"
-            if table == "costs"
-            else list(filter(made, metric_files(table, models, figure_datasets(figure))))
-        )
+        table: "results/tables/costs.parquet" if table == "costs" else files(table)
         for table in drawn_tables(figure["plot"])
     }
     return {**tables, **({"fonts": fonts} if fonts else {})}
+
+
+def empty_tables(wildcards):
+    """Tables of which the figure shows no model, so that they have no rows here."""
+    figure = FIGURES[wildcards.figure]
+    return [
+        table
+        for table, option in registry.PLOTS[figure["plot"]].models_of.items()
+        if not figure[option]
+    ]
+
+
+def own_options(figure, models):
+    """{label: what these models have otherwise than the analyses that a figure shows}."""
+    analysis = registry.PLOT_ANALYSES[figure["plot"]]
+    if analysis is None:
+        return {}
+    record = registry.ANALYSES[analysis]
+    shown = (
+        [analysis, *([record.starts_from] if record.starts_from else [])]
+        if record.kind
+        else ANALYSES[analysis]["datasets"]
+    )
+    said = {MODELS[model]["label"]: told_options(shown, model, CONFIG) for model in models}
+    return {label: ", ".join(lines) for label, lines in said.items() if lines}
 
 
 def figure_params(wildcards):
@@ -152,10 +174,12 @@ def figure_params(wildcards):
     lost = missing_of(
         f for table in beside for f in metric_files(table, shown, figure_datasets(figure))
     )
+    own = own_options(figure, shown)
     found = {
         **figure,
         **({"not_shown": gone} if gone else {}),
         **({"not_made": lost} if lost else {}),
+        **({"own_options": own} if own else {}),
         "model_labels": {model: MODELS[model]["label"] for model in shown},
         **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
         "dataset_labels": {key: DATASETS[key]["label"] for key in figure.get("datasets", [])},
@@ -164,7 +188,7 @@ def figure_params(wildcards):
         # Figures of the joined table: what its options were, and the labels of its data sets.
         chosen = ANALYSES["heads"]["datasets"]
         found |= {
-            **options("heads", "bootstrap", "confidence"),
+            **{key: ANALYSES["heads"][key] for key in ("bootstrap", "confidence")},
             "datasets": chosen,
             "dataset_labels": {key: DATASETS[key]["label"] for key in chosen.values()},
         }

@@ -12,10 +12,11 @@ use rule extract as extract_attention with:
     benchmark:
         costs_of("extract_attention", OF_SHARD)
     resources:
-        **asks("extract_attention"),
+        **asks("extract_attention", "meaningless_tokens"),
     params:
         *library("extract", "meaningless_tokens.jobs.extract_attention"),
         job="meaningless_tokens.jobs.extract_attention",
+        runtime=runtime("meaningless_tokens"),
         chat=chat_settings("meaningless_tokens", "template"),
         options=options(
             "meaningless_tokens",

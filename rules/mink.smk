@@ -54,12 +54,12 @@ use rule extract as extract_token_logprobs with:
         costs_of("extract_token_logprobs", OF_SHARD)
     priority: 10
     resources:
-        **asks("extract_token_logprobs"),
+        **asks("extract_token_logprobs", "mink"),
     params:
         *library("extract", "mink.jobs.extract_token_logprobs"),
         job="mink.jobs.extract_token_logprobs",
         chat=chat_settings("mink", "template"),
-        runtime=lambda wildcards: {**runtime_options(wildcards), "dtype": logprob_dtype(wildcards)},
+        runtime=runtime("mink"),
         options=options("mink", "texts", "template", "system", "max_tokens", "batch_tokens"),
 
 

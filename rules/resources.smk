@@ -80,18 +80,18 @@ if workflow.is_main_process:
         print(note, file=sys.stderr)
 
 
-def asks(stage):
-    """The `resources:` of jobs that run a model."""
+def asks(stage, analysis=None):
+    """The `resources:` of jobs that run a model; analysis: whose dtype it runs in."""
 
     def job(wildcards, input):
         entry = MODELS[wildcards.model]
         dataset = DATASETS[wildcards.dataset]
         return Job(
             size=size_of(wildcards.model, input.model),
-            options=stage_options(stage, ANALYSES),
+            options=stage_options(stage, lambda name: block_of(name, wildcards.model, CONFIG)),
             rows=(dataset["sample"] or {}).get("n") or dataset["limit"] or ROWS,
             gpu=on_gpu(entry),
-            dtype=logprob_dtype(wildcards) if stage == "extract_token_logprobs" else entry["dtype"],
+            dtype=dtype_of(wildcards.model, analysis),
             **{key: entry[key] for key in ("device_map", "gpu_memory_gb", "threads")},
         )
 

@@ -15,10 +15,11 @@ use rule extract as extract_head_ablations with:
         costs_of("extract_head_ablations", OF_SHARD)
     priority: 40
     resources:
-        **asks("extract_head_ablations"),
+        **asks("extract_head_ablations", "safety_heads"),
     params:
         *library("extract", "safety_heads.jobs.extract_head_ablations"),
         job="safety_heads.jobs.extract_head_ablations",
+        runtime=runtime("safety_heads"),
         chat=chat_settings("safety_heads", "template"),
         options=options("safety_heads", "template", "ablations", "epsilon", "max_rows"),
 
@@ -69,15 +70,16 @@ use rule extract as search_head_groups with:
         costs_of("search_head_groups", OF_DATASET)
     priority: 40
     resources:
-        **asks("search_head_groups"),
+        **asks("search_head_groups", "safety_heads"),
     params:
         *library("extract", "safety_heads.jobs.search_head_groups"),
         job="safety_heads.jobs.search_head_groups",
+        runtime=runtime("safety_heads"),
         chat=chat_settings("safety_heads", "template"),
-        options={
-            **options("safety_heads", "template", "ablations", "epsilon"),
-            **options("head_groups", "rank", "candidates", "size", "max_rows"),
-        },
+        options=options(
+            *("safety_heads", "template", "ablations", "epsilon"),
+            head_groups=["rank", "candidates", "size", "max_rows"],
+        ),
 
 
 use rule extract as generate_ablated with:
@@ -93,15 +95,15 @@ use rule extract as generate_ablated with:
         costs_of("generate_ablated", OF_DATASET)
     priority: 40
     resources:
-        **asks("generate_ablated"),
+        **asks("generate_ablated", "ablation_effect"),
     params:
         *library("extract", "safety_heads.jobs.generate_ablated"),
         job="safety_heads.jobs.generate_ablated",
+        runtime=runtime("ablation_effect"),
         chat=chat_settings("ablation_effect", "template"),
-        options={
-            **options("safety_heads", "ablations", "epsilon"),
-            **options(
-                "ablation_effect",
+        options=options(
+            *("safety_heads", "ablations", "epsilon"),
+            ablation_effect=[
                 "template",
                 "heads",
                 "rank",
@@ -109,14 +111,16 @@ use rule extract as generate_ablated with:
                 "new_tokens",
                 "max_rows",
                 "seed",
-            ),
-        },
+            ],
+        ),
 
 
 use rule compute as compute_ablation_effect with:
     input:
         answers=f"{ACTIVATIONS}/ablated_answers/{{dataset}}.parquet",
-        phrases=lambda wildcards: handed_in(ANALYSES["ablation_effect"]["phrases"]),
+        phrases=lambda wildcards: handed_in(
+            for_model("ablation_effect", "phrases", wildcards.model)
+        ),
     output:
         **metrics("ablation_effect"),
     log:
@@ -126,6 +130,8 @@ use rule compute as compute_ablation_effect with:
     params:
         *library("compute", "safety_heads.jobs.compute_ablation_effect"),
         job="safety_heads.jobs.compute_ablation_effect",
-        content=lambda wildcards: content_of(ANALYSES["ablation_effect"]["phrases"]),
+        content=lambda wildcards: content_of(
+            for_model("ablation_effect", "phrases", wildcards.model)
+        ),
         tables=columns("ablation_effect"),
         options=options("ablation_effect", "confidence"),

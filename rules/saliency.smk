@@ -16,10 +16,11 @@ use rule extract as generate_qa_answers with:
         costs_of("generate_qa_answers", OF_SHARD)
     priority: 30
     resources:
-        **asks("generate_qa_answers"),
+        **asks("generate_qa_answers", "saliency"),
     params:
         *library("extract", "saliency.jobs.generate_qa_answers"),
         job="saliency.jobs.generate_qa_answers",
+        runtime=runtime("saliency"),
         chat=chat_settings("saliency", "prompt"),
         content=saliency_content("demonstrations"),
         options=options("saliency", "prompt", "max_new_tokens", "batch_size"),
@@ -41,10 +42,11 @@ use rule extract as extract_exact_answers with:
         costs_of("extract_exact_answers", OF_DATASET)
     priority: 30
     resources:
-        **asks("extract_exact_answers"),
+        **asks("extract_exact_answers", "saliency"),
     params:
         *library("extract", "saliency.jobs.extract_exact_answers"),
         job="saliency.jobs.extract_exact_answers",
+        runtime=runtime("saliency"),
         chat=chat_settings("saliency", "prompt"),
         content=saliency_content("demonstrations", "stop_words"),
         options=options(
@@ -88,10 +90,11 @@ use rule extract as extract_hidden_states with:
         costs_of("extract_hidden_states", OF_SHARD)
     priority: 30
     resources:
-        **asks("extract_hidden_states"),
+        **asks("extract_hidden_states", "saliency"),
     params:
         *library("extract", "saliency.jobs.extract_hidden_states"),
         job="saliency.jobs.extract_hidden_states",
+        runtime=runtime("saliency"),
         options=options("saliency", "batch_tokens"),
 
 
@@ -142,10 +145,11 @@ use rule extract as extract_saliency with:
         costs_of("extract_saliency", OF_SHARD)
     priority: 30
     resources:
-        **asks("extract_saliency"),
+        **asks("extract_saliency", "saliency"),
     params:
         *library("extract", "saliency.jobs.extract_saliency"),
         job="saliency.jobs.extract_saliency",
+        runtime=runtime("saliency"),
         options=options("saliency", "loss", "batch_tokens", "block"),
 
 

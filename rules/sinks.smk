@@ -12,10 +12,11 @@ use rule extract as extract_sinks with:
     benchmark:
         costs_of("extract_sinks", OF_SHARD)
     resources:
-        **asks("extract_sinks"),
+        **asks("extract_sinks", "sinks"),
     params:
         *library("extract", "sinks.jobs.extract_sinks"),
         job="sinks.jobs.extract_sinks",
+        runtime=runtime("sinks"),
         options=options("sinks", "inputs", "length", "sequences", "bos", "batch_tokens", "seed"),
 
 

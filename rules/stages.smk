@@ -15,7 +15,7 @@ rule extract:
         "../envs/atlas.yaml"
     threads: model_threads
     params:
-        runtime=runtime_options,
+        runtime=runtime(),
     script:
         "../scripts/extract.py"
 
@@ -39,6 +39,7 @@ rule gather_shards:
         shards=lambda wildcards: shard_files(
             f"results/activations/{wildcards.model}/{wildcards.extraction}/{wildcards.dataset}",
             registry.EXTRACTIONS[wildcards.extraction][0],
+            wildcards.model,
         ),
     output:
         gathered("{extraction}"),
@@ -64,6 +65,7 @@ rule gather_answers:
         shards=lambda wildcards: shard_files(
             f"results/activations/{wildcards.model}/{wildcards.answers}/{wildcards.dataset}",
             registry.ANSWERS[wildcards.answers],
+            wildcards.model,
             "parquet",
         ),
     output:

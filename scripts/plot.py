@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 with job(snakemake):
     plot, tables, sources = import_module(f"atlas.analyses.{snakemake.params.plot}"), {}, {}
     for name, columns in snakemake.params.tables.items():
-        if files := snakemake.input.get(name):
+        if (files := snakemake.input.get(name)) or name in snakemake.params.empty:
             tables[name], sources[name] = concatenate([files] if isinstance(files, str) else files, columns)
     style.add_fonts([fonts] if isinstance(fonts := snakemake.input.get("fonts", []), str) else fonts)
     figure, caption = plot.draw(tables, snakemake.params.figure, sources)
+    if own := snakemake.params.figure.get("own_options"):
+        caption += f" Options of single models: {'; '.join(f'{label}: {said}' for label, said in own.items())}."
     if gone := snakemake.params.figure.get("not_shown"):
         caption += f" Not shown, because results of theirs could not be made: {', '.join(gone)}."
     if lost := snakemake.params.figure.get("not_made"):

@@ -96,8 +96,7 @@ def miniatures(tmp_path_factory):
             block.pop("models", None)
             if "shards" in block:
                 block["shards"] = 1
-        config["analyses"]["head_categories"]["first_mlp_by_model"] = {"llama-mha": False}
-        config["analyses"]["head_categories"]["k_by_model"] = {"llama-mha": {"default": 12}}
+        config["models"]["llama-mha"]["options"] = {"head_categories": {"first_mlp": False, "k": {"default": 12}}}
         config["analyses"]["mink"]["predictions"] = {"questions": 4, "max_new_tokens": [2, 3, 4], "batch_size": 32}
 
     project.configure(change)

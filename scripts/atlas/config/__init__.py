@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
+from atlas.config import by_model
 from atlas.config.analyses import check_analyses
-from atlas.config.chat import chat_notes, chat_problems, dates_as_text
+from atlas.config.chat import chat_notes, chat_problems, dates_as_text, template_problems
 from atlas.config.figures import figure_problems
 from atlas.config.problems import raise_all
 from atlas.config.schema import check_schema, fill_defaults
@@ -38,8 +39,10 @@ def checked(raw: Mapping[str, Any], project: Path) -> Config:
     schema = _schema((project / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
     config = clean(raw)
     notes = switched(config)
+    raise_all(by_model.form_problems(config))
     check_schema(config, schema)
     fill_defaults(config, schema, schema)
+    by_model.complete(config, schema)
     resolved = resolve(config, project)
     resolved["notes"] = [*notes, *resolved["notes"]]
     return resolved
@@ -63,6 +66,10 @@ def clean(raw: Mapping[str, Any]) -> Config:
                 entry["source"] = {kind: value for kind, value in entry["source"].items() if value is not None}
             if isinstance(entry, dict) and isinstance(entry.get("source"), list) and len(entry["source"]) == 1:
                 entry["source"] = entry["source"][0]  # a list of one is no list
+            if isinstance(entry, dict) and section == "models" and "options" in entry:
+                own = entry["options"] or {}
+                kept = {name: one for name, one in own.items() if one is not None} if isinstance(own, dict) else own
+                entry["options"] = kept
     for figure in (config.get("figures") or {}).values():
         heads = figure.get("heads") if isinstance(figure, dict) else None
         if isinstance(heads, dict) and set(heads) - {"auto", "layer"}:
@@ -99,7 +106,8 @@ def resolve(config: Config, base: Path) -> Config:
         *chat_problems(config),
     ]
     check_analyses(config, problems)
-    config["notes"] += chat_notes(config)
+    config["notes"] += [*by_model.notes(config), *chat_notes(config)]
+    raise_all(template_problems(config, base))
     raise_all(
         problem for key, figure in config["figures"].items() for problem in figure_problems(key, figure, config, fonts)
     )

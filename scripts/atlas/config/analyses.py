@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,7 +53,20 @@ def _checked(config: Config, names: list[str]) -> Iterator[str]:
             found = list(_references(name, record.kind, block, config))
         yield from found
         if not found:  # its own checks read what was resolved
-            yield from checks.problems(name, block, config)
+            yield from checks.problems(name, f"analyses.{name}", block, config)
+            yield from _by_model(name, block, config)
+
+
+def _by_model(name: str, block: Config, config: Config) -> Iterator[str]:
+    """The same checks of the block as each model has it that has something otherwise."""
+    told: set[str] = set()
+    for key in block["models"]:
+        if own := config["models"].get(key, {}).get("options", {}).get(name):
+            where = f"models.{key}.options.{name}"
+            for problem in checks.problems(name, where, copy.deepcopy({**block, **own}), config):
+                if (what := problem.removeprefix(where)) not in told:  # a control's are those of its base
+                    told.add(what)
+                    yield problem
 
 
 def _references(name: str, kind: str, block: Config, config: Config) -> Iterator[str]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
+
+from atlas.config.by_model import block_of
+from atlas.errors import AtlasError
+from atlas.fetch.entries import describe_source
+from atlas.models.chat_template import chat_template_in
+from atlas.own_options import own_options
+from atlas.results.provenance import read_provenance
 
 # What the workflow itself says when it renders a template; a value of one of these names would be another rendering.
 _OURS = (
@@ -24,6 +32,10 @@ _OURS = (
     "tokenizer_kwargs",
     "strftime_now",
 )
+
+
+# The options of analyses that may ask for a model's chat template.
+_ASKING = ("template", "prompt")
 
 
 def dates_as_text(value: Any) -> Any:
@@ -49,13 +61,59 @@ def chat_problems(config: dict[str, Any]) -> Iterator[str]:
         entry["chat_template_kwargs"] = _own_or_base(key, models)
 
 
+def template_problems(config: dict[str, Any], base: Path) -> Iterator[str]:
+    """Models that are to be asked in a chat template and have none, where their tokenizer is already there.
+
+    `base`: the folder that relative paths of sources start from. Results are in the working directory.
+    """
+    for name, block in config["analyses"].items():
+        for model in block["models"]:
+            for option in _ASKING:
+                if (
+                    block_of(name, model, config).get(option) == "chat"
+                    and _has_template(model, config["models"], base) is False
+                ):
+                    yield (
+                        f"models.{model}: analyses.{name}.{option} is chat, but this model's tokenizer has no chat "
+                        f"template; write {own_options(model, name, option, 'auto')}, or {option}: auto in "
+                        f"analyses.{name}."
+                    )
+
+
+def _has_template(key: str, models: dict[str, Any], base: Path) -> bool | None:
+    """Whether a model has a chat template; None where that is not known before it is downloaded or converted."""
+    source = models[key]["source"]
+    if "control" in source:
+        return _has_template(source["control"]["of"], models, base)
+    if "path" in source:
+        return chat_template_in(base / Path(source["path"]).expanduser())
+    folder = Path("results", "models", key)
+    return chat_template_in(folder) if _came_from(folder, source) else None
+
+
+def _came_from(folder: Path, source: Any) -> bool:
+    """Whether what lies in a folder of results/models is what the configuration asks for: it may have been changed."""
+    try:
+        served = read_provenance(folder)["source"]
+    except (AtlasError, KeyError, OSError):
+        return False
+    return any(
+        _given(served) == _given(describe_source(one)) for one in (source if isinstance(source, list) else [source])
+    )
+
+
+def _given(source: dict[str, Any]) -> Any:
+    return {kind: {key: one for key, one in options.items() if one is not None} for kind, options in source.items()}
+
+
 def chat_notes(config: dict[str, Any]) -> Iterator[str]:
     """What was given for chat templates and bears on nothing; expects analyses whose models are resolved."""
     asked = {
         model
-        for block in config["analyses"].values()
-        if "chat" in (block.get("template"), block.get("prompt"))
+        for name, block in config["analyses"].items()
         for model in block["models"]
+        for option in _ASKING
+        if block_of(name, model, config).get(option) in ("chat", "auto")
     }
     for key, entry in config["models"].items():
         if entry["chat_template_kwargs"] and key not in asked:

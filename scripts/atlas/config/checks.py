@@ -12,9 +12,12 @@ from atlas.analyses.registry import FOLDER
 Config = dict[str, Any]
 
 
-def problems(name: str, block: Config, config: Config) -> Iterable[str]:
-    """Sentences on what is wrong in analyses.{name}, whose models and data sets are resolved; fills in what is open."""
-    return _call(name, "problems", name, block, config)
+def problems(name: str, where: str, block: Config, config: Config) -> Iterable[str]:
+    """Sentences on what is wrong in a block of options, whose models and data sets are resolved; fills in what is open.
+
+    where: "analyses.{name}", or "models.{key}.options.{name}" for the block as that model has it.
+    """
+    return _call(name, "problems", where, block, config)
 
 
 def figure_problems(analysis: str, where: str, figure: Config, config: Config) -> Iterable[str]:
@@ -30,6 +33,12 @@ def without(name: str, block: Config, off: Iterable[str]) -> None:
 def figure_without(analysis: str, figure: Config, off: Iterable[str]) -> Iterable[str]:
     """The same of a figure; sentences on what that was."""
     return _call(analysis, "figure_without", figure, off)
+
+
+def makes(name: str, table: str, block: Config) -> bool:
+    """Whether an analysis makes this table of its own of a model that has this block."""
+    found = _function(name, "makes")
+    return found is None or found(table, block)
 
 
 def panels(analysis: str | None, option: str, figure: Config) -> list[str]:

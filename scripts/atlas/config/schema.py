@@ -49,11 +49,20 @@ def _placeholders(validator: Any, known: list[str], value: Any, _: Schema) -> It
         yield jsonschema.ValidationError(value)
 
 
-_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"placeholders": _placeholders})
+def _for_all(validator: Any, reason: str, value: Any, _: Schema) -> Iterator[jsonschema.ValidationError]:
+    """An option that no model may have otherwise."""
+    yield jsonschema.ValidationError(reason)
+
+
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator, {"placeholders": _placeholders, "for_all": _for_all}
+)
 
 
 def fill_defaults(value: Any, schema: Schema, root: Schema) -> None:
     """Fill into `value`, in place, the default of every option that it does not give; `value` must fit `schema`."""
+    if schema.get("filled") is False:
+        return
     if "$ref" in schema:
         fill_defaults(value, _resolved(schema["$ref"], root), root)
     for part in schema.get("allOf", ()):
@@ -73,6 +82,19 @@ def fill_defaults(value: Any, schema: Schema, root: Schema) -> None:
     if isinstance(others, dict):
         for key in value.keys() - properties.keys():
             fill_defaults(value[key], others, root)
+
+
+def laid_over(value: Any, base: Any, schema: Schema, root: Schema) -> Any:
+    """`value` with what it leaves open as in `base`: the keys that `schema` names; any other mapping counts whole."""
+    named = _named(schema, root)
+    if not named or not isinstance(value, dict) or not isinstance(base, dict):
+        return value
+    return {**base, **{key: laid_over(one, base.get(key), named[key], root) for key, one in value.items()}}
+
+
+def _named(schema: Schema, root: Schema) -> Schema:
+    """The keys of a mapping that a schema names, with the schema of each."""
+    return _named(_resolved(schema["$ref"], root), root) if "$ref" in schema else schema.get("properties", {})
 
 
 def _resolved(reference: str, root: Schema) -> Schema:
@@ -114,6 +136,10 @@ def _sentences(error: Finding) -> Iterator[str]:
         yield f"{where}: {', '.join(twice)} stands there more than once."
     elif rule == "pattern":
         yield f"{where}: {_show(value)} does not have the form {wanted}."
+    elif rule == "for_all":
+        analysis, option = f"analyses.{error.absolute_path[3]}", ".".join(map(str, list(error.absolute_path)[4:]))
+        named = f"{analysis}.{option}" if option else analysis
+        yield f"{where}: {named} is the same for all models ({wanted}); take it out here."
     elif rule == "placeholders":
         yield f"{where}: {_unfilled(value, wanted)}"
     else:
@@ -134,7 +160,7 @@ def _as_number(value: Any, types: list[str]) -> str:
 
 
 def _unknown_keys(error: Finding) -> Iterator[str]:
-    known = sorted(error.schema.get("properties", {}))
+    known = sorted(key for key, rule in error.schema.get("properties", {}).items() if "for_all" not in rule)
     for key in sorted(set(error.instance) - set(known), key=str):
         near = nearest_of(key, known)
         hint = f"did you mean {near!r}?" if near else f"valid keys: {', '.join(known)}."

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
+from atlas.data.tokens import encode, special_ids
 from atlas.errors import AtlasError
+from atlas.own_options import own_options
 
 if TYPE_CHECKING:
     import jinja2
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 
+AUTO, CHAT = "auto", "chat"  # values of an option that a ChatOption names
 _SAID = "\u2063said\u2063"  # invisible separators: no data holds them
 # `<think>`, `[THINK]`, `<|START_THINKING|>`, `<seed:think>`, `<|begin_of_thought|>`, and what closes each.
 _THINKING = r"(?:think|thinking|thought|thoughts|reason|reasoning|reflection|analysis)"
@@ -41,12 +44,24 @@ class ChatSettings:
 
 
 class ChatOption(NamedTuple):
-    """What the configuration calls the choice of chat, for errors: the option, what to set it to instead, and how to
-    take away the system message."""
+    """The option `key` of an analysis that chooses chat, and `other`, what it is without a template.
 
-    option: str
+    quiet: the value of the analysis's option `system` that takes the system message away; or no_system: how else.
+    """
+
+    analysis: str
+    key: str
     other: str
+    quiet: str | None = ""
     no_system: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"analyses.{self.analysis}.{self.key}"
+
+    def without_system(self, model: str) -> str:
+        """What to do about a template that takes no system message."""
+        return self.no_system or f"write {own_options(model, self.analysis, 'system', self.quiet)}"
 
 
 @dataclass
@@ -62,6 +77,12 @@ class Prompter:
     _frames: dict[str, tuple[str, str]] = field(default_factory=dict)
     _told_the_date: bool = False
     _checked: bool = False
+
+    def choice(self, value: str, said: ChatOption) -> str:
+        """What `value` of the option `said` is for this model: auto is chat where it has a template, else the other."""
+        if value != AUTO:
+            return value
+        return CHAT if getattr(self.tokenizer, "chat_template", None) else said.other
 
     def frame(self, messages: Messages, said: ChatOption, *, lead: str = "", answered: bool = True) -> tuple[str, str]:
         """(text before, text after) of the user's turn that follows `messages` and begins with `lead`.
@@ -115,12 +136,28 @@ class Prompter:
             "frames_sha256": digest,
         }
 
+    def turn_ends(self) -> list[int]:
+        """The id of the special token that the template writes behind an assistant's turn, if there is one.
+
+        A model that was taught by it ends its answers so, whatever its generation_config names. None where no template
+        was rendered.
+        """
+        if not self._frames:
+            return []
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _SAID}]
+        try:
+            written = self._rendered(turns, prompt=False)
+        except Exception:  # a template that renders no finished turn
+            return []
+        after = encode(self.tokenizer, written.rpartition(_SAID)[2].lstrip(), special=False)
+        return [token for token in after[:1] if token in special_ids(self.tokenizer)]
+
     def _settings(self) -> ChatSettings:
         if self.settings is None:
             raise RuntimeError("a rule whose job renders a chat template must give the param `chat`")
         return self.settings
 
-    def _rendered(self, messages: Messages) -> str:
+    def _rendered(self, messages: Messages, prompt: bool = True) -> str:
         settings = self._settings()
         template = self.tokenizer.get_chat_template()
         if not self._checked:
@@ -131,7 +168,7 @@ class Prompter:
             self.tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
                 tokenize=False,
-                add_generation_prompt=True,
+                add_generation_prompt=prompt,
                 **settings.kwargs,
             )
         )
@@ -162,9 +199,9 @@ class Prompter:
             self._refuse(
                 said,
                 f"chat template opens a thinking block ({word}) and leaves it open, so that an answer would be a "
-                f"thought; close it by models.{self.model}.chat_template_kwargs (such as {{enable_thinking: false}}, "
-                "where the template reads that)",
-                "or ",
+                f"thought",
+                f"close it by models.{self.model}.chat_template_kwargs (such as {{enable_thinking: false}}, where the "
+                "template reads that)",
             )
 
     def _explain(self, messages: Messages, said: ChatOption, error: Exception) -> NoReturn:
@@ -177,19 +214,22 @@ class Prompter:
             except Exception:  # not the system message alone
                 pass
             else:
-                self._refuse(said, f"chat template refuses the system message ({reason})", f"{said.no_system}, or ")
+                self._refuse(
+                    said, f"chat template refuses the system message ({reason})", said.without_system(self.model)
+                )
         self._refuse(said, f"chat template fails ({type(error).__name__}: {reason})")
 
     def _left_out(self, role: str, said: ChatOption) -> NoReturn:
         if role == "system":
-            self._refuse(said, "chat template leaves out or changes the system message", f"{said.no_system}, or ")
+            self._refuse(
+                said, "chat template leaves out or changes the system message", said.without_system(self.model)
+            )
         self._refuse(said, f"chat template changes the {role}'s text")
 
-    def _refuse(self, said: ChatOption, what: str, before: str = "") -> NoReturn:
-        link = " " if before == "or " else "; "
-        raise AtlasError(
-            f"{said.option} is chat, but model {self.model}'s {what}{link}{before}use {said.other}."
-        ) from None
+    def _refuse(self, said: ChatOption, what: str, instead: str = "") -> NoReturn:
+        line = f"write {own_options(self.model, said.analysis, said.key, said.other)}"
+        advice = f"{instead}, or {line}" if instead else line
+        raise AtlasError(f"{said.name} is chat, but model {self.model}'s {what}; {advice}.") from None
 
 
 def _compiled(template: str) -> jinja2.Template:

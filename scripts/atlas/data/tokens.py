@@ -34,6 +34,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> list
     return plain if plain[: len(front)] == front else [*front, *plain]
 
 
+def front_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What the tokenizer itself puts in front of a text, as `encode` does; nothing for many families."""
+    return _front(tokenizer, _PROBES[0], _ids(tokenizer, _PROBES[0]))
+
+
 def encode_with_offsets(
     tokenizer: PreTrainedTokenizerBase, text: str, special: bool
 ) -> tuple[list[int], list[tuple[int, int]]]:

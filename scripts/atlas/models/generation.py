@@ -65,10 +65,10 @@ def model_ends(model: PreTrainedModel) -> list[int]:
     return sorted({token for token in own if token is not None})
 
 
-def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids of the tokens that end an answer: the model's and the tokenizer's."""
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, turn_ends: Iterable[int] = ()) -> list[int]:
+    """Ids of the tokens that end an answer: the model's, the tokenizer's, and those of a chat template's turn."""
     own = tokenizer.eos_token_id
-    return sorted({*model_ends(model), *([] if own is None else [own])})
+    return sorted({*model_ends(model), *turn_ends, *([] if own is None else [own])})
 
 
 def answer_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:

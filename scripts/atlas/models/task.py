@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.data.chat import ChatSettings, Prompter
+from atlas.data.chat import ChatOption, ChatSettings, Prompter
 from atlas.models.folder import check_model_folder
 from atlas.models.limits import Limits, read_limits
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
@@ -33,6 +33,12 @@ class ModelTask(Task):
         """The tokenizer with how chat templates are rendered: the param `chat` of a rule whose job renders one."""
         chat = self.params.get("chat")
         return Prompter(self.tokenizer, self.wildcards["model"], ChatSettings(**chat) if chat else None)
+
+    def settled(self, said: ChatOption) -> Any:
+        """The options with `said` as it is for this model where it is auto; from here on, so the provenance says it."""
+        value = self.prompter.choice(self.options[said.key], said)
+        self.params = {**self.params, "options": {**self.options, said.key: value}}
+        return self.options
 
     @cached_property
     def limits(self) -> Limits:

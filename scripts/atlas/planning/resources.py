@@ -7,7 +7,7 @@ docs/clusters.md states the same formulas and shows the numbers for three models
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -34,10 +34,10 @@ for _folder in FOLDERS:
         STAGES |= import_module(f"atlas.analyses.{_folder}.resources").STAGES
 
 
-def stage_options(stage: str, analyses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The options that a stage reads, of {analysis: options}; later analyses of the stage win."""
+def stage_options(stage: str, block: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
+    """The options that a stage reads, of `block(analysis)`; later analyses of the stage win."""
     names = STAGES.get(stage, Stage()).analyses
-    return {key: value for name in names for key, value in analyses[name].items()}
+    return {key: value for name in names for key, value in block(name).items()}
 
 
 def device_mb(stage: str, job: Job) -> float:

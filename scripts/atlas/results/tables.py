@@ -46,7 +46,8 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
 def concatenate(paths: Iterable[str | Path], columns: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The tables at `paths` under each other, and their provenance documents by path."""
     paths = list(paths)
-    frame = pd.concat([read_table(path, columns) for path in paths], ignore_index=True)
+    frames = [read_table(path, columns) for path in paths]
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(columns))
     return conform(frame, columns), {Path(path).as_posix(): read_provenance(path) for path in paths}
 
 

@@ -109,6 +109,7 @@ def test_end_tokens_are_those_of_model_and_tokenizer():
 
     model.generation_config.eos_token_id = [9, 2]
     assert end_tokens(model, Tokenizer) == [2, 7, 9]
+    assert end_tokens(model, Tokenizer, [5]) == [2, 5, 7, 9]
     model.generation_config.eos_token_id = None
     assert end_tokens(model, Tokenizer) == [7]
 

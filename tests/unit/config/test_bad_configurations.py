@@ -164,10 +164,6 @@ CONFIGS = {
         "analyses: {head_categories: {k: {copying: 30}}}",
         ["analyses.head_categories.k.copying", "30", "k_max = 20"],
     ),
-    "k for a model that is not there": (
-        "analyses: {head_categories: {k_by_model: {tinny: {default: 3}}}}",
-        ["k_by_model", "tinny", "did you mean 'tiny'"],
-    ),
     "axis limits of one number": ("figures: {sink_rates: {xlim: [3]}}", ["figures.sink_rates.xlim"]),
     "percentage of nothing": ("analyses: {mink: {k_percent: [0]}}", ["k_percent.0: 0 is out of range"]),
     "percentage above 100": ("analyses: {mink: {k_percent: [101]}}", ["101 is out of range"]),
@@ -221,9 +217,3 @@ def test_plan_is_refused_where_nothing_pins_a_source(place):
     for key in ("models.pythia-12b", "datasets.depthqa", "datasets.malicious-instruct"):
         assert f"{key}.source.hub: nothing pins it" in str(caught.value)
     assert "allow_unpinned: true" in str(caught.value)
-
-
-def test_options_for_a_model_that_is_not_there(place):
-    change = "{allow_unpinned: true, analyses: {head_categories: {first_mlp_by_model: {gpt-3: true}}}}"
-    with pytest.raises(AtlasError, match="first_mlp_by_model: 'gpt-3' is none of its models"):
-        checked(overlaid(PAPER, change), place)

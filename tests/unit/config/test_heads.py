@@ -30,12 +30,12 @@ def settings(**changes):
 
 def test_what_is_left_open_is_what_each_analysis_has_first():
     block, config = settings(datasets={"saliency": "qa2", "sinks": None})
-    assert list(problems("heads", block, config)) == []
+    assert list(problems("analyses.heads", block, config)) == []
     assert block["models"] == ["a", "b"]  # no analysis of heads covers c
     assert block["datasets"] == {"sinks": "text", "safety_heads": "p1", "saliency": "qa2"}
     assert (block["rank"], block["loss"]) == (3, "probe_logit")
     block, config = settings(models="trained", rank=1, loss="answer_nll")
-    assert list(problems("heads", block, config)) == []
+    assert list(problems("analyses.heads", block, config)) == []
     assert (block["models"], block["rank"], block["loss"]) == (["a"], 1, "answer_nll")
 
 
@@ -50,12 +50,12 @@ def test_what_is_left_open_is_what_each_analysis_has_first():
     ],
 )
 def test_choices_that_no_analysis_has_are_named(changes, words):
-    (problem,) = problems("heads", *settings(**changes))
+    (problem,) = problems("analyses.heads", *settings(**changes))
     assert words in problem
 
 
 def test_a_table_of_heads_needs_an_analysis_of_heads():
     block, config = settings()
     config["analyses"] = {"heads": block}
-    (problem,) = problems("heads", block, config)
+    (problem,) = problems("analyses.heads", block, config)
     assert "none is in the configuration" in problem

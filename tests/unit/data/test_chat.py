@@ -5,21 +5,27 @@ import json
 import re
 from datetime import datetime
 
+import jsonschema
 import pandas as pd
 import pytest
 from transformers.utils import chat_template_utils
 
+from atlas.analyses.meaningless_tokens import prompts as spans
 from atlas.analyses.meaningless_tokens.prompts import build_prompts
+from atlas.analyses.mink import scored_texts as scored
 from atlas.analyses.mink.answers import question_prompts
 from atlas.analyses.mink.scored_texts import scored_texts
-from atlas.analyses.safety_heads.queries import build_queries
-from atlas.analyses.saliency.prompts import ask
+from atlas.analyses.safety_heads.queries import ANSWERS, SHIPS, build_queries
+from atlas.analyses.saliency.prompts import PROMPT, ask
+from atlas.config.generate.schema_text import whole_schema
 from atlas.data.chat import ChatOption
 from atlas.errors import AtlasError
+from atlas.models.task import ModelTask
 from byte_tokenizer import CHAT, prompter, tokenizer
 from unlimited import ANY
 
-SAID = ChatOption("analyses.a.template", "template: raw", "set analyses.a.system to null")
+SAID = ChatOption("a", "template", "raw", quiet=None)
+RAW = "models: {m: {options: {a: {template: raw}}}}"
 SYSTEM = [{"role": "system", "content": "be brief\n"}]
 DATED = "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}"
 NO_SYSTEM = "{{ raise_exception('System role not supported') if messages[0]['role'] == 'system' }}"
@@ -51,14 +57,53 @@ def renderings(template, *, system=None, **kwargs):
         return prompter(tokenizer(template=template), **kwargs)
 
     return {
-        "analyses.safety_heads.template": lambda: build_queries(
-            words(), rows, "chat", ANY, "analyses.safety_heads.template"
-        ),
+        "analyses.safety_heads.template": lambda: build_queries(words(), rows, "chat", ANY, SHIPS),
         "analyses.mink.template": lambda: scored_texts(words(), DEPTH, "answer", max_tokens=200, **mink),
         "analyses.mink.template ": lambda: question_prompts(words(), graph, predictions, **mink),
         "analyses.meaningless_tokens.template": lambda: build_prompts(words(), ["who am i"], options, ANY),
         "analyses.saliency.prompt": lambda: ask(words(), questions, SHOWN, prompt="chat", limits=ANY, max_new_tokens=8),
     }
+
+
+# ----------------------------------------------------------------------------------------------------------------- auto
+@pytest.mark.parametrize("said", [SHIPS, ANSWERS, scored.TEMPLATE, spans.TEMPLATE, PROMPT], ids=lambda said: said.name)
+def test_auto_is_chat_where_there_is_a_template_and_else_the_raw_form(said):
+    with_template, without = prompter(tokenizer()), prompter(tokenizer(template=None))
+    assert (with_template.choice("auto", said), without.choice("auto", said)) == ("chat", said.other)
+    for value in ("chat", said.other):
+        assert with_template.choice(value, said) == without.choice(value, said) == value
+    schema = whole_schema()["$defs"]
+    for value in ("auto", "chat", said.other):
+        rule = schema[said.analysis]["properties"][said.key]
+        jsonschema.validate(value, {**rule, "$defs": schema})
+
+
+def test_what_auto_is_stands_in_the_options_and_so_in_the_provenance():
+    params = {"options": {"template": "auto", "max_tokens": 8}}
+    task = ModelTask({}, params, {"model": "m"}, 1, None, None, None)
+    task.prompter = prompter(tokenizer(template=None))
+    assert task.settled(scored.TEMPLATE) == task.options == {"template": "raw", "max_tokens": 8}
+    assert params == {"options": {"template": "auto", "max_tokens": 8}}
+
+
+# ----------------------------------------------------------------------------------------------------------------- ends
+@pytest.mark.parametrize(
+    ("template", "ends"),
+    [
+        (CHAT, ["<|end|>"]),
+        (CHAT.replace("<|end|>", "\n<|end|>\n"), ["<|end|>"]),
+        (CHAT.replace("<|end|>", "</s>"), ["</s>"]),
+        (CHAT.replace("<|end|>", "\n"), []),
+        (CHAT.replace("<|end|>", "end<|end|>"), []),  # words of the template first
+        (CHAT + "{{ raise_exception('no') if messages[-1].role == 'assistant' }}", []),
+    ],
+)
+def test_what_a_template_writes_behind_an_answer_ends_it(template, ends):
+    tokens = tokenizer(template=template)
+    asks = prompter(tokens)
+    assert asks.turn_ends() == []  # no template was rendered
+    asks.frame((), SAID)
+    assert asks.turn_ends() == tokens.convert_tokens_to_ids(ends)
 
 
 # ---------------------------------------------------------------------------------------------------------------- dates
@@ -122,7 +167,9 @@ def ending(text):
 
 @pytest.mark.parametrize("end", OPEN)
 def test_an_answer_in_an_open_thinking_block_is_refused(end):
-    with pytest.raises(AtlasError, match=r"leaves it open.*models\.m\.chat_template_kwargs.*use template: raw\.$"):
+    with pytest.raises(
+        AtlasError, match=r"leaves it open.*models\.m\.chat_template_kwargs.*write " + re.escape(RAW) + r"\.$"
+    ):
         framed(ending(end))
     assert framed(ending(end), answered=False)[1].endswith(end)  # where nothing is read as an answer
 
@@ -169,13 +216,14 @@ def test_a_system_message_that_does_not_arrive_is_named_with_the_way_out(where, 
     renderings(template)[where]()
     if where == "analyses.saliency.prompt":  # it has none
         return
-    way_out = {"mink": "analyses.mink.system to null", "meaningless": 'analyses.meaningless_tokens.system to ""',
-               "safety": "a data set without a column `system`"}  # fmt: skip
+    way_out = {"mink": "write models: {m: {options: {mink: {system: null}}}}",
+               "meaningless": 'write models: {m: {options: {meaningless_tokens: {system: ""}}}}',
+               "safety": "use a data set without a column `system`"}  # fmt: skip
     expected = next(text for key, text in way_out.items() if key in where)
     with pytest.raises(AtlasError) as caught:
         renderings(template, system="be brief")[where]()
     sentence = str(caught.value)
-    for part in (where.strip(), "model m's", "the system message", expected, "use "):
+    for part in (where.strip(), "model m's", "the system message", expected, ", or write models: {m: {options: {"):
         assert part in sentence
     assert "\n" not in sentence
     assert sentence.endswith(".")
@@ -203,7 +251,9 @@ FAILS = {
 def test_a_template_that_fails_is_one_sentence_in_every_analysis(template, where):
     with pytest.raises(AtlasError) as caught:
         renderings(template)[where]()
-    assert re.search(f"^{where.strip()} is chat, but model m's .*{FAILS[template]}.*; use .*[.]$", str(caught.value))
+    assert re.search(
+        f"^{where.strip()} is chat, but model m's .*{FAILS[template]}.*; write models: .*[.]$", str(caught.value)
+    )
 
 
 @pytest.mark.parametrize("text", ["s", "user", "<|"])
@@ -214,13 +264,15 @@ def test_a_system_message_is_not_found_by_chance(text):
 
 
 def test_several_templates_without_a_default_are_refused():
-    with pytest.raises(AtlasError, match=r"model m's chat template fails .*multiple chat templates.*use template: raw"):
+    with pytest.raises(AtlasError, match=r"model m's chat template fails .*multiple chat templates.*write models: "):
         framed({"rag": CHAT, "tool_use": CHAT})
     assert framed({"rag": "x", "default": CHAT}) == framed(CHAT)
 
 
 def test_a_worked_example_that_does_not_arrive_is_refused():
-    with pytest.raises(AtlasError, match=r"analyses\.saliency\.prompt is chat.*changes the user's text; use few_shot"):
+    with pytest.raises(
+        AtlasError, match=r"analyses\.saliency\.prompt is chat.*changes the user's text; write .*few_shot"
+    ):
         renderings("{{ messages[-1].content }}")["analyses.saliency.prompt"]()
 
 

@@ -1,6 +1,7 @@
 """Text to ids in one way for every analysis, whatever a tokenizer puts around a text; which ids stand for no text."""
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,14 @@ from transformers import ByT5Tokenizer, GPTSw3Tokenizer, PreTrainedTokenizerFast
 
 from atlas.analyses.meaningless_tokens.prompts import span_prompt
 from atlas.analyses.mink.scored_texts import scored_texts
-from atlas.analyses.safety_heads.queries import build_queries
+from atlas.analyses.safety_heads.queries import SHIPS, build_queries
 from atlas.analyses.saliency.prompts import ask
-from atlas.analyses.sinks.extract import sequences
+from atlas.analyses.sinks.extract import beginning, sequences
 from atlas.data.tokens import (
     encode,
     encode_with_offsets,
     encode_words,
+    front_ids,
     ordinary_ids,
     special_ids,
     texts_of,
@@ -78,7 +80,7 @@ def ids_of_every_analysis(tokens):
     depth = [{"number": 0, "question": "who am i", "answer": "bob", "prediction": None}]
     found = {}
     for template in ("chat", "## {q}\n"):
-        found["queries", template] = build_queries(with_template, rows, template, ANY, "t")[0]
+        found["queries", template] = build_queries(with_template, rows, template, ANY, SHIPS)[0]
     for template in ("chat", "raw"):
         texts, _ = scored_texts(
             with_template, depth, "answer", template=template, system=None, max_tokens=500, limits=ANY
@@ -92,9 +94,10 @@ def ids_of_every_analysis(tokens):
     for prompt in ("chat", "few_shot"):
         asked, _, _ = ask(with_template, questions, shown, prompt=prompt, limits=ANY, max_new_tokens=8)
         found["qa", prompt] = [item.ids for item in asked]
-    found["sinks", "raw"] = sequences(
-        "natural", tokens, ["who am i"], length=8, number=1, bos=False, seed=0, limits=ANY
-    )[0].tolist()
+    for text in ("who am i", "<s>who am i"):
+        start = beginning(tokens, "auto", "m")
+        made, _ = sequences("natural", tokens, [text], length=8, number=1, start=start, seed=0, limits=ANY)
+        found[f"sinks {text}", "raw"] = made.tolist()
     return found
 
 
@@ -104,11 +107,37 @@ def test_no_analysis_doubles_a_beginning_or_keeps_an_end(front, back, own):
     tokens = around(front, back)
     tokens.chat_template = "<s>" * own + CHAT
     for (where, template), prompts in ids_of_every_analysis(tokens).items():
-        begins = own if template == "chat" else bool(front) and where != "sinks"
+        begins = own if template == "chat" else bool(front) or "<s>" in where
         for ids in prompts:
             assert list(ids).count(BEGIN) == begins, (where, template)
             assert (ids[0] == BEGIN) == begins, (where, template)
             assert END not in ids, (where, template)
+
+
+@pytest.mark.parametrize(("front", "back"), list(itertools.product(([], [BEGIN], [BEGIN, BEGIN]), ([], [END]))))
+def test_sinks_begin_as_the_tokenizer_begins_a_text_unless_told_otherwise(front, back):
+    tokens = around(front, back)
+    assert front_ids(tokens) == front
+    assert beginning(tokens, "auto", "m") == front == tokens("ab").input_ids[: len(front)]
+    assert beginning(tokens, True, "m") == (front or [BEGIN])
+    assert beginning(tokens, False, "m") == []
+    tokens.bos_token = None
+    assert beginning(tokens, "auto", "m") == front  # not by the name of the token
+    if not front:
+        line = "models: {m: {options: {sinks: {bos: auto}}}}"
+        with pytest.raises(AtlasError, match=f"sinks.bos is true, but model m's .*; write {re.escape(line)}[.]"):
+            beginning(tokens, True, "m")
+
+
+@pytest.mark.parametrize("kind", ["natural", "random", "repeated"])
+def test_every_kind_of_input_has_the_beginning_in_front_and_the_length_asked_for(kind):
+    tokens, texts = around([BEGIN], []), ["who am i", "<s>who am i"]
+    ids, _ = sequences(kind, tokens, texts, length=6, number=2, start=[BEGIN], seed=0, limits=ANY)
+    assert ids.shape == (2, 6)
+    assert (ids == BEGIN).sum(1).tolist() == [1, 1]
+    assert (ids[:, 0] == BEGIN).all()
+    if kind == "natural":
+        assert ids[0].tolist() == ids[1].tolist() == tokens("who am i").input_ids[:6]
 
 
 # ---------------------------------------------------------------------------------------------------------- special ids
@@ -160,7 +189,7 @@ def test_a_vocabulary_with_gaps_names_no_id_that_is_not_there():
 @pytest.mark.parametrize("kind", ["random", "repeated"])
 def test_no_special_token_is_drawn(kind):
     tokens = many_specials()
-    ids, _ = sequences(kind, tokens, [], length=64, number=200, bos=True, seed=0, limits=ANY)
+    ids, _ = sequences(kind, tokens, [], length=64, number=200, start=beginning(tokens, True, "m"), seed=0, limits=ANY)
     assert (ids[:, 0] == tokens.bos_token_id).all()
     drawn = {*np.unique(ids[:, 1:]).tolist()}
     assert drawn <= {*ordinary_ids(tokens)}

@@ -11,7 +11,7 @@ from atlas.analyses.head_categories.pairs import single_token_pairs
 from atlas.analyses.meaningless_tokens.prompts import build_prompts
 from atlas.analyses.mink.answers import question_prompts
 from atlas.analyses.mink.scored_texts import scored_texts
-from atlas.analyses.safety_heads.queries import build_queries
+from atlas.analyses.safety_heads.queries import SHIPS, build_queries
 from atlas.analyses.saliency.prompts import ask
 from atlas.analyses.sinks.extract import sequences
 from atlas.errors import AtlasError
@@ -87,7 +87,7 @@ def builders(texts, limits):
     shown = [{"question": "where", "answer": "b", "long_answer": "b"}]
 
     def queries():
-        kept, report = build_queries(asks, rows, "## {q}\n", limits, "t", new_tokens=7)
+        kept, report = build_queries(asks, rows, "## {q}\n", limits, SHIPS, new_tokens=7)
         return [(*ids, *[0] * 7) for ids in kept], {name: len(who) for name, who in report["dropped"].items()}
 
     def meaningless():
@@ -125,7 +125,7 @@ def test_no_analysis_runs_what_the_model_cannot_be_given(analysis, seed):
 
 
 def natural(texts, limits, kind="natural", number=2, length=8):
-    return sequences(kind, tokenizer(), texts, length=length, number=number, bos=False, seed=0, limits=limits)
+    return sequences(kind, tokenizer(), texts, length=length, number=number, start=(), seed=0, limits=limits)
 
 
 def test_sinks_take_known_tokens_and_no_more_than_the_context():

@@ -39,7 +39,7 @@ def test_memory_with_a_gpu_is_bounded_by_what_is_staged():
 @pytest.mark.parametrize("stage", [*STAGES, "a_stage_of_its_own"])
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_attempts_ask_for_as_much_again(stage, size, defaults):
-    job = Job(size, stage_options(stage, defaults))
+    job = Job(size, stage_options(stage, defaults.__getitem__))
     for ask in (memory_mb, runtime_minutes):
         once = ask(stage, job)
         for attempt in (2, 3):
@@ -49,14 +49,14 @@ def test_attempts_ask_for_as_much_again(stage, size, defaults):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_larger_models_ask_for_more(stage, defaults):
-    options = stage_options(stage, defaults)
+    options = stage_options(stage, defaults.__getitem__)
     small, large = Job(SMALL, options), Job(LARGE, options)
     assert memory_mb(stage, large) > 2 * memory_mb(stage, small)
     assert runtime_minutes(stage, large) > 10 * runtime_minutes(stage, small)
 
 
 def test_whole_models_fit_and_weights_read_by_layers_need_less(defaults):
-    asked = {stage: memory_mb(stage, Job(LARGE, stage_options(stage, defaults))) for stage in STAGES}
+    asked = {stage: memory_mb(stage, Job(LARGE, stage_options(stage, defaults.__getitem__))) for stage in STAGES}
     weights = LARGE.parameters * 4 / 1e6
     assert all(number > weights for stage, number in asked.items() if stage != "extract_head_mappings")
     assert asked["extract_head_mappings"] < weights / 10

@@ -13,7 +13,7 @@ from atlas.results.tables import CSV_LIMIT, concatenate, write_csv, write_manife
 
 ROW = {
     "model": "m", "dataset": "d", "input": "natural", "layer": 0, "head": 1, "alpha": 0.5, "sink_rate": 1.0,
-    "rate_low": 0.9, "rate_high": 1.0, "epsilon": 0.3, "length": 8, "sequences": 4,
+    "rate_low": 0.9, "rate_high": 1.0, "epsilon": 0.3, "length": 8, "bos": False, "sequences": 4,
 }  # fmt: skip
 
 

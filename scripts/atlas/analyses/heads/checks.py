@@ -22,18 +22,18 @@ _OWNER = analysis_of(HEAD_ANALYSES)
 _VARIANTS = {"alpha": "inputs", "ships": "ablations", "kl": "ablations"}
 
 
-def problems(name: str, block: Config, config: Config) -> Iterator[str]:
+def problems(where: str, block: Config, config: Config) -> Iterator[str]:
     """Problems of analyses.heads, once the analyses that it joins are resolved; fills in what is left open."""
     analyses = {key: config["analyses"][key] for key in HEAD_ANALYSES if key in config["analyses"]}
     if not analyses:
-        yield f"analyses.{name}: it joins {', '.join(HEAD_ANALYSES)}, and none is in the configuration; add one."
+        yield f"{where}: it joins {', '.join(HEAD_ANALYSES)}, and none is in the configuration; add one."
         return
     covered = [key for key in config["models"] if any(key in other["models"] for other in analyses.values())]
     if block["models"] in ("all", "trained"):
         block["models"] = covered if block["models"] == "all" else trained(covered, config)
     for model in block["models"]:
         if model not in covered:
-            yield f"analyses.{name}.models: no analysis of single heads covers {model!r}; {nearest(model, covered)}"
+            yield f"{where}.models: no analysis of single heads covers {model!r}; {nearest(model, covered)}"
     yield from _datasets(block, analyses)
     # The variant of a measure: what the analysis computes first, or a named one that it computes.
     for option, analysis in (("rank", "safety_heads"), ("loss", "saliency")):
@@ -41,7 +41,7 @@ def problems(name: str, block: Config, config: Config) -> Iterator[str]:
         if block[option] is None:
             block[option] = computed[0] if computed else None
         elif computed and block[option] not in computed:
-            yield f"analyses.{name}.{option}: {block[option]} is not among analyses.{analysis}.{option}; add it there."
+            yield f"{where}.{option}: {block[option]} is not among analyses.{analysis}.{option}; add it there."
     yield from _metrics(block, analyses, config)
 
 

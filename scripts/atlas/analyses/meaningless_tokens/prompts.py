@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from atlas.analyses.types import Ids
     from atlas.data.chat import Prompter
 
-_CHAT = ChatOption(
-    "analyses.meaningless_tokens.template", "template: raw", 'set analyses.meaningless_tokens.system to ""'
-)
+TEMPLATE = ChatOption("meaningless_tokens", "template", "raw")
 # Common English words for `kind: random_words`; drawn with a seed, the same draw for every prompt and model.
 _WORDS = (
     "apple river stone window paper garden music silver winter table bread cloud horse letter mountain bridge candle "
@@ -173,7 +171,7 @@ def _frame(prompter: Prompter, system: str, template: str) -> tuple[str, str, bo
     if template == "raw":
         return system, "", True
     messages = [{"role": "system", "content": system.strip()}] if system.strip() else []
-    before, after = prompter.frame(messages, _CHAT, answered=False)
+    before, after = prompter.frame(messages, TEMPLATE, answered=False)
     return before, after, False  # the template writes its own beginning-of-sequence token
 
 

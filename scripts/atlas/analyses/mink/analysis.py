@@ -9,7 +9,11 @@ ANALYSES = {
         extractions={"token_logprobs": "storage"},
         answers=("answers",),
         plots={
-            "mink_depth": Plot(("mink", "mink_graphs", "mink_trend", "score_gap"), "Depthwise memorisation"),
+            "mink_depth": Plot(
+                ("mink", "mink_graphs", "mink_trend", "score_gap"),
+                "Depthwise memorisation",
+                models_of={"score_gap": "kde_models"},
+            ),
         },
     ),
 }

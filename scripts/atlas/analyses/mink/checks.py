@@ -6,24 +6,38 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlas.config.analyses import first_of
+from atlas.config.by_model import table_made
 from atlas.config.problems import nearest
 
+_OF_ANSWERS = ("score_gap", "discrepancy", "depth_accuracy")
 
-def problems(name: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
-    """Parameters of the judge's requests that are asked for in another way, or whose answers are not read."""
+
+def makes(table: str, block: dict[str, Any]) -> bool:
+    """Whether there is this table of a model with this block: nothing is judged where no answers are made or come."""
+    return table not in _OF_ANSWERS or block["judge"]["kind"] == "column" or block["predictions"]["questions"] != 0
+
+
+def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """Parameters of the judge's requests that are asked for in another way, or whose answers are not read; answers
+    that are scored but not made."""
+    if block["predictions"]["questions"] == 0 and "prediction" in block["texts"]:
+        yield f"{where}.predictions.questions: 0 makes no answers, but analyses.mink.texts scores `prediction`."
     for key in block["judge"]["api"]["request"]:
         if key in ("model", "messages"):
-            yield f"analyses.{name}.judge.api.request.{key}: leave it out; the judge itself sets it."
+            yield f"{where}.judge.api.request.{key}: leave it out; the judge itself sets it."
         elif key in ("stream", "n", "tools", "tool_choice", "logprobs"):
-            yield f"analyses.{name}.judge.api.request.{key}: leave it out; one whole answer in words is read."
+            yield f"{where}.judge.api.request.{key}: leave it out; one whole answer in words is read."
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
     """Models of the lower row, K and text are those of the analysis."""
     block = config["analyses"]["mink"]
+    answering = [model for model in block["models"] if table_made("score_gap", model, config)]
     if figure["kde_models"] == "all":
-        figure["kde_models"] = list(figure["models"])
+        figure["kde_models"] = [model for model in figure["models"] if model in answering]
     for model in figure["kde_models"]:
+        if model in block["models"] and model not in answering:
+            yield f"{where}.kde_models: {model} gives no answers (analyses.mink.predictions.questions: 0); take it out."
         if model not in block["models"]:
             yield f"{where}.kde_models: {model!r} is not among analyses.mink.models; {nearest(model, block['models'])}"
     yield from first_of(where, figure, "k_percent", "mink.k_percent", block)

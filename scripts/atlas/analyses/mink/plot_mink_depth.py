@@ -143,7 +143,8 @@ def _caption(tables: Tables, options: Options, documents: Sources) -> str:
             f"{options['model_labels'][model]}: {counts} ({dropped}); trend "
             f"over depths tau = {tau:.2f}, p = {_p(p)} ({test})."
         )
-    parts += _gap_caption(tables["score_gap"], options, documents["score_gap"])
+    if options["kde_models"]:
+        parts += _gap_caption(tables["score_gap"], options, documents["score_gap"])
     return " ".join(parts)
 
 

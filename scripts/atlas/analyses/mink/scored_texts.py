@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # (piece of text, whether it is scored)
 Piece: TypeAlias = tuple[str, bool]
 
-_CHAT = ChatOption("analyses.mink.template", "template: raw", "set analyses.mink.system to null")
+TEMPLATE = ChatOption("mink", "template", "raw", quiet=None)
 TEXTS = ("answer", "question", "prediction", "question_answer")
 
 
@@ -123,7 +123,7 @@ def frame(
         pieces = [*start, (question, asks), *([("\n", asks), (answer, True)] if answers else [])]
         return pieces, True
     messages = [{"role": "system", "content": system}] if system else []
-    before, between = prompter.frame(messages, _CHAT, answered=answers)
+    before, between = prompter.frame(messages, TEMPLATE, answered=answers)
     pieces = [(before, False), (question, asks), *([(between, False), (answer, True)] if answers else [])]
     return pieces, False  # a chat template writes its own beginning-of-sequence token
 

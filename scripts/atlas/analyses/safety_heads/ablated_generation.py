@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,14 +31,17 @@ def answers(
     epsilon: float,
     new_tokens: int,
     max_rows: int | None = None,
+    ends: Collection[int] | None = None,
     progress: Progress = iter,
 ) -> list[list[str]]:
     """One list of answers (str) per variant, in the order of `prompts` (token id sequences).
 
     variants: [(ablation, [(layer, head)])]; equal ones are generated once, and without heads the ablation is nothing.
+    ends: ids that end an answer; None: those of the model.
     """
     keys = [(ablation if heads else "", tuple(sorted(heads))) for ablation, heads in variants]
     unique = sorted(set(keys))
+    ends = model_ends(model) if ends is None else ends
     means = head_means(model, prompts) if any(ablation == "mean" for ablation, _ in unique) else None
     written: dict[tuple[tuple, int], str] = {}
     for ablation in dict.fromkeys(ablation for ablation, _ in unique):
@@ -49,7 +52,7 @@ def answers(
         for start in progress(range(0, len(pairs), step)):
             batch = pairs[start : start + step]
             plan = _plan(model, ablation, [heads for (_, heads), _ in batch], epsilon, means)
-            texts = _generate(model, tokenizer, [prompts[i] for _, i in batch], plan, new_tokens)
+            texts = _generate(model, tokenizer, [prompts[i] for _, i in batch], plan, new_tokens, ends)
             written.update(zip(batch, texts, strict=True))
     return [[written[key, i] for i in range(len(prompts))] for key in keys]
 
@@ -62,9 +65,14 @@ def _plan(model: PreTrainedModel, ablation: str, groups: Groups, epsilon: float,
 
 
 def _generate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Prompts, plan: Plan | None, new_tokens: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Prompts,
+    plan: Plan | None,
+    new_tokens: int,
+    ends: Collection[int],
 ) -> list[str]:
     asked = [Prompt(number, tuple(ids), new_tokens) for number, ids in enumerate(prompts)]
     with attend(model, plan):  # edits are told apart by row, so every row stays
-        found = generate_batch(model, asked, model_ends(model), keep_ended=True)
+        found = generate_batch(model, asked, ends, keep_ended=True)
     return texts_of(tokenizer, [answer.ids for answer in found])

@@ -8,10 +8,10 @@ from typing import Any
 from atlas.config.analyses import first_of
 
 
-def problems(name: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
     """What starts from the ranks of safety_heads names one that is computed there."""
-    if name != "safety_heads":
-        yield from first_of(f"analyses.{name}", block, "rank", "safety_heads.rank", config["analyses"]["safety_heads"])
+    if not where.endswith(".safety_heads"):
+        yield from first_of(where, block, "rank", "safety_heads.rank", config["analyses"]["safety_heads"])
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from atlas.data.chat import ChatOption
+from atlas.data.chat import CHAT, ChatOption
 from atlas.data.tokens import encode
 from atlas.errors import AtlasError
 from atlas.models.limits import LONG, UNKNOWN, Limits
@@ -14,22 +14,23 @@ if TYPE_CHECKING:
 
     from atlas.data.chat import Prompter
 
-CHAT = "chat"
+_NO_SYSTEM = "use a data set without a column `system`"
+SHIPS = ChatOption("safety_heads", "template", "{q}", no_system=_NO_SYSTEM)
+ANSWERS = ChatOption("ablation_effect", "template", "{q}", no_system=_NO_SYSTEM)
 
 
 def build_queries(
-    prompter: Prompter, rows: pd.DataFrame, template: str, limits: Limits, option: str, new_tokens: int = 0
+    prompter: Prompter, rows: pd.DataFrame, template: str, limits: Limits, said: ChatOption, new_tokens: int = 0
 ) -> tuple[list[tuple[int, ...]], dict[str, Any]]:
     """([token ids (tuple)], report) of the prompts `rows` (a frame with id, text and perhaps system).
 
     template: a text with {q} where the prompt goes (the tokenizer's own special tokens are added), or `chat`: the
     tokenizer's chat template with the row's system message. Prompts that the model cannot be given, `new_tokens`
-    more with them, are dropped. The report names and counts them. `option` is what the configuration calls the
+    more with them, are dropped. The report names and counts them. `said` is the option that gives the
     template, for errors. Raises AtlasError for an empty prompt and when none is left.
     """
     if template != CHAT and "{q}" not in template:
-        raise AtlasError(f"{option} is {template!r}, which has no {{q}} for the prompt; add it, or use chat.")
-    said = ChatOption(option, "a text with {q}", "use a data set without a column `system`")
+        raise AtlasError(f"{said.name} is {template!r}, which has no {{q}} for the prompt; add it, or use chat.")
     systems = rows["system"] if "system" in rows else [None] * len(rows)
     queries: list[tuple[int, ...]] = []
     used: list[str] = []

@@ -32,7 +32,7 @@ Demonstration: TypeAlias = dict[str, str]
 # (text before a question, text after it, whether special tokens are added)
 Frame: TypeAlias = tuple[str, str, bool]
 
-_CHAT = ChatOption("analyses.saliency.prompt", "few_shot")
+PROMPT = ChatOption("saliency", "prompt", "few_shot")
 _EXTRACT = "Give only the words of the answer that answer the question."
 
 
@@ -165,7 +165,7 @@ def _frame(
         for text, reply in shown
         for role, content in (("user", instruction + text), ("assistant", reply))
     ]
-    before, after = prompter.frame(turns, _CHAT, lead=instruction)
+    before, after = prompter.frame(turns, PROMPT, lead=instruction)
     return before, after, False
 
 

@@ -13,9 +13,10 @@ import torch
 
 from atlas.analyses.by_layer import stack_layers
 from atlas.attention import ColumnSum, Plan, attend
-from atlas.data.tokens import encode, ordinary_ids
+from atlas.data.tokens import encode, front_ids, ordinary_ids
 from atlas.errors import AtlasError
 from atlas.models.limits import UNKNOWN, Limits
+from atlas.own_options import own_options
 from atlas.results.shards import batches, shard_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,23 @@ if TYPE_CHECKING:
 SHORT = "too short"
 
 
+def beginning(tokenizer: PreTrainedTokenizerBase, bos: bool | str, model: str) -> list[int]:
+    """The ids in front of every sequence under analyses.sinks.bos.
+
+    auto: what the tokenizer itself puts in front of a text; true: that, or the token where it puts none. `model` is its
+    key, for errors. Raises AtlasError where there is no such token.
+    """
+    front = front_ids(tokenizer) if bos else []
+    if bos is True and not front:
+        if tokenizer.bos_token_id is None:
+            raise AtlasError(
+                f"analyses.sinks.bos is true, but model {model}'s tokenizer has no beginning-of-sequence token; write "
+                f"{own_options(model, 'sinks', 'bos', 'auto')}."
+            )
+        front = [int(tokenizer.bos_token_id)]
+    return front
+
+
 def sequences(
     kind: str,
     tokenizer: PreTrainedTokenizerBase,
@@ -35,30 +53,27 @@ def sequences(
     *,
     length: int,
     number: int,
-    bos: bool,
+    start: Sequence[int],
     seed: int,
     limits: Limits,
 ) -> tuple[Int[np.ndarray, "number length"], dict[str, int]]:
     """(ids (number, length) int64, {reason: texts dropped}) of one kind of input.
 
     natural: the first `length` tokens of the first `number` texts that are long enough. random: ids drawn uniformly
-    from the tokenizer's entries that stand for text and that the model knows. repeated: one such id all along. `bos`
-    puts the beginning-of-sequence token in the first place. Raises AtlasError when there are too few texts, and where
+    from the tokenizer's entries that stand for text and that the model knows. repeated: one such id all along. `start`
+    (as from `beginning`) stands in the first places. Raises AtlasError when there are too few texts, and where
     `length` is more than the model takes.
     """
     if limits.tokens is not None and length > limits.tokens:
         raise AtlasError(f"analyses.sinks.length is {length}, but {limits.describe()}; shorten it.")
-
-    start = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
-    if bos and not start:
-        raise AtlasError("analyses.sinks.bos is true, but the model's tokenizer has no beginning-of-sequence token.")
-    room = length - len(start)
+    front = list(start)
+    room = length - len(front)
     if kind == "natural":
         rows: list[list[int]] = []
         dropped = {SHORT: 0, UNKNOWN: 0}
         for text in texts:
             ids = encode(tokenizer, text, special=False)
-            row = start + ids[:room]
+            row = (ids if front and ids[: len(front)] == front else front + ids)[:length]
             reason = SHORT if len(ids) < room else limits.objection(row)
             if reason is None:
                 rows.append(row)
@@ -75,7 +90,7 @@ def sequences(
     known = np.array(ordinary_ids(tokenizer))
     drawn = rng.choice(known[known < limits.vocabulary], size=(number, room if kind == "random" else 1))
     drawn = np.broadcast_to(drawn, (number, room))
-    return np.concatenate([np.tile(np.array(start, np.int64), (number, 1)), drawn], axis=1), {SHORT: 0, UNKNOWN: 0}
+    return np.concatenate([np.tile(np.array(front, np.int64), (number, 1)), drawn], axis=1), {SHORT: 0, UNKNOWN: 0}
 
 
 def column_means(

@@ -15,6 +15,7 @@ _INPUTS = ("natural", "random", "repeated")
 COLUMNS = {
     "sinks_dataset": "str",
     "epsilon": "float64",
+    "sinks_bos": "boolean",
     **{
         f"{name}_{kind}": dtype
         for kind in _INPUTS
@@ -36,4 +37,4 @@ def columns(tables: Mapping[str, pd.DataFrame], dataset: str, choice: Mapping[st
     sinks = sinks.assign(sink=sinks["alpha"] > sinks["epsilon"])
     wide = sinks.pivot(index=KEYS, columns="input", values=["alpha", "sink", "sink_rate"])
     wide.columns = [f"{value}_{kind}" for value, kind in wide.columns]
-    return wide.assign(sinks_dataset=dataset, epsilon=sinks["epsilon"].iloc[0])
+    return wide.assign(sinks_dataset=dataset, epsilon=sinks["epsilon"].iloc[0], sinks_bos=sinks["bos"].iloc[0])

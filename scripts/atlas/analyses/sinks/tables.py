@@ -13,6 +13,7 @@ TABLES = {
         "rate_high": "float64",
         "epsilon": "float64",
         "length": "int32",
+        "bos": "bool",
         "sequences": "int32",
     },
     "sink_rates": {
@@ -25,6 +26,7 @@ TABLES = {
         "rate_high": "float64",
         "epsilon": "float64",
         "length": "int32",
+        "bos": "bool",
         "sequences": "int32",
         "sequences_dropped": "int32",
     },

@@ -33,9 +33,11 @@ def _table(name: str) -> Iterator[str]:
         option.name for option in block.options if option.name != "plot"
     ]
     options = {option.name: option for option in block.options}
-    yield "| option | values | default | what it does |\n| --- | --- | --- | --- |\n"
+    columns = ["option", "values", "default", *(["by model"] if block.kind else []), "what it does"]
+    yield f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}\n"
     for option in wanted:
-        yield from _rows(options[option], "", options[option].default is NOTHING and option in block.required)
+        by_model = ["" if options[option].for_all else "yes"] if block.kind else []
+        yield from _rows(options[option], "", by_model, options[option].default is NOTHING and option in block.required)
 
 
 @cache
@@ -44,16 +46,19 @@ def _blocks() -> Mapping[str, Block]:
     return {**{block.name: block for block in analysis_blocks()}, **plots}
 
 
-def _rows(option: Option, outer: str, required: bool = False) -> Iterator[str]:
-    """A row of one option; those inside it have rows of their own where one of them is explained."""
+def _rows(option: Option, outer: str, by_model: list[str], required: bool = False) -> Iterator[str]:
+    """A row of one option; those inside it have rows of their own where one of them is explained.
+
+    by_model: whether a model may have it otherwise, in the column for that, which tables of figures do not have.
+    """
     name = f"{outer}{option.name}"
     opened = any(one.why or one.docs for one in option.inner)
     default = "must be given" if required else "" if option.filled is NOTHING or opened else _code(option.filled)
     values = "" if opened else ", ".join(dict.fromkeys(_values(option.schema)))
-    cells = [f"`{name}`", values, default, _words(option)]
+    cells = [f"`{name}`", values, default, *by_model, _words(option)]
     yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
     for one in option.inner if opened else ():
-        yield from _rows(one, f"{name}.")
+        yield from _rows(one, f"{name}.", by_model)
 
 
 def _code(value: Any) -> str:

@@ -16,6 +16,8 @@ FOLDERS = Path(__file__).resolve().parents[2] / "analyses"
 NOTHING = object()  # the default of an option that must be given
 # What may stand under `each:`: one inner option for each of these names.
 _NAMES = {"head_analyses": HEAD_ANALYSES}
+# What an option says beside its schema.
+_WORDS = ("default", "shown", "why", "docs", "unshown", "for_all")
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Option:
     """One option.
 
     schema: its JSON-schema keywords, without those of inner options. why: the comment above it in config.yaml. docs: a
-    sentence of docs/ alone. shown: its value in config.yaml. unshown: config.yaml's blocks do not show it.
+    sentence of docs/ alone. shown: its value in config.yaml. unshown: config.yaml's blocks do not show it. for_all: why
+    no model may have it otherwise (empty: one may).
     """
 
     name: str
@@ -33,6 +36,7 @@ class Option:
     why: str = ""
     docs: str = ""
     unshown: bool = False
+    for_all: str = ""
     inner: tuple[Option, ...] = ()
 
     @property
@@ -50,13 +54,17 @@ class Option:
 
 @dataclass(frozen=True)
 class Block:
-    """The options of an analysis or of a plot; required: those without a default; figures: of the default run."""
+    """The options of an analysis or of a plot; required: those without a default; figures: of the default run.
+
+    kind: of the analysis's data sets; None for a plot, and for an analysis that joins others.
+    """
 
     name: str
     options: tuple[Option, ...]
     why: str = ""
     required: tuple[str, ...] = ()
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kind: str | None = None
 
 
 def analysis_blocks() -> list[Block]:
@@ -64,8 +72,9 @@ def analysis_blocks() -> list[Block]:
     blocks = []
     for name in ANALYSES:
         said = _read(FOLDERS / FOLDER[name] / "options.yaml")[name]
-        options = _options(said["options"], shared()["analyses"], ANALYSES[name].kind)
-        blocks.append(Block(name, options, said["why"], tuple(said.get("required", ()))))
+        kind = ANALYSES[name].kind
+        options = _options(said["options"], shared()["analyses"], kind)
+        blocks.append(Block(name, options, said["why"], tuple(said.get("required", ())), kind=kind))
     return blocks
 
 
@@ -94,12 +103,12 @@ def _option(name: str, own: Mapping[str, Any], common: Mapping[str, Any], unshow
     if "why" in own:  # a comment of its own makes the common sentence of docs/ superfluous
         common = {key: value for key, value in common.items() if key != "docs"}
     if not own.keys().isdisjoint(("$ref", "type", "anyOf")):  # another type: nothing of the shared one holds
-        common = {key: value for key, value in common.items() if key in ("docs", "default")}
+        common = {key: value for key, value in common.items() if key in ("docs", "default", "for_all")}
     said = {**common, **own}
     for names, rule in said.pop("each", {}).items():
         said["properties"] = dict.fromkeys(_NAMES[names], rule)
     inner = tuple(_option(key, rule, {}) for key, rule in said.pop("properties", {}).items())
-    words = {key: said.pop(key) for key in ("default", "shown", "why", "docs", "unshown") if key in said}
+    words = {key: said.pop(key) for key in _WORDS if key in said}
     return Option(name, said, inner=inner, **{"unshown": unshown, **words})
 
 

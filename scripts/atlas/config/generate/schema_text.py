@@ -38,6 +38,12 @@ def whole_schema() -> dict[str, Any]:
     for block in analysis_blocks():
         definitions[block.name] = _object(block)
         schema["properties"]["analyses"]["properties"][block.name] = {"$ref": f"#/$defs/{block.name}"}
+    definitions["model_options"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "filled": False,  # what a model does not say is as the analysis has it
+        "properties": {block.name: _own(block) for block in analysis_blocks()},
+    }
     plots = plot_blocks()
     for block in plots:
         definitions[_name(block)] = _object(block)
@@ -68,6 +74,17 @@ def _object(block: Block) -> dict[str, Any]:
     required = {"required": list(block.required)} if block.required else {}
     properties = {option.name: _schema(option) for option in block.options}
     return {"type": "object", "additionalProperties": False, **required, "properties": properties}
+
+
+def _own(block: Block) -> dict[str, Any]:
+    """What a model's entry may say of one analysis."""
+    if ANALYSES[block.name].kind is None:
+        return {"for_all": "it joins what other analyses have found, whose options can be set"}
+    properties: dict[str, Any] = {}
+    for option in block.options:
+        one = {"$ref": f"#/$defs/{block.name}/properties/{option.name}"}
+        properties[option.name] = {"for_all": option.for_all} if option.for_all else one
+    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _schema(option: Option) -> dict[str, Any]:

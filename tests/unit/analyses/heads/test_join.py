@@ -45,7 +45,7 @@ def tables():
             ["score", "q"],
         ),
         "sinks": table("s", ["a", "b"], {"dataset": ["text"], "input": ["natural", "random"]}, ["alpha", "sink_rate"])
-        .assign(epsilon=0.3),
+        .assign(epsilon=0.3, bos=True),
         "meaningless_effect": table(
             "m", ["a"], {"dataset": ["p1", "p2"]}, ["effect", "effect_low", "effect_high", "span_mass"]
         ),

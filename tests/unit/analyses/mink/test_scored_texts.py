@@ -104,7 +104,9 @@ def test_dropped_texts_are_counted_by_reason():
 
 def test_templates_that_cannot_be_used_are_named():
     tokens = tokenizer(template=None)
-    with pytest.raises(AtlasError, match="no chat template; use template: raw"):
+    with pytest.raises(
+        AtlasError, match=r"no chat template; write models: \{m: \{options: \{mink: \{template: raw\}\}\}\}\."
+    ):
         only(tokens, "answer")
     with pytest.raises(AtlasError, match="changes the user's text"):
         only(tokenizer(template="{{ messages[0].content | upper | replace('Q', '') }}"), "answer")

@@ -13,7 +13,7 @@ from atlas.analyses.safety_heads.ablated_sets import answers_frame, variants
 from atlas.analyses.safety_heads.ablation_effect import effect_table, read_phrases, refuses
 from atlas.analyses.safety_heads.extract import default_rows
 from atlas.analyses.safety_heads.metrics import head_table, query_table, resampled
-from atlas.analyses.safety_heads.queries import build_queries
+from atlas.analyses.safety_heads.queries import SHIPS, build_queries
 from atlas.analyses.safety_heads.ships import check_ranks, ranking, ships
 from atlas.errors import AtlasError
 from atlas.models.limits import LONG, UNKNOWN, Limits
@@ -127,29 +127,29 @@ def test_wilson_rate_equals_counts():
 
 # ------------------------------------------------------------------------------------------------------------- prompts
 def test_templates(tokenizer):
-    raw, report = build_queries(prompter(tokenizer), rows("w3 w4", "w5"), "w1 {q} w2", ANY, "t")
+    raw, report = build_queries(prompter(tokenizer), rows("w3 w4", "w5"), "w1 {q} w2", ANY, SHIPS)
     assert [tokenizer.decode(ids) for ids in raw] == ["w1 w3 w4 w2", "w1 w5 w2"]
     assert report["prompts"] == report["of"] == 2
-    chat, _ = build_queries(prompter(tokenizer), rows("w3 w4", system=["w9 "]), "chat", ANY, "t")
+    chat, _ = build_queries(prompter(tokenizer), rows("w3 w4", system=["w9 "]), "chat", ANY, SHIPS)
     assert tokenizer.decode(chat[0]) == "w9 w3 w4"
-    braces, _ = build_queries(prompter(tokenizer), rows("w3 {q} {x}"), "{q}", ANY, "t")
+    braces, _ = build_queries(prompter(tokenizer), rows("w3 {q} {x}"), "{q}", ANY, SHIPS)
     assert len(braces[0]) > 1
 
 
 def test_bad_prompts(tokenizer):
     with pytest.raises(AtlasError, match="'p1' is empty"):
-        build_queries(prompter(tokenizer), rows("w3", "  "), "{q}", ANY, "t")
+        build_queries(prompter(tokenizer), rows("w3", "  "), "{q}", ANY, SHIPS)
     with pytest.raises(AtlasError, match=r"1 longer than the model's context.*takes at most 2 tokens"):
-        build_queries(prompter(tokenizer), rows("w3 w4 w5"), "{q}", Limits(2, 1 << 40), "t")
+        build_queries(prompter(tokenizer), rows("w3 w4 w5"), "{q}", Limits(2, 1 << 40), SHIPS)
     with pytest.raises(AtlasError, match=r"no \{q\}"):
-        build_queries(prompter(tokenizer), rows("w3"), "w1", ANY, "t")
-    kept, report = build_queries(prompter(tokenizer), rows("w3 w4 w5", "w3"), "{q}", Limits(2, 1 << 40), "t")
+        build_queries(prompter(tokenizer), rows("w3"), "w1", ANY, SHIPS)
+    kept, report = build_queries(prompter(tokenizer), rows("w3 w4 w5", "w3"), "{q}", Limits(2, 1 << 40), SHIPS)
     assert len(kept) == 1
     assert report["ids"] == ["p1"]
     assert report["dropped"] == {LONG: ["p0"], UNKNOWN: []}
     tokenizer.chat_template = None
     with pytest.raises(AtlasError, match="no chat template"):
-        build_queries(prompter(tokenizer), rows("w3"), "chat", ANY, "t")
+        build_queries(prompter(tokenizer), rows("w3"), "chat", ANY, SHIPS)
 
 
 # -------------------------------------------------------------------------------------------------------------- effect

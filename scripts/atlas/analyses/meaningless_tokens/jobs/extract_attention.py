@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.meaningless_tokens.extract import extract
-from atlas.analyses.meaningless_tokens.prompts import build_prompts
+from atlas.analyses.meaningless_tokens.prompts import TEMPLATE, build_prompts
 from atlas.attention import checked
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(task: ModelTask) -> Result:
-    options = task.options
+    options = task.settled(TEMPLATE)
     prompts, report = build_prompts(task.prompter, task.frame("dataset")["text"].tolist(), options, task.limits)
     task.log.info("%s", {name: value for name, value in report.items() if name != "tokens"})  # all their names are long
     progress = task.progress("attention", "batch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.mink.extract import extract
-from atlas.analyses.mink.scored_texts import scored_texts, text_rows
+from atlas.analyses.mink.scored_texts import TEMPLATE, scored_texts, text_rows
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(task: ModelTask) -> Result:
-    options = task.options
+    options = task.settled(TEMPLATE)
     rows = text_rows(task.frame("dataset"), task.optional_frame("answers"))
     framing = {key: options[key] for key in ("template", "system", "max_tokens")} | {"limits": task.limits}
     found = {text: scored_texts(task.prompter, rows, text, **framing) for text in options["texts"]}

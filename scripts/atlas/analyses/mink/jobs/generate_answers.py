@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.mink.answers import answers_frame, question_prompts
+from atlas.analyses.mink.scored_texts import TEMPLATE
 from atlas.models.generation import Prompt, end_tokens, generate, shared_beginning
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(task: ModelTask) -> Result:
-    options, table = task.options, task.frame("dataset")
+    options, table = task.settled(TEMPLATE), task.frame("dataset")
     predictions = options["predictions"]
     framing = {key: options[key] for key in ("template", "system")}
     asked, dropped = question_prompts(task.prompter, table, predictions, **framing, limits=task.limits)
@@ -23,7 +24,7 @@ def run(task: ModelTask) -> Result:
     answers = generate(
         task.model,
         prompts,
-        end_tokens(task.model, task.tokenizer),
+        end_tokens(task.model, task.tokenizer, task.prompter.turn_ends()),
         batch_size=predictions["batch_size"],
         prefix=shared_beginning(prompts),
         **task.part,

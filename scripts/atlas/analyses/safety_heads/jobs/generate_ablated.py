@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.safety_heads.ablated_generation import answers
 from atlas.analyses.safety_heads.ablated_sets import answers_frame, variants
-from atlas.analyses.safety_heads.queries import build_queries
+from atlas.analyses.safety_heads.queries import ANSWERS, build_queries
 from atlas.attention import checked
+from atlas.models.generation import end_tokens
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def run(task: ModelTask) -> Result:
-    options, option = task.options, "analyses.ablation_effect.template"
+    options = task.settled(ANSWERS)
     drawn = {key: options[key] for key in ("ablations", "rank", "draws", "seed")}
     sets = variants(task.frame("ranks"), numbers=options["heads"], **drawn)
-    given = (task.prompter, task.frame("dataset"), options["template"], task.limits, option)
+    given = (task.prompter, task.frame("dataset"), options["template"], task.limits, ANSWERS)
     prompts, report = build_queries(*given, new_tokens=options["new_tokens"])
     texts = answers(
         checked(task.model),
@@ -28,6 +29,7 @@ def run(task: ModelTask) -> Result:
         epsilon=options["epsilon"],
         new_tokens=options["new_tokens"],
         max_rows=options["max_rows"],
+        ends=end_tokens(task.model, task.tokenizer, task.prompter.turn_ends()),
         progress=task.progress("ablated answers", "batch"),
     )
     return answers_frame(sets, texts, report["ids"]), task.provenance(samples=report)

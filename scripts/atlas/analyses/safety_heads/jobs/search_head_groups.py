@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.safety_heads.head_groups import search
-from atlas.analyses.safety_heads.queries import build_queries
+from atlas.analyses.safety_heads.queries import SHIPS, build_queries
 from atlas.attention import checked
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def run(task: ModelTask) -> Result:
-    options, option = task.options, "analyses.safety_heads.template"
-    prompts, report = build_queries(task.prompter, task.frame("dataset"), options["template"], task.limits, option)
+    options = task.settled(SHIPS)
+    prompts, report = build_queries(task.prompter, task.frame("dataset"), options["template"], task.limits, SHIPS)
     searched = {key: value for key, value in options.items() if key != "template"}
     groups = search(
         checked(task.model), prompts, task.frame("ranks"), **searched, progress=task.progress("head groups", "step")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.saliency.prompts import Asked, ask, ask_exact, read_demonstrations
+from atlas.analyses.saliency.prompts import PROMPT, Asked, ask, ask_exact, read_demonstrations
 from atlas.analyses.saliency.samples import judge, sample_rows, select
 from atlas.analyses.saliency.words import read_word_list
 from atlas.data.tokens import texts_of
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(task: ModelTask) -> Result:
-    options, table, document = task.options, task.frame("dataset"), task.document("answers")
+    options, table, document = task.settled(PROMPT), task.frame("dataset"), task.document("answers")
     examples = read_demonstrations(task.inputs["demonstrations"])
     framing = {"prompt": options["prompt"], "limits": task.limits, "max_new_tokens": options["max_new_tokens"]}
     asked, prefix, dropped = ask(task.prompter, table, examples, **framing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.saliency.answers import token_answers
-from atlas.analyses.saliency.prompts import ask, read_demonstrations
+from atlas.analyses.saliency.prompts import PROMPT, ask, read_demonstrations
 from atlas.models.generation import Prompt, answer_ends, generate
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(task: ModelTask) -> Result:
-    options, table = task.options, task.frame("dataset")
+    options, table = task.settled(PROMPT), task.frame("dataset")
     examples = read_demonstrations(task.inputs["demonstrations"])
     framing = {"prompt": options["prompt"], "limits": task.limits, "max_new_tokens": options["max_new_tokens"]}
     asked, prefix, dropped = ask(task.prompter, table, examples, **framing)

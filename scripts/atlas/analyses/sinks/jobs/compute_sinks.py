@@ -18,4 +18,4 @@ def run(task: Task) -> Result:
         "sinks": heads_table(arrays, task.keys, task.options),
         "sink_rates": rates_table(arrays, task.keys, dropped, task.options),
     }
-    return found, document
+    return {name: frame.assign(bos=document["options"]["bos"]) for name, frame in found.items()}, document

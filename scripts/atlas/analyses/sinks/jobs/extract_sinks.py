@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.sinks.extract import column_means, sequences
+from atlas.analyses.sinks.extract import beginning, column_means, sequences
 from atlas.attention import checked
 
 if TYPE_CHECKING:
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def run(task: ModelTask) -> Result:
-    options, texts = task.options, task.frame("dataset")["text"].tolist()
+    texts = task.frame("dataset")["text"].tolist()
+    start = beginning(task.tokenizer, task.options["bos"], task.wildcards["model"])
+    options = {**task.options, "bos": bool(start)}
     arrays, dropped, rows = {}, {}, {}
     for kind in options["inputs"]:
         rows[kind], dropped[kind] = sequences(
@@ -22,7 +24,7 @@ def run(task: ModelTask) -> Result:
             texts,
             length=options["length"],
             number=options["sequences"],
-            bos=options["bos"],
+            start=start,
             seed=options["seed"],
             limits=task.limits,
         )
@@ -31,4 +33,4 @@ def run(task: ModelTask) -> Result:
         progress = task.progress(kind, "batch")
         found = column_means(model, ids, batch_tokens=options["batch_tokens"], **task.part, progress=progress)
         arrays.update({f"{kind}.{name}": array for name, array in found.items()})
-    return arrays, task.provenance(samples={"dropped": dropped})
+    return arrays, task.provenance(options=options, samples={"dropped": dropped})
