@@ -119,6 +119,14 @@ def strip_bos(folder):
     edit("tokenizer_config.json", lambda b: re.sub(rb'"bos_token": "<s>",?', b"", b))(folder)
 
 
+def other_family(folder):
+    """A model whose code does not use transformers' attention interface."""
+    from transformers import GPTJConfig, GPTJForCausalLM
+
+    config = GPTJConfig(vocab_size=199, n_embd=32, n_layer=2, n_head=4, rotary_dim=8, n_positions=64)
+    GPTJForCausalLM(config).save_pretrained(folder)
+
+
 ROWS = ("results/datasets/{}.parquet", "prepare_dataset/{}.log")
 MODEL = ("results/models/{}", "download_model/{}.log")
 SINKS = ("results/activations/{}/sinks/passages.safetensors", "extract_sinks/{}/passages/1-of-1.log")
@@ -174,9 +182,14 @@ DATA = {
     ),
     "truncated weights": (model(edit("model.safetensors", lambda b: b[:-100])), MODEL, ["model.safetensors"]),
     "unsupported family": (
-        model(edit("config.json", lambda b: b.replace(b'"model_type": "llama"', b'"model_type": "gptj"'))),
+        model(other_family),
         SINKS,
         ["gptj"],
+    ),
+    "weights of another family": (
+        model(edit("config.json", lambda b: b.replace(b'"model_type": "llama"', b'"model_type": "gptj"'))),
+        MODEL,
+        ["lacks the tensor"],
     ),
     "no BOS to add": (model(strip_bos), SINKS, ["beginning-of-sequence"]),
     "no GPU": (model(lambda folder: None, device="cuda"), SINKS, ["cuda"]),
