@@ -118,7 +118,7 @@ def _refuse_quantised(known: set[str], config: dict[str, Any], where: str) -> No
 
 
 def _check_ends(path: Path) -> None:
-    """Raises AtlasError for a file of end tokens that transformers would pass over, or fail at in the middle of a run."""
+    """Raises AtlasError for end tokens that transformers would pass over, or fail at in the middle of a run."""
     ends = read_json(path).get("eos_token_id")
     for token in ends if isinstance(ends, list) else [ends]:
         if token is not None and (isinstance(token, bool) or not isinstance(token, int)):
