@@ -186,7 +186,10 @@ def no_safe_weights(what: str, names: list[str]) -> AtlasError:
 
 def _token() -> str | bool:
     """The token of HF_TOKEN; False (send none) keeps the library from looking for one in the home directory."""
-    return os.environ.get("HF_TOKEN") or False
+    token = os.environ.get("HF_TOKEN") or ""
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise AtlasError("HF_TOKEN holds a space, a line break or other signs that no token has: set it anew.")
+    return token or False
 
 
 def _endpoint() -> str | None:
@@ -237,6 +240,10 @@ def _matches(path: Path, entry: RepoFile) -> bool:
     return digest.hexdigest() == entry.blob_id
 
 
+def _reason(error: Exception) -> str:
+    return str(error).split(". ")[0].rstrip(".")
+
+
 @contextmanager
 def _hub_errors(what: str, revision: str | None, file: str | None) -> Iterator[None]:
     """Turns what huggingface_hub raises into one sentence each."""
@@ -258,6 +265,11 @@ def _hub_errors(what: str, revision: str | None, file: str | None) -> Iterator[N
         ) from error
     except errors.RemoteEntryNotFoundError as error:
         raise AtlasError(f"{what} has no file {file!r} at revision {revision or 'main'}: correct `file`.") from error
+    except ImportError as error:
+        raise AtlasError(
+            f"{what} cannot be downloaded through the proxy that the environment names ({_reason(error)}): unset "
+            "ALL_PROXY and its like, or name an http proxy."
+        ) from error
     except errors.HFValidationError as error:
         raise AtlasError(f"{what}: this is not a repository name; write it as owner/name.") from error
     except errors.OfflineModeIsEnabled as error:

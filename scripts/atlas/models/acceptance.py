@@ -55,6 +55,8 @@ def check_source(names: Iterable[str], files: Iterable[Path], where: str) -> Non
         raise AtlasError(f"{where} has no config.json: add the file to the source.")
     if "config.json" in here:
         _refuse_quantised(known, read_json(here["config.json"]), where)
+    if "generation_config.json" in here:
+        _check_ends(here["generation_config.json"])
     if not any(wanted <= known for wanted in _TOKENIZER_SETS):
         raise AtlasError(f"{where} has no tokenizer files (such as tokenizer.json): add them to the source.")
     index = read_index(here[INDEX]) if INDEX in here else None
@@ -113,6 +115,14 @@ def _refuse_quantised(known: set[str], config: dict[str, Any], where: str) -> No
         f"{where} is quantised ({says}: {method}), {reason}: use the model's unquantised weights, or save them "
         "dequantised to bfloat16 and give that folder."
     )
+
+
+def _check_ends(path: Path) -> None:
+    """Raises AtlasError for end tokens that transformers would pass over, or fail at in the middle of a run."""
+    ends = read_json(path).get("eos_token_id")
+    for token in ends if isinstance(ends, list) else [ends]:
+        if token is not None and (isinstance(token, bool) or not isinstance(token, int)):
+            raise AtlasError(f"{path}: eos_token_id {token!r} is no token id: write a whole number or a list of them.")
 
 
 def _bitsandbytes(facts: dict[str, Any]) -> str | None:

@@ -33,12 +33,10 @@ def convert_gguf(path: Path, folder: Path) -> str:
 
     options: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
     with _one_sentence(path):
-        config = AutoConfig.from_pretrained(path.parent, **options)
-    config = carry_over(file, config)
-    with _one_sentence(path):
+        config = carry_over(file, AutoConfig.from_pretrained(path.parent, **options))
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **options)
-    save_tokenizer(file, tokenizer, folder)
-    ends = end_tokens(file)
+        save_tokenizer(file, tokenizer, folder)
+        ends = end_tokens(file)
     file.refuse_unused()
     model = _load(path, config, options)
     check_tensors(file, model)
@@ -68,9 +66,11 @@ def _load(path: Path, config: Any, options: dict[str, Any]) -> PreTrainedModel:
 
 @contextmanager
 def _one_sentence(path: Path) -> Iterator[None]:
-    """What transformers raises for a GGUF that it cannot read, as one sentence."""
+    """What is raised for a GGUF that cannot be read, by transformers or for values of a wrong type, as one sentence."""
     try:
         yield
+    except AtlasError:
+        raise
     except Exception as error:  # the tokenizers library raises bare Exceptions
         reason = str(error).strip().split("\n")[0][:200].rstrip(".")
         raise AtlasError(

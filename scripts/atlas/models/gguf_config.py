@@ -7,6 +7,7 @@ llama.cpp, for which the files are written.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,19 +65,31 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "final_logit_softcapping": ("final_logit_softcapping",),
     "use_parallel_residual": ("use_parallel_residual",),
 }
+# Keys of which llama.cpp wants one of each line too. A family's default in its place would be another model's.
+_REQUIRED: tuple[tuple[str, ...], ...] = (
+    ("context_length",),
+    ("embedding_length",),
+    ("block_count",),
+    ("attention.head_count",),
+    ("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"),
+)
 _TOKENS = {"bos_token_id": "bos_token_id", "eos_token_id": "eos_token_id", "pad_token_id": "padding_token_id"}
 # llama.cpp tells the 27B models by their depth: they scale scores by width / heads, the others by the heads' width.
 _DEPTH_OF_27B = {"gemma2": 46, "gemma3": 62}
 
 
 def check_architecture(file: GgufFile) -> None:
-    """Raises AtlasError: an architecture that is not in the table, or sizes that differ between layers."""
+    """Raises AtlasError: an architecture that is not in the table, sizes that are missing or differ between layers."""
     if file.architecture not in ARCHITECTURES:
         raise file.refuse(
             f"files of the architecture {file.architecture!r} are not converted (only {', '.join(ARCHITECTURES)})"
         )
     for key in (*_VALUES, "attention.head_count_kv"):
         _one(file, key)
+    for choice in _REQUIRED:
+        if not any(_one(file, key) for key in choice):
+            names = " or ".join(f"'{file.architecture}.{key}'" for key in choice)
+            raise file.refuse(f"it lacks the metadata key {names}")
 
 
 def carry_over(file: GgufFile, config: PreTrainedConfig) -> PreTrainedConfig:
@@ -140,7 +153,12 @@ def _set_heads(file: GgufFile, config: PreTrainedConfig) -> None:
     elif groups not in (None, config.num_attention_heads):
         raise file.refuse(f"{groups} value heads for {config.num_attention_heads} heads have no form in its family")
     if (scale := _one(file, "attention.scale")) is not None:
-        _set(file, config, "attention.scale", ("query_pre_attn_scalar",), float(scale) ** -2)
+        scalar = float(scale) ** -2
+        if not math.isclose(scalar, round(scalar), rel_tol=1e-5):
+            raise file.refuse(
+                f"the metadata key 'attention.scale' ({scale}) is not one over the root of a whole number"
+            )
+        _set(file, config, "attention.scale", ("query_pre_attn_scalar",), round(scalar))
     elif file.architecture in _DEPTH_OF_27B:
         large = config.num_hidden_layers == _DEPTH_OF_27B[file.architecture]
         config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads if large else width

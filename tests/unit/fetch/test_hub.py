@@ -42,6 +42,25 @@ def test_takes_weights_configuration_and_tokenizer_only(hub, tmp_path):
     assert set(hub.tokens) == {None}
 
 
+@pytest.mark.parametrize("token", ["hf_secret\n", "hf_secret two", "ключ", "\n"])
+def test_what_is_no_token_is_refused_without_showing_it(token, hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(AtlasError, match="HF_TOKEN holds a space, a line break") as caught:
+        download_hub("some/model", COMMIT, tmp_path / "m")
+    assert "secret" not in str(caught.value)
+    assert set(hub.tokens) <= {None}
+
+
+def test_a_proxy_that_cannot_be_used_is_one_sentence(hub, tmp_path, monkeypatch):
+    from huggingface_hub.utils import close_session
+
+    close_session()
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    with pytest.raises(AtlasError, match=r"through the proxy .*SOCKS.*unset ALL_PROXY"):
+        download_hub("some/model", COMMIT, tmp_path / "m")
+    close_session()
+
+
 def test_interrupted_download_resumes(hub, tmp_path):
     resource = hub.resources[f"/some/model/resolve/{COMMIT}/model.safetensors"]
     resource.cut_after, resource.cuts = 100_000, 1

@@ -152,6 +152,14 @@ REFUSED = {
     "special tokens alone": (no_tokenizer("special_tokens_map.json", "tokenizer_config.json"), r"no tokenizer", True),
     "half of a tokenizer": (no_tokenizer("vocab.json"), r"has no tokenizer files", True),
     "no configuration": (lambda folder: remove(folder, "config.json"), r"has no config\.json: add", True),
+    "end tokens cut off": (
+        lambda folder: (folder / "generation_config.json").write_text('{"eos_token_id": [2,'),
+        r"generation_config\.json is not valid JSON", True,
+    ),
+    "an end token that is none": (
+        lambda folder: (folder / "generation_config.json").write_text('{"eos_token_id": [2, "</s>"]}'),
+        r"eos_token_id '</s>' is no token id", True,
+    ),
 }  # fmt: skip
 
 

@@ -43,6 +43,7 @@ STATED = {
     "a factor without a type is linear": ("qwen2", rope(rope_type="linear", factor=2.0), {"rope.scaling.factor": 2.0}),
     "the old key of linear": ("llama", rope(rope_type="linear", factor=2.0), {"rope.scale_linear": 2.0}),
     "none": ("llama", {}, {"rope.scaling.type": "none"}),
+    "a scale of scores": ("gemma2", {"query_pre_attn_scalar": 24}, {"attention.scale": 24**-0.5}),
     "yarn": (
         "qwen2",
         rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=32),
@@ -204,6 +205,16 @@ REFUSED = {
     "a way to split text": ("llama", plain(tokenizer__ggml__pre="viking"), r"'viking' \('tokenizer\.ggml\.pre'\)"),
     "a space before": ("llama", plain(tokenizer__ggml__add_space_prefix=True), r"'tokenizer\.ggml\.add_space_prefix'"),
     "an adapter": ("llama", plain(general__type="adapter"), r"m\.gguf is a LoRA adapter.*llama-export-lora"),
+    "a value of another type": ("llama", keys(rope__freq_base="large"), r"m\.gguf cannot be converted \(.*'large'"),
+    "a token that is none": ("llama", plain(tokenizer__ggml__eos_token_id="</s>"), r"m\.gguf cannot be converted"),
+    "no context": ("llama", keys(context_length=None), r"lacks the metadata key 'llama\.context_length'"),
+    "a context of nothing": ("llama", keys(context_length=0), r"lacks the metadata key 'llama\.context_length'"),
+    "no constant in its norms": (
+        "qwen2",
+        keys(attention__layer_norm_rms_epsilon=None),
+        r"'qwen2\.attention\.layer_norm_rms_epsilon' or 'qwen2\.attention\.layer_norm_epsilon'",
+    ),
+    "a scale of scores without a form": ("gemma2", keys(attention__scale=0.4), r"'attention\.scale' \(0\.4"),
     "a projector": ("llama", plain(general__type="mmproj"), r"of the type 'mmproj'"),
 }
 
