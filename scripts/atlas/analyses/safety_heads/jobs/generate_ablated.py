@@ -21,15 +21,16 @@ def run(task: ModelTask) -> Result:
     sets = variants(task.frame("ranks"), numbers=options["heads"], **drawn)
     given = (task.prompter, task.frame("dataset"), options["template"], task.limits, ANSWERS)
     prompts, report = build_queries(*given, new_tokens=options["new_tokens"])
+    model = checked(task.model)
     texts = answers(
-        checked(task.model),
+        model,
         task.tokenizer,
         prompts,
         list(zip(sets["ablation"], sets["heads"], strict=True)),
         epsilon=options["epsilon"],
         new_tokens=options["new_tokens"],
         max_rows=options["max_rows"],
-        ends=end_tokens(task.model, task.tokenizer, task.prompter.turn_ends()),
+        ends=end_tokens(model, task.tokenizer, task.prompter.turn_ends()),
         progress=task.progress("ablated answers", "batch"),
     )
     return answers_frame(sets, texts, report["ids"]), task.provenance(samples=report)
