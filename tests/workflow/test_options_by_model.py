@@ -22,7 +22,7 @@ def made(tmp_path_factory):
     """A project with sinks of two models, one with a beginning-of-sequence token by its options, and Ships of one."""
     project = copy_project(tmp_path_factory.mktemp("options") / "project")
     set_options(project, SHUFFLED, {"sinks": {"bos": True, "length": 8}})
-    process = project.run(*TARGETS)
+    process = project.run(*TARGETS, "figures/sink_rates.pdf")
     assert process.returncode == 0, process.stdout
     return project
 
@@ -37,6 +37,11 @@ def test_tables_and_provenance_say_what_each_model_had(made):
         frame = pd.read_parquet(made.folder / path)
         assert (frame["bos"].unique().tolist(), frame["length"].unique().tolist()) == ([bos], [length])
         assert read_provenance(made.folder / path)["options"]["bos"] is bos
+
+
+def test_a_caption_says_what_single_models_have_otherwise(made):
+    caption = (made.folder / "results" / "captions" / "sink_rates.txt").read_text()
+    assert "Options of single models: Tiny Llama shuffled: sinks.bos: true, sinks.length: 8." in caption
 
 
 def test_another_dtype_for_ships_plans_ships_alone(project):

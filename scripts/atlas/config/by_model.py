@@ -24,9 +24,10 @@ def form_problems(config: Config) -> Iterator[str]:
         for key, given in block.items() if isinstance(block, dict) else ():
             if isinstance(key, str) and key.endswith(_OLD):
                 option = key.removesuffix(_OLD)
-                some = given.items() if isinstance(given, dict) and given else [("KEY", "...")]
+                some = given.items() if isinstance(given, dict) else [("KEY", given)]
                 lines = "; ".join(own_options(model, name, option, value) for model, value in some)
-                yield f"analyses.{name}.{key}: a model's own options stand in its entry; write {lines}"
+                advice = f"write {lines}" if lines else "take it out."
+                yield f"analyses.{name}.{key}: a model's own options stand in its entry; {advice}"
     for model, entry in models.items() if isinstance(models, dict) else ():
         options = entry.get("options") if isinstance(entry, dict) else None
         for key, value in options.items() if isinstance(options, dict) else ():

@@ -66,18 +66,26 @@ def template_problems(config: dict[str, Any], base: Path) -> Iterator[str]:
 
     `base`: the folder that relative paths of sources start from. Results are in the working directory.
     """
-    for name, block in config["analyses"].items():
-        for model in block["models"]:
-            for option in _ASKING:
-                if (
-                    block_of(name, model, config).get(option) == "chat"
-                    and _has_template(model, config["models"], base) is False
-                ):
-                    yield (
-                        f"models.{model}: analyses.{name}.{option} is chat, but this model's tokenizer has no chat "
-                        f"template; write {own_options(model, name, option, 'auto')}, or {option}: auto in "
-                        f"analyses.{name}."
-                    )
+    for name, option, model in _asked(config, "chat"):
+        source = config["models"][model]["source"]
+        if "control" in source and (name, option, source["control"]["of"]) in _asked(config, "chat"):
+            continue  # told of its base, whose options and template it has
+        if _has_template(model, config["models"], base) is False:
+            yield (
+                f"models.{model}: analyses.{name}.{option} is chat, but this model's tokenizer has no chat template; "
+                f"write {own_options(model, name, option, 'auto')}, or {option}: auto in analyses.{name}."
+            )
+
+
+def _asked(config: dict[str, Any], *values: str) -> list[tuple[str, str, str]]:
+    """[(analysis, option, model)] where the option that may ask for a model's template has one of `values`."""
+    return [
+        (name, option, model)
+        for name, block in config["analyses"].items()
+        for model in block["models"]
+        for option in _ASKING
+        if block_of(name, model, config).get(option) in values
+    ]
 
 
 def _has_template(key: str, models: dict[str, Any], base: Path) -> bool | None:
@@ -108,13 +116,7 @@ def _given(source: dict[str, Any]) -> Any:
 
 def chat_notes(config: dict[str, Any]) -> Iterator[str]:
     """What was given for chat templates and bears on nothing; expects analyses whose models are resolved."""
-    asked = {
-        model
-        for name, block in config["analyses"].items()
-        for model in block["models"]
-        for option in _ASKING
-        if block_of(name, model, config).get(option) in ("chat", "auto")
-    }
+    asked = {model for _, _, model in _asked(config, "chat", "auto")}
     for key, entry in config["models"].items():
         if entry["chat_template_kwargs"] and key not in asked:
             yield f"models.{key}.chat_template_kwargs: no analysis here uses the chat template of {key}."

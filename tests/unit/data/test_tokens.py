@@ -138,6 +138,9 @@ def test_every_kind_of_input_has_the_beginning_in_front_and_the_length_asked_for
     assert (ids[:, 0] == BEGIN).all()
     if kind == "natural":
         assert ids[0].tolist() == ids[1].tolist() == tokens("who am i").input_ids[:6]
+        short = ["<s>abcd", "<s>abcde", "abcd", "abcde"]
+        found, dropped = sequences(kind, tokens, short, length=6, number=2, start=[BEGIN], seed=0, limits=ANY)
+        assert (found.shape, dropped["too short"]) == ((2, 6), 2)
 
 
 # ---------------------------------------------------------------------------------------------------------- special ids

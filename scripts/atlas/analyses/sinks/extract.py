@@ -73,7 +73,8 @@ def sequences(
         dropped = {SHORT: 0, UNKNOWN: 0}
         for text in texts:
             ids = encode(tokenizer, text, special=False)
-            row = (ids if front and ids[: len(front)] == front else front + ids)[:length]
+            ids = ids[len(front) :] if ids[: len(front)] == front else ids  # a text may begin with it itself
+            row = front + ids[:room]
             reason = SHORT if len(ids) < room else limits.objection(row)
             if reason is None:
                 rows.append(row)
