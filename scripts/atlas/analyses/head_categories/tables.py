@@ -23,6 +23,7 @@ TABLES = {
         "categories": "str",
         "tau": "float64",
         "alpha": "float64",
+        "warning": "str",
     },
     "relation_pairs": {
         "model": "str",
