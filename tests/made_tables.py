@@ -113,6 +113,7 @@ def _categories(config, models, layers, heads, rng):
                 pd.DataFrame([{
                     **about, "relation": relation, "category": CATEGORIES[number // 2], "given": given, "kept": kept,
                     "unknown_token": 0, "source_split": given - kept, "target_split": 0, "duplicate": 0,
+                    "scored": min(kept, 50) if kept >= 30 else 0,
                     "used": kept >= 30, "dropped": "" if kept >= 30 else "too few",
                 }])
             )  # fmt: skip
@@ -130,7 +131,8 @@ def _categories(config, models, layers, heads, rng):
             labels.append(
                 frame.assign(
                     **about, significance=name, label=rng.choice(names, len(frame), p=chance), categories="",
-                    tau=block["tau"], alpha=block["alpha"], warning=_warning(block, len(frame)) if name != "tau" else "",
+                    tau=block["tau"], alpha=block["alpha"],
+                    warning=_warning(block, len(frame)) if name != "tau" else "",
                 )
             )  # fmt: skip
     document = {"options": {**block, "first_mlp": True}, "metric_options": block}
@@ -167,25 +169,37 @@ def _mink(config, models, layers, heads, rng):
                 )
                 trends.append(
                     pd.DataFrame([{
-                        **one, "average": block["average"], "questions": number, "dropped": sum(dropped[model].values()),
+                        **one, "average": block["average"], "questions": number,
+                        "dropped": sum(dropped[model].values()),
                         "median": np.median(values), "low": 1.0, "high": 9.0, "trend_tau": 0.1 * _number(model) - 0.1,
                         "trend_p": 0.02 * 10 ** -_number(model), "median_pp": 1.0, "low_pp": 0.5, "high_pp": 2.0,
                         "trend_tau_pp": -0.2, "trend_p_pp": np.nan if _number(model) else 0.4,
                     }])
                 )  # fmt: skip
         # The first model has two groups, the second one question in a group, the third nothing to spread.
-        sizes = ({"25%": 9, "middle": 7, "75%": 8}, {"25%": 1, "middle": 2, "75%": 8}, {"25%": 3, "middle": 0, "75%": 0})
+        sizes = (
+            {"25%": 9, "middle": 7, "75%": 8},
+            {"25%": 1, "middle": 2, "75%": 8},
+            {"25%": 3, "middle": 0, "75%": 0},
+        )
         for group, size in sizes[_number(model) % 3].items():
             gap = rng.normal(0, 0.3, size) if _number(model) % 3 < 2 else np.zeros(size)
             gaps.append(
                 pd.DataFrame({"gap": gap}).assign(
-                    question=[f"{group} {i}" for i in range(size)], model=model, dataset=dataset, score=3.0, group=group,
+                    question=[f"{group} {i}" for i in range(size)], model=model, dataset=dataset, score=3.0,
+                    group=group,
                     mink=8.0, k_percent=float(block["k_percent"][0]), text=block["texts"][0], predecessors=2,
                     judge="reference", answers_from=models[0] if _number(model) == 1 else model,
                 )
             )  # fmt: skip
-    of_trend = lambda model: {"options": block, "metric_options": block, "dropped": {block["texts"][0]: dropped[model]}}  # noqa: E731
-    of_gap = lambda model: {"options": block, "metric_options": block, "judge": {"kind": "reference"}, "dropped": left[model]}  # noqa: E731
+    document = {"options": block, "metric_options": block, "judge": {"kind": "reference"}}
+
+    def of_trend(model):
+        return document | {"dropped": {block["texts"][0]: dropped[model]}}
+
+    def of_gap(model):
+        return document | {"dropped": left[model]}
+
     return {
         "mink": (questions, of_trend), "mink_graphs": (graphs, of_trend), "mink_trend": (trends, of_trend),
         "score_gap": (gaps, of_gap),
@@ -316,7 +330,11 @@ def _heads(config, models, layers, heads, rng):
 
 
 def _costs(config, models, layers, heads, rng):
-    rules = {"download": ["download_model"], "extract": ["extract_sinks", "extract_saliency"], "plot": ["plot_sink_rates"]}
+    rules = {
+        "download": ["download_model"],
+        "extract": ["extract_sinks", "extract_saliency"],
+        "plot": ["plot_sink_rates"],
+    }
     parts = []
     for (stage, names), model in itertools.product(rules.items(), models):
         for rule in names:

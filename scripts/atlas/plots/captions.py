@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def by_model(documents: Documents) -> dict[str, Document]:
-    """{model: provenance of its file}; files are .../{model}/{table}/{dataset}.parquet. Of several data sets the first."""
+    """{model: provenance of its first file}; files are .../{model}/{table}/{dataset}.parquet."""
     found: dict[str, Document] = {}
     for file, document in documents.items():
         found.setdefault(Path(file).parts[-3], document)

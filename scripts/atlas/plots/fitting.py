@@ -1,4 +1,4 @@
-"""Texts that fit: titles, labels and legends are wrapped, then made smaller, and ticks thinned, until none touches another.
+"""Texts that fit: titles, labels and legends are wrapped, then made smaller, and ticks thinned, until none touches.
 
 Labels of models have up to 80 characters and figures any number of panels, so no size that is written down fits all.
 What has room is left as it is, and the figure grows by the lines that are added.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter, FixedLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _GAP = 3.0  # points between two texts
 _SMALLEST = 5.0  # points
 _MORE_LINES = 2  # before a text is made smaller
+_OVERHANG = 1.12  # of the height of a panel that its label may have
+_EDGE = 0.02  # of a figure's width that a text may stand out; what is saved has it
 _LEADING = 1.2  # line height over font size, as matplotlib has it
 _MATHS = r"(?<!\\)\$.+?(?<!\\)\$"
 _WORDS = r"\s+|\S+"
@@ -35,6 +38,8 @@ _PARTS = (r"(?:\\\$|[^\-_/:,])*[-_/:,]|(?:\\\$|[^\-_/:,])+", r"\\\$|.")
 def fit(figure: Figure) -> None:
     """Let every text of a finished figure fit."""
     panels = [axes for axes in figure.axes if axes.get_visible() and axes.axison]
+    # Layout starts from where panels stand, so that measuring must not move them.
+    places = [(axes, axes.get_position(original=True).frozen()) for axes in figure.axes]
     legends = [legend for axes in panels if (legend := axes.get_legend()) is not None]
     for legend in legends:  # one that is too wide would squeeze its panel, and the room that it has could not be told
         legend.set_in_layout(False)
@@ -47,13 +52,22 @@ def fit(figure: Figure) -> None:
         legend.set_in_layout(True)
     _grow(figure, sum(added.values()))
     figure.draw_without_rendering()
-    for axes in panels:
+    for axes in panels:  # what is left of their height
+        _fit_text(axes.yaxis.label, _OVERHANG * axes.get_window_extent().height)
         for axis in (axes.xaxis, axes.yaxis):
             _fit_ticks(axis, figure)
+    for axes, place in places:
+        axes._set_position(place)  # type: ignore[attr-defined]
 
 
 def legend_outside(
-    figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, ncols: int, loc: str = "lower center", **looks: Any
+    figure: Figure,
+    handles: Sequence[Any],
+    labels: Sequence[str],
+    *,
+    ncols: int,
+    above: bool = False,
+    **looks: Any,
 ) -> Legend:
     """A legend below (or above) all panels, in at most `ncols` columns, as many as fit into the figure's width.
 
@@ -61,12 +75,19 @@ def legend_outside(
     """
     expected = -(-len(handles) // ncols)
     for columns in range(ncols, 0, -1):
-        legend = figure.legend(handles, labels, loc=f"outside {loc}", ncols=columns, frameon=False, **looks)
+        legend = figure.legend(
+            handles,
+            labels,
+            loc="outside upper center" if above else "outside lower center",
+            ncols=columns,
+            frameon=False,
+            **looks,
+        )
         if legend.get_window_extent(_renderer(figure)).width <= figure.bbox.width or columns == 1:
             break
         legend.remove()
     lines = -(-len(handles) // columns) - expected
-    size = legend.get_texts()[0].get_fontsize()
+    size = _size(legend.get_texts()[0])
     if columns == 1:
         lines += _wrap_legend(legend, figure.bbox.width)
     _grow(figure, max(lines, 0) * size * 1.5)
@@ -96,7 +117,7 @@ def wrapped(line: str, width: float, measure: Any) -> str:
 
 
 def _renderer(figure: Figure) -> RendererBase:
-    return figure.canvas.get_renderer()  # type: ignore[attr-defined, no-any-return]
+    return figure.canvas.get_renderer()  # type: ignore[attr-defined]
 
 
 def _grow(figure: Figure, points: float) -> None:
@@ -110,15 +131,14 @@ def _fit_panel(axes: Axes, panels: Sequence[Axes]) -> float:
     figure = axes.get_figure(root=True)
     assert figure is not None, "panels are in a figure"
     gap = _GAP * figure.dpi / 72
-    width, height = _room(axes, panels, panels), axes.get_window_extent().height
+    width = _room(axes, panels, panels)
     added = _fit_text(axes.title, width - gap)
     added += _fit_text(axes.xaxis.label, width - gap)
-    _fit_text(axes.yaxis.label, height + gap)
     for text in axes.texts:
         _fit_text(text, axes.get_window_extent().width - gap)
     if (legend := axes.get_legend()) is not None:
         outside = legend.get_window_extent(_renderer(figure)).y1 < axes.get_window_extent().y0
-        size = legend.get_texts()[0].get_fontsize()
+        size = _size(legend.get_texts()[0])
         beside = _room(axes, panels, [other for other in panels if other.get_legend() is not None])
         lines = _wrap_legend(legend, (beside if outside else axes.get_window_extent().width) - gap)
         added += lines * size * _LEADING if outside else 0
@@ -131,7 +151,7 @@ def _room(axes: Axes, panels: Sequence[Axes], crowded: Sequence[Axes]) -> float:
     box = axes.get_window_extent()
     figure = axes.get_figure(root=True)
     assert figure is not None, "panels are in a figure"
-    left, right = figure.bbox.x0, figure.bbox.x1
+    left, right = figure.bbox.x0 - _EDGE * figure.bbox.width, figure.bbox.x1 + _EDGE * figure.bbox.width
     for other in panels:
         beside = other.get_window_extent()
         if other is axes or hasattr(other, "_colorbar") or beside.y1 <= box.y0 or beside.y0 >= box.y1:
@@ -146,8 +166,8 @@ def _room(axes: Axes, panels: Sequence[Axes], crowded: Sequence[Axes]) -> float:
 
 
 def _fit_text(text: Text, width: float) -> float:
-    """Wrap, and where that takes many lines shrink `text` to `width` pixels along its line; returns the points added."""
-    whole, size = text.get_text(), text.get_fontsize()
+    """Wrap `text`, and where that takes many lines shrink it, to `width` pixels; returns the points of height added."""
+    whole, size = text.get_text(), _size(text)
     if not whole or _length(text, whole) <= width:
         return 0
     lines = whole.split("\n")
@@ -157,7 +177,7 @@ def _fit_text(text: Text, width: float) -> float:
         if found.count("\n") + 1 <= len(lines) + _MORE_LINES and _length(text, found) <= width:
             break
     text.set_text(found)
-    more = (found.count("\n") + 1) * text.get_fontsize() - len(lines) * size
+    more = (found.count("\n") + 1) * _size(text) - len(lines) * size
     return max(float(more) * _LEADING, 0)
 
 
@@ -167,6 +187,11 @@ def _length(text: Text, content: str) -> float:
     assert figure is not None, "texts are in a figure"
     other = Text(0, 0, content, fontproperties=text.get_fontproperties(), figure=figure)
     return float(other.get_window_extent(_renderer(figure)).width)
+
+
+def _size(text: Text) -> float:
+    """Points; a text has them as a number once it is made."""
+    return float(text.get_fontsize())
 
 
 def _wrap_legend(legend: Legend, width: float) -> int:
@@ -179,11 +204,13 @@ def _wrap_legend(legend: Legend, width: float) -> int:
 
     if too_wide() <= 0:
         return 0
-    while too_wide() > 0 and legend._ncols > 1 and texts[0].get_fontsize() > _SMALLEST:
+    size, columns = _size(texts[0]), legend._ncols  # type: ignore[attr-defined]
+    while too_wide() > 0 and columns > 1 and size > _SMALLEST:
+        size -= 0.5
         for text in texts:
-            text.set_fontsize(text.get_fontsize() - 0.5)
-    if (excess := too_wide()) <= 0:
-        return 0
+            text.set_fontsize(size)
+    if columns > 1 or (excess := too_wide()) <= 0:
+        return 0  # entries side by side are short: numbers and their units stay together
     room = max(_length(text, text.get_text()) for text in texts) - excess
     before = sum(text.get_text().count("\n") for text in texts)
     for text in texts:
@@ -193,13 +220,15 @@ def _wrap_legend(legend: Legend, width: float) -> int:
 
 def _fit_ticks(axis: Axis, figure: Figure) -> None:
     """Words become smaller and then stand upright, numbers are left out, until the labels of an axis do not touch."""
-    across = axis.axis_name == "x"
+    across = axis.axis_name == "x"  # type: ignore[attr-defined]
     labels = _shown(axis)
     if not _touching(labels, across, figure):
         return
-    if isinstance(axis.get_major_formatter(), FixedFormatter):
-        while _touching(labels, across, figure) and labels[0].get_fontsize() > _SMALLEST:
-            axis.set_tick_params(labelsize=labels[0].get_fontsize() - 0.5)
+    if isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):
+        size = _size(labels[0])
+        while _touching(labels, across, figure) and size > _SMALLEST:
+            size -= 0.5
+            axis.set_tick_params(labelsize=size)
         if _touching(labels, across, figure) and across:
             axis.set_tick_params(labelrotation=90)
         return
@@ -218,12 +247,14 @@ def _fit_ticks(axis: Axis, figure: Figure) -> None:
 def _shown(axis: Axis) -> list[Text]:
     """The labels of an axis that are drawn, in the order of their places."""
     low, high = sorted(axis.get_view_interval())
-    coordinate = 0 if axis.axis_name == "x" else 1
+    coordinate = 0 if axis.axis_name == "x" else 1  # type: ignore[attr-defined]
     margin = 1e-6 * (high - low)
     labels = [
         label
         for label in axis.get_ticklabels()
-        if label.get_visible() and label.get_text() and low - margin <= label.get_position()[coordinate] <= high + margin
+        if label.get_visible()
+        and label.get_text()
+        and low - margin <= label.get_position()[coordinate] <= high + margin
     ]
     return sorted(labels, key=lambda label: label.get_position()[coordinate])
 
@@ -234,5 +265,4 @@ def _touching(labels: Sequence[Text], across: bool, figure: Figure) -> bool:
     boxes: list[Bbox] = sorted(
         (label.get_window_extent(_renderer(figure)) for label in labels), key=lambda box: box.x0 if across else box.y0
     )
-    pairs = zip(boxes, boxes[1:], strict=False)
-    return any((after.x0 - box.x1 if across else after.y0 - box.y1) < gap for box, after in pairs)
+    return any((after.x0 - box.x1 if across else after.y0 - box.y1) < gap for box, after in pairwise(boxes))

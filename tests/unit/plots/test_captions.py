@@ -7,7 +7,6 @@ heads without a drop, one question in a group, a probe that could not be trained
 import re
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -114,7 +113,8 @@ def test_safety_heads(made):
         for ablation in ("undifferentiated", "scaling"):
             row = of(own, ablation=ablation).nlargest(1, "ships_degrees").iloc[0]
             strongest.append(
-                f"{ablation} ({row.layer}, {row['head']}) {row.ships_degrees:.2f} [{row.ships_low:.2f}, {row.ships_high:.2f}]"
+                f"{ablation} ({row.layer}, {row['head']}) {row.ships_degrees:.2f} "
+                f"[{row.ships_low:.2f}, {row.ships_high:.2f}]"
             )
         prompts, dropped = own["queries"].unique().item(), own["queries_dropped"].unique().item()
         heads = len(own[["layer", "head"]].drop_duplicates())
@@ -125,11 +125,13 @@ def test_safety_heads(made):
     check(
         caption,
         expected,
-        ["The 30 heads of each", "leading 1-dimensional", "times 1e-05", "95% bootstrap intervals over prompts (1000 draws)",
-         "count from 0", "begins at 0"],
+        ["The 30 heads of each", "leading 1-dimensional", "times 1e-05",
+         "95% bootstrap intervals over prompts (1000 draws)", "count from 0", "begins at 0"],
     )  # fmt: skip
     check(" / ".join(texts(figure)), ["Top 30"])
-    limits = {image.get_clim()[0] for axes in figure.axes for image in axes.collections if image.get_array() is not None}
+    limits = {
+        image.get_clim()[0] for axes in figure.axes for image in axes.collections if image.get_array() is not None
+    }
     assert 0 in limits
 
 
@@ -161,9 +163,7 @@ def test_attention_sinks(made):
         own = of(effect, model=model, layer=0).sort_values("effect").head(5)
         heads = ", ".join(f"({layer}, {head})" for layer, head in zip(own["layer"], own["head"], strict=True))
         counts = own["prompts"].unique().item(), own["prompts_dropped"].unique().item()
-        expected.append(
-            f"{label}: {counts[0]} prompts ({counts[1]} dropped), heads (layer, head; 0-based) {heads}."
-        )
+        expected.append(f"{label}: {counts[0]} prompts ({counts[1]} dropped), heads (layer, head; 0-based) {heads}.")
         expected.append(f"{label} has only {len(own)} there.")
         fall = (own["effect"] < 0).sum()
         if fall < len(own):
@@ -184,7 +184,9 @@ def test_attention_sinks(made):
             assert band.get_paths()[0].vertices[:, 1].min() >= 0  # no weight is below 0
 
 
-@pytest.mark.parametrize(("figure", "significance"), [("head_categories", "tau"), ("head_categories_null", "tau_and_null")])
+@pytest.mark.parametrize(
+    ("figure", "significance"), [("head_categories", "tau"), ("head_categories_null", "tau_and_null")]
+)
 def test_head_categories(made, figure, significance):
     table = of(made[1]["head_categories"], significance=significance)
     _, caption = draw(made, figure)
@@ -197,19 +199,28 @@ def test_head_categories(made, figure, significance):
 def test_category_share(made):
     _, caption = draw(made, "category_share")
     expected = _categories(made, of(made[1]["head_categories"], significance="tau"))
-    check(caption, [*expected, *_too_few(made)], ["tau = 0.15", "k = 10", "above layer 0", "q < 0.05", "100 permutations"])
+    check(
+        caption, [*expected, *_too_few(made)], ["tau = 0.15", "k = 10", "above layer 0", "q < 0.05", "100 permutations"]
+    )
 
 
 def _categories(made, table):
-    found = []
+    pairs = made[1]["relation_pairs"]
+    some = [
+        f"{relation} ({', '.join(MODELS[model] for model in rows.loc[rows['kept'] >= 30, 'model'])})"
+        for relation, rows in pairs.groupby("relation", sort=False)
+        if 0 < sum(rows["kept"] >= 30) < 3
+    ]
+    assert some
+    found = [f"only some on: {', '.join(some)}."]
     for model, label in MODELS.items():
         report, own = of(made[1]["relation_pairs"], model=model), of(table, model=model)
         used = report[report["kept"] >= 30]
         dropped = ", ".join(report.loc[report["kept"] < 30, "relation"])
         labelled = sum(own["label"] != "Unclassified") / len(own)
         found.append(
-            f"{label}: {len(used)} of {len(report)} relations (dropped: {dropped or 'none'}), {used['kept'].sum()} of "
-            f"{report['given'].sum()} pairs, {len(own)} heads, {labelled:.0%} labelled."
+            f"{label}: {len(used)} of {len(report)} relations (dropped: {dropped or 'none'}), "
+            f"{used['scored'].sum()} of {report['given'].sum()} pairs, {len(own)} heads, {labelled:.0%} labelled."
         )
     return found
 
@@ -223,7 +234,7 @@ def _too_few(made):
 @pytest.mark.parametrize("average", ["question", "graph"])
 @pytest.mark.parametrize("measure", ["mink", "minkpp"])
 def test_mink_depth(made, average, measure):
-    config, tables, documents = made
+    tables = made[1]
     figure, caption = draw(made, "mink_depth", average=average, measure=measure)
     frame = tables["mink" if average == "question" else "mink_graphs"]
     suffix = "_pp" if measure == "minkpp" else ""
@@ -236,11 +247,11 @@ def test_mink_depth(made, average, measure):
         short = 2 + int(model[1])
         assert trend["dropped"].unique().item() == short + 1
         expected.append(
-            f"{label}: {counts} ({short} texts dropped as too short, 1 longer than max_tokens); trend over depths tau = "
-            f"{tau:.2f}, p = {told} ("
+            f"{label}: {counts} ({short} texts dropped as too short, 1 longer than max_tokens); trend over depths "
+            f"tau = {tau:.2f}, p = {told} ("
         )
         gaps = of(tables["score_gap"], model=model)
-        lost = f"3 no score{', %s no Min-K%%' % model[1] if model[1] != '0' else ''}"
+        lost = "3 no score" + (f", {model[1]} no Min-K%" if model[1] != "0" else "")
         expected.append(f"{label}: {len(gaps)} D3 questions ({lost}).")
         legend += [f"{group} (n = {sum(gaps['group'] == group)})" for group in ("25%", "75%")]
     check(
@@ -281,12 +292,14 @@ def test_saliency_density(made):
                     f"Probe of {label} on {name}: hidden state {row.layer}, AUROC {row.auroc:.2f}, nested "
                     f"{row.nested_auroc:.2f} ({row.nested_low:.2f} to {row.nested_high:.2f})."
                 )
-            for row in of(tables["saliency_mixture"], model=model, dataset=dataset).dropna(subset="separation").itertuples():
+            for row in (
+                of(tables["saliency_mixture"], model=model, dataset=dataset).dropna(subset="separation").itertuples()
+            ):
                 lost = row.draws - row.draws_used
                 told = f", {lost} of {row.draws} bootstrap draws left out: no fit" if lost else ""
                 expected.append(
-                    f"{row.separation:.1f} [{row.separation_low:.1f}, {row.separation_high:.1f}], dip p = {row.dip_p:.2f} "
-                    f"({label}, {name}, {row.group}{told})"
+                    f"{row.separation:.1f} [{row.separation_low:.1f}, {row.separation_high:.1f}], dip p = "
+                    f"{row.dip_p:.2f} ({label}, {name}, {row.group}{told})"
                 )
     check(
         caption,
@@ -300,7 +313,10 @@ def test_a_curve_of_one_value_is_said(made):
     table = made[1]["saliency"].copy()
     table.loc[(table["model"] == "m0") & (table["dataset"] == "nq"), "saliency"] = 1.0
     _, caption = draw(made, "saliency_density", {"saliency": table})
-    assert "no two different values: Alpha, Natural Questions, question_to_all; Alpha, Natural Questions, question_to_an" in caption
+    assert (
+        "no two different values: Alpha, Natural Questions, question_to_all; Alpha, Natural Questions, question_to_an"
+        in caption
+    )
     assert "No curve" not in draw(made, "saliency_density")[1]
 
 
@@ -315,8 +331,8 @@ def _answers(made, table):
             ways = own["answer_strategy"].value_counts()
             found.append(
                 f"{label}, {name}: n = {len(right)} right and {len(wrong)} wrong answers, which stand for "
-                f"{right['weight'].sum():.0f} and {wrong['weight'].sum():.0f} (sampling weights are used); exact tokens: "
-                f"question content_words {len(own)}, answer "
+                f"{right['weight'].sum():.0f} and {wrong['weight'].sum():.0f} (sampling weights are used); exact "
+                f"tokens: question content_words {len(own)}, answer "
                 f"{'/'.join(f'{way} {count}' for way, count in sorted(ways.items(), key=lambda pair: -pair[1]))}."
             )
     return found
@@ -348,10 +364,12 @@ def test_head_overlap(made):
         own = of(table, model=model)
         there = own.dropna(subset="rho")
         expected.append(
-            f"{label}: {len(of(heads, model=model))} heads, {sum(there['q'] < 0.05)} of {len(there)} pairs significant over "
-            f"all heads, {sum(there['within_q'] < 0.05)} of {len(there)} within layers."
+            f"{label}: {len(of(heads, model=model))} heads, {sum(there['q'] < 0.05)} of {len(there)} pairs significant "
+            f"over all heads, {sum(there['within_q'] < 0.05)} of {len(there)} within layers."
         )
-    assert len({re.search(r"of (\d+) pairs", phrase)[1] for phrase in expected}) == 2  # a model without Ships has fewer pairs
+    assert (
+        len({re.search(r"of (\d+) pairs", phrase)[1] for phrase in expected}) == 2
+    )  # a model without Ships has fewer pairs
     check(caption, expected, ["95% bootstrap", "(2000 draws)", "the top 5 of", "central 95%", "q < 0.05"])
     check(" / ".join(texts(figure)), ["both top 5"], ["q ≥ 0.05", "95% of chance"])
 

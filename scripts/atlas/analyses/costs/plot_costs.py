@@ -52,7 +52,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     right.set(xlabel="Peak memory of the largest job (MiB)", xlim=(0, 1.06 * costs["memory_mib"].max() if rules else 1))
     if rules:
         handles, labels = left.get_legend_handles_labels()
-        legend_outside(figure, handles, labels, ncols=3, loc="upper center", handletextpad=0.2)
+        legend_outside(figure, handles, labels, ncols=3, above=True, handletextpad=0.2)
     fit(figure)
     return figure, _caption(costs, options)
 

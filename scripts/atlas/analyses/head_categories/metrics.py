@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -179,7 +180,7 @@ def short_null(heads: int, draws: int, alpha: float) -> str | None:
     least = heads / (draws + 1)  # Benjamini-Hochberg of the least p, 1 / (draws + 1), where one head alone has it
     if least < alpha:
         return None
-    need = math.floor(heads / alpha)
+    need = math.floor(heads / Fraction(str(alpha)))
     return (
         f"with {draws} permutations one head among {heads} has q = {min(least, 1):.2g} at best, not below {alpha:g}; "
         f"take {need} or more"

@@ -56,7 +56,10 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
 def _bars(axes: Axes, part: pd.DataFrame) -> None:
     layers = part["layer"].max() + 1
     edges = np.unique(np.linspace(0, layers, min(_BINS, layers) + 1).round().astype(int))
-    groups = [(f"{low}-{high - 1}" if high > low + 1 else f"{low}", part[part["layer"].between(low, high - 1)]) for low, high in pairwise(edges)]
+    groups = [
+        (f"{low}-{high - 1}" if high > low + 1 else f"{low}", part[part["layer"].between(low, high - 1)])
+        for low, high in pairwise(edges)
+    ]
     groups.append(("all", part))
     bottom = np.zeros(len(groups))
     for label, colour in list(COLOURS.items())[1:]:  # what is unclassified is the rest to 100 %

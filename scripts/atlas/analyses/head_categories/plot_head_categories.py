@@ -93,10 +93,23 @@ def caption(table: pd.DataFrame, pairs: pd.DataFrame, options: Options, sources:
         parts.append(
             f"{options['model_labels'][model]}: {'' if shared else ways[model] + '; '}"
             f"{report['used'].sum()} of {len(report)} relations "
-            f"(dropped: {', '.join(dropped) or 'none'}), {report.loc[report['used'], 'kept'].sum()} of "
+            f"(dropped: {', '.join(dropped) or 'none'}), {report['scored'].sum()} of "
             f"{report['given'].sum()} pairs, {len(part)} heads, {labelled:.0%} labelled."
         )
-    return " ".join([*parts, *short_nulls(table, options)])
+    return " ".join([*parts, *_unshared(pairs, options), *short_nulls(table, options)])
+
+
+def _unshared(pairs: pd.DataFrame, options: Options) -> Iterator[str]:
+    """The relations that some of the models are scored on and others not."""
+    used = pairs[pairs["used"] & pairs["model"].isin(options["models"])]
+    having = used.groupby("relation", sort=False)["model"].agg(set)
+    some = [
+        f"{relation} ({', '.join(options['model_labels'][model] for model in options['models'] if model in models)})"
+        for relation, models in having.items()
+        if len(models) < len(options["models"])
+    ]
+    if some:
+        yield f"Not all models are scored on the same relations; only some on: {', '.join(some)}."
 
 
 def null(sources: Documents, options: Options) -> str:

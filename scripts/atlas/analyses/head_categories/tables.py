@@ -36,6 +36,7 @@ TABLES = {
         "source_split": "int32",
         "target_split": "int32",
         "duplicate": "int32",
+        "scored": "int32",
         "used": "bool",
         "dropped": "str",
     },

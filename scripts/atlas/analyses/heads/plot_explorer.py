@@ -19,11 +19,11 @@ from bokeh.models import (
     BoxSelectTool,
     ColumnDataSource,
     CustomJS,
-    Label,
     LinearColorMapper,
     Range1d,
     TapTool,
 )
+from bokeh.models.annotations import Label
 from bokeh.palettes import Cividis256, PuOr11, linear_palette
 from bokeh.plotting import figure
 from bokeh.resources import INLINE

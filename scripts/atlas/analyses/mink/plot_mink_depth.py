@@ -135,8 +135,9 @@ def _caption(tables: Tables, options: Options, documents: Sources) -> str:
             "answer given the question", "question_answer": "question and gold answer"}[options["text"]]  # fmt: skip
     sense = "mean log-probability" if options["measure"] == "mink" else "mean standardised log-probability"
     parts = [
-        f"Depth is the question's: 1 conceptual, 2 procedural, 3 strategic. {_rows('Upper', options['models'])}: {measure} with K = "
-        f"{options['k_percent']:g} of {name} ({template} format), minus the {sense} of the "
+        f"Depth is the question's: 1 conceptual, 2 procedural, 3 strategic. "
+        f"{_rows('Upper', options['models'])}: {measure} with K = {options['k_percent']:g} of "
+        f"{name} ({template} format), minus the {sense} of the "
         f"least likely K % of its tokens; larger means less memorised. Boxes are over {unit}: quartiles, whiskers to "
         f"1.5 times their distance. Log-probabilities in {_dtypes(trend, options)}. Data: {options['dataset_label']}.",
     ]
@@ -182,7 +183,8 @@ def _gap_caption(gaps: pd.DataFrame, options: Options, documents: Documents) -> 
     first = {model: gaps[gaps["model"] == model].iloc[0] for model in options["kde_models"]}
     scored = told({m: f"K = {row['k_percent']:g}, {row['text']}" for m, row in first.items()}, options["model_labels"])
     yield (
-        f"{_rows('Lower', options['kde_models'])}: judged score of a D3 question minus the mean of its D2 predecessors, divided by 4, for questions "
+        f"{_rows('Lower', options['kde_models'])}: judged score of a D3 question minus the mean of its D2 "
+        "predecessors, divided by 4, for questions "
         "at or below the 25 % quantile (best memorised) and at or above the 75 % quantile of D3 Min-K% "
         f"({scored}) within the model; marks below are single questions. Judge: {judged}."
     )

@@ -69,7 +69,9 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
 
 def _with_all_heads(rows: pd.DataFrame, options: Options) -> pd.DataFrame:
     """The answers of one model before anything is ablated: one row per ablation, of one draw each."""
-    return rows[(rows["heads_ablated"] == 0) & (rows["selection"] == "top") & rows["ablation"].isin(options["ablations"])]
+    return rows[
+        (rows["heads_ablated"] == 0) & (rows["selection"] == "top") & rows["ablation"].isin(options["ablations"])
+    ]
 
 
 def _panel(axes: Axes, rows: pd.DataFrame) -> None:
@@ -105,8 +107,8 @@ def _caption(data: pd.DataFrame, options: Options, sources: Documents, silent: S
         "Share of answers that hold a refusal phrase, against the number of heads ablated together: the strongest by "
         f"Generalized Ships ({option_of(sources, options, lambda d: 'rank {rank}'.format(**d['options']))}) and random "
         f"others ({option_of(sources, options, lambda d: '{draws} draws'.format(**d['options']))}, mean). "
-        f"Greedy answers of {option_of(sources, options, lambda d: str(d['options']['new_tokens']))} tokens to {prompts} "
-        f"of {options['dataset_label']}, template "
+        f"Greedy answers of {option_of(sources, options, lambda d: str(d['options']['new_tokens']))} tokens to "
+        f"{prompts} of {options['dataset_label']}, template "
         f"{option_of(sources, options, lambda d: repr(d['options']['template']))}. "
         f"Bands: {option_of(sources, options, lambda d: format(d['metric_options']['confidence'], '.0%'))} Wilson "
         "intervals over prompts. "

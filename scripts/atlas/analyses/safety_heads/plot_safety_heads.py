@@ -98,7 +98,9 @@ def _legend(figure: Figure, axes: Axes, models: Sequence[str], labels: Mapping[s
     if inside:
         axes.legend(handles=handles, loc="upper right", borderpad=0.3, handletextpad=0.2)
     else:
-        legend_outside(figure, handles, [handle.get_label() for handle in handles], ncols=_INSIDE, handletextpad=0.2)
+        legend_outside(
+            figure, handles, [str(handle.get_label()) for handle in handles], ncols=_INSIDE, handletextpad=0.2
+        )
 
 
 def _caption(data: pd.DataFrame, options: Options, sources: Documents) -> str:

@@ -52,7 +52,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for flow in common.FLOWS
     ]
     handles.append(Line2D([], [], color="0.3", ls="--", label="from random question tokens"))
-    legend_outside(figure, handles, [handle.get_label() for handle in handles], ncols=3)
+    legend_outside(figure, handles, [str(handle.get_label()) for handle in handles], ncols=3)
     fit(figure)
     return figure, _caption(part, options)
 

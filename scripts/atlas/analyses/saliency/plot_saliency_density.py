@@ -51,7 +51,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for flow in common.FLOWS
         for colour in [common.colour(options, dataset, flow)]
     ]
-    legend_outside(figure, handles, [handle.get_label() for handle in handles], ncols=min(4, len(handles)))
+    legend_outside(figure, handles, [str(handle.get_label()) for handle in handles], ncols=min(4, len(handles)))
     fit(figure)
     return figure, _caption(part, tables, options, sources["saliency"], ends)
 
@@ -90,9 +90,7 @@ def _caption(
     area = "share one area in equal parts" if options["common_norm"] else "have an area of 1 each"
     layers = option_of(documents, options, lambda document: document["metric_options"]["layers"])
     parts = [f"{common.measure(part, options)}; {layers} over the layers that the loss reaches."]
-    at_quantile = {
-        model: f"{end:.2g}" for model, end in ends.items() if style.option(options["xlim"], model) is None
-    }
+    at_quantile = {model: f"{end:.2g}" for model, end in ends.items() if style.option(options["xlim"], model) is None}
     parts.append(
         f"Gaussian kernel densities (Scott's bandwidth), cut at 0 without reflection; the curves of a panel {area}. "
         "Axes are per panel"
