@@ -10,10 +10,9 @@ import pandas as pd
 
 from atlas.analyses.head_categories.metrics import CATEGORIES
 from atlas.analyses.registry import TABLES
+from made_attention import categories, every_head, meaningless, number_of, sinks
 
 LABEL = "gemma-2-2b-it-abliterated, dequantised from Q4_K_M (control)"  # of 60 characters
-RELATIONS = [f"{category.lower()}_{number}" for category in CATEGORIES for number in range(2)]
-INPUTS = {"natural": 0.7, "random": 0.4, "repeated": 0.1}
 FLOWS = ("question_to_answer", "question_to_all", "random_to_answer", "random_to_all")
 
 
@@ -21,7 +20,7 @@ def tables_of(config, layers=6, heads=4, seed=0):
     """({table: frame}, {table: {path: document}}) of a checked configuration, as its jobs would write them."""
     rng = np.random.default_rng(seed)
     frames, documents = {}, {}
-    for make in (_sinks, _meaningless, _categories, _mink, _safety, _saliency, _heads, _costs):
+    for make in (sinks, meaningless, categories, _mink, _safety, _saliency, _heads, _costs):
         made = make(config, list(config["models"]), layers, heads, rng)
         for name, (parts, document) in made.items():
             frame = pd.concat(parts, ignore_index=True)
@@ -35,127 +34,17 @@ def tables_of(config, layers=6, heads=4, seed=0):
     return frames, documents
 
 
-def _number(model):
-    return int(model[1:])
-
-
-def _every_head(layers, heads):
-    return pd.DataFrame(itertools.product(range(layers), range(heads)), columns=["layer", "head"])
-
-
-def _around(values, spread=0.05):
-    return {"low": np.clip(values - spread, 0, None), "high": values + spread}
-
-
-def _sinks(config, models, layers, heads, rng):
-    block = config["analyses"]["sinks"]
-    parts, rates = [], []
-    for model, (kind, level) in itertools.product(models, INPUTS.items()):
-        about = {"model": model, "dataset": block["dataset"], "input": kind, "epsilon": block["epsilon"],
-                 "length": block["length"], "sequences": block["sequences"]}  # fmt: skip
-        frame = _every_head(layers, heads)
-        alpha = np.clip(rng.normal(level * (1 - 0.2 * _number(model)), 0.3, len(frame)), 0, 1)
-        frame = frame.assign(alpha=alpha, sink_rate=(alpha > 0.3).astype(float), rate_low=0.0, rate_high=1.0, **about)
-        parts.append(frame)
-        rate = frame.groupby("layer")["sink_rate"].mean()
-        whole = pd.DataFrame({"layer": [*rate.index, None], "rate": [*rate, rate.mean()]})
-        low, high = (whole["rate"] - 0.05).clip(0), (whole["rate"] + 0.05).clip(upper=1)
-        rates.append(whole.assign(rate_low=low, rate_high=high, sequences_dropped=_number(model), **about))
-    return {
-        "sinks": (parts, lambda model: {"options": block, "metric_options": block}),
-        "sink_rates": (rates, lambda model: {"options": block, "metric_options": block}),
-    }
-
-
-def _meaningless(config, models, layers, heads, rng):
-    block = config["analyses"]["meaningless_tokens"]
-    weights, effects = [], []
-    for model, dataset in itertools.product(models, block["datasets"]):
-        frame = _every_head(layers, heads)
-        # The last model's heads do not lose anything.
-        effect = np.abs(rng.normal(0, 0.2, len(frame))) * (1 if model == models[-1] and len(models) > 1 else -1)
-        prompts = {"prompts": 40 - _number(model), "prompts_dropped": _number(model) + 1}
-        effects.append(
-            frame.assign(
-                model=model, dataset=dataset, effect=effect, effect_low=effect - 0.1, effect_high=effect + 0.1,
-                weight_without=0.01, weight_with=0.009, span_mass=rng.random(len(frame)), reading=block["reading"],
-                merged_tokens=0, **prompts, **{"lambda": 1.0},
-            )
-        )  # fmt: skip
-        for condition, tokens in (("without", 40), ("with", 60)):
-            position = np.arange(tokens)
-            inside = (position >= 10) & (position < 30) & (condition == "with")
-            aligned = np.where(inside, -1, position - np.where(position >= 30, 20, 0) * (condition == "with"))
-            for row in frame[frame["layer"] == 0].itertuples():
-                weight = rng.gamma(2, 0.01, tokens) + (position == 0) * 0.5 * (_number(model) == 0)
-                weights.append(
-                    pd.DataFrame({"position": position, "in_span": inside, "weight": weight}).assign(
-                        aligned_position=pd.array(aligned, "Int32"), model=model, dataset=dataset, layer=row.layer,
-                        head=row.head, condition=condition, token="", weight_low=weight - 0.02,
-                        weight_high=weight + 0.005, reading=block["reading"],
-                        prompts=np.where(position < tokens - 3, prompts["prompts"], 3),
-                    )
-                )  # fmt: skip
-                weights[-1].loc[inside, "aligned_position"] = pd.NA
-    document = {"options": block, "metric_options": block}
-    return {"attention_weights": (weights, lambda _: document), "meaningless_effect": (effects, lambda _: document)}
-
-
-def _categories(config, models, layers, heads, rng):
-    block = config["analyses"]["head_categories"]
-    scores, labels, reports = [], [], []
-    for model in models:
-        about = {"model": model, "dataset": block["dataset"]}
-        frame = _every_head(layers, heads)
-        for number, relation in enumerate(RELATIONS):
-            given, kept = 60 + number, 25 + 4 * number + _number(model)
-            reports.append(
-                pd.DataFrame([{
-                    **about, "relation": relation, "category": CATEGORIES[number // 2], "given": given, "kept": kept,
-                    "unknown_token": 0, "source_split": given - kept, "target_split": 0, "duplicate": 0,
-                    "scored": min(kept, 50) if kept >= 30 else 0,
-                    "used": kept >= 30, "dropped": "" if kept >= 30 else "too few",
-                }])
-            )  # fmt: skip
-            for sign in ("direct", "suppression") if kept >= 30 else ():
-                p = rng.random(len(frame))
-                scores.append(
-                    frame.assign(
-                        **about, relation=relation, category=CATEGORIES[number // 2], sign=sign, k=10, pairs=kept,
-                        score=np.clip(rng.normal(0.05, 0.12, len(frame)), 0, 1), null_mean=0.02, null_sd=0.01, p=p, q=p,
-                    )
-                )  # fmt: skip
-        names = np.array(["Unclassified", *CATEGORIES, "2 categories"])
-        for name, share in (("tau", 0.5), ("tau_and_null", 0.8)):
-            chance = [share, *[(1 - share) / 5] * 5]
-            labels.append(
-                frame.assign(
-                    **about, significance=name, label=rng.choice(names, len(frame), p=chance), categories="",
-                    tau=block["tau"], alpha=block["alpha"],
-                    warning=_warning(block, len(frame)) if name != "tau" else "",
-                )
-            )  # fmt: skip
-    document = {"options": {**block, "first_mlp": True}, "metric_options": block}
-    made = {"head_relations": scores, "head_categories": labels, "relation_pairs": reports}
-    return {name: (parts, lambda _: document) for name, parts in made.items()}
-
-
-def _warning(block, heads):
-    least = heads / (block["permutations"] + 1)
-    return f"one head among {heads} has q = {least:.2g} at best" if least >= block["alpha"] else ""
-
-
 def _mink(config, models, layers, heads, rng):
     block = config["analyses"]["mink"]
     questions, trends, graphs, gaps = [], [], [], []
-    dropped = {model: {"under min_tokens": 2 + _number(model), "longer than max_tokens": 1} for model in models}
-    left = {model: {"no score": 3, "no Min-K%": _number(model)} for model in models}
+    dropped = {model: {"under min_tokens": 2 + number_of(model), "longer than max_tokens": 1} for model in models}
+    left = {model: {"no score": 3, "no Min-K%": number_of(model)} for model in models}
     for model, dataset in itertools.product(models, block["datasets"]):
         about = {"model": model, "dataset": dataset, "text": block["texts"][0], "template": "chat"}
-        about["dtype"] = ("float32", "bfloat16")[_number(model) % 2]
+        about["dtype"] = ("float32", "bfloat16")[number_of(model) % 2]
         for k in block["k_percent"]:
             for depth in (1, 2, 3):
-                number = 30 - 5 * depth - _number(model)
+                number = 30 - 5 * depth - number_of(model)
                 values = rng.gamma(6, 1 + 0.1 * depth, number)
                 names = [f"{depth}.{i}" for i in range(number)]
                 one = {**about, "depth": depth, "k_percent": float(k)}
@@ -171,9 +60,9 @@ def _mink(config, models, layers, heads, rng):
                     pd.DataFrame([{
                         **one, "average": block["average"], "questions": number,
                         "dropped": sum(dropped[model].values()),
-                        "median": np.median(values), "low": 1.0, "high": 9.0, "trend_tau": 0.1 * _number(model) - 0.1,
-                        "trend_p": 0.02 * 10 ** -_number(model), "median_pp": 1.0, "low_pp": 0.5, "high_pp": 2.0,
-                        "trend_tau_pp": -0.2, "trend_p_pp": np.nan if _number(model) else 0.4,
+                        "median": np.median(values), "low": 1.0, "high": 9.0, "trend_tau": 0.1 * number_of(model) - 0.1,
+                        "trend_p": 0.02 * 10 ** -number_of(model), "median_pp": 1.0, "low_pp": 0.5, "high_pp": 2.0,
+                        "trend_tau_pp": -0.2, "trend_p_pp": np.nan if number_of(model) else 0.4,
                     }])
                 )  # fmt: skip
         # The first model has two groups, the second one question in a group, the third nothing to spread.
@@ -182,14 +71,14 @@ def _mink(config, models, layers, heads, rng):
             {"25%": 1, "middle": 2, "75%": 8},
             {"25%": 3, "middle": 0, "75%": 0},
         )
-        for group, size in sizes[_number(model) % 3].items():
-            gap = rng.normal(0, 0.3, size) if _number(model) % 3 < 2 else np.zeros(size)
+        for group, size in sizes[number_of(model) % 3].items():
+            gap = rng.normal(0, 0.3, size) if number_of(model) % 3 < 2 else np.zeros(size)
             gaps.append(
                 pd.DataFrame({"gap": gap}).assign(
                     question=[f"{group} {i}" for i in range(size)], model=model, dataset=dataset, score=3.0,
                     group=group,
                     mink=8.0, k_percent=float(block["k_percent"][0]), text=block["texts"][0], predecessors=2,
-                    judge="reference", answers_from=models[0] if _number(model) == 1 else model,
+                    judge="reference", answers_from=models[0] if number_of(model) == 1 else model,
                 )
             )  # fmt: skip
     document = {"options": block, "metric_options": block, "judge": {"kind": "reference"}}
@@ -211,13 +100,13 @@ def _safety(config, models, layers, heads, rng):
     ranked, rates, groups = [], [], []
     for model, dataset, ablation in itertools.product(models, block["datasets"], block["ablations"]):
         about = {"model": model, "dataset": dataset, "ablation": ablation}
-        prompts = 8 + _number(model)
+        prompts = 8 + number_of(model)
         for rank in block["rank"]:
-            frame = _every_head(layers, heads)
-            degrees = rng.gamma(1, 0.1 if _number(model) % 3 == 2 else 10, len(frame))
+            frame = every_head(layers, heads)
+            degrees = rng.gamma(1, 0.1 if number_of(model) % 3 == 2 else 10, len(frame))
             frame = frame.assign(
                 **about, rank=rank, ships_degrees=degrees, ships_low=degrees * 0.8, ships_high=degrees * 1.1,
-                kl_mean=degrees / 90, kl_low=0.0, kl_high=1.0, queries=prompts, queries_dropped=_number(model),
+                kl_mean=degrees / 90, kl_low=0.0, kl_high=1.0, queries=prompts, queries_dropped=number_of(model),
                 position=pd.Series(-degrees).rank(method="first"),
             )  # fmt: skip
             ranked.append(frame)
@@ -229,7 +118,7 @@ def _safety(config, models, layers, heads, rng):
         )
         # Every third model refuses nothing; the others refuse half of the prompts, each draw the same at 0 heads.
         for (selection, draws), number in itertools.product((("top", 1), ("random", effect["draws"])), effect["heads"]):
-            before = 0 if _number(model) % 3 == 0 else prompts // 2
+            before = 0 if number_of(model) % 3 == 0 else prompts // 2
             refused = draws * before if number == 0 else min(draws * before, int(rng.integers(0, draws * prompts)))
             rate = refused / (draws * prompts)
             rates.append(
@@ -252,10 +141,10 @@ def _saliency(config, models, layers, heads, rng):
     samples, by_layer, mixtures, curves = [], [], [], []
     for model, (place, dataset) in itertools.product(models, enumerate(block["datasets"])):
         about = {"model": model, "dataset": dataset}
-        right, wrong = 12 + _number(model) + place, 30 + 2 * _number(model)
+        right, wrong = 12 + number_of(model) + place, 30 + 2 * number_of(model)
         count = right + wrong
         # The third model has no probe on the second data set.
-        trained = not (_number(model) == 2 and place == 1)
+        trained = not (number_of(model) == 2 and place == 1)
         correct = np.arange(count) < right
         sample = {
             "sample": [f"s{i}" for i in range(count)], "correct": correct, "weight": np.where(correct, 1.0, 2.5),
@@ -277,7 +166,7 @@ def _saliency(config, models, layers, heads, rng):
             mixtures.append(
                 pd.DataFrame([{
                     **about, "flow": "question_to_answer", "loss": block["loss"][0], "group": group, "samples": count,
-                    "zeros": 0, "fit": "two", "draws": 200, "draws_used": 200 - _number(model), "share": 0.5,
+                    "zeros": 0, "fit": "two", "draws": 200, "draws_used": 200 - number_of(model), "share": 0.5,
                     "low_mean": 0.0, "high_mean": 1.0, "low_sd": 1.0, "high_sd": 1.0,
                     "separation": np.nan if (group, place) == ("right", 1) else 2.5, "separation_low": 2.0,
                     "separation_high": 3.0, "bic_gain": 1.0, "dip": 0.1, "dip_p": 0.4,
@@ -286,7 +175,7 @@ def _saliency(config, models, layers, heads, rng):
         levels = np.arange(layers + 1)
         scores = 0.5 + 0.4 * np.sin(levels / (layers + 1) * 3) * rng.random() if trained else np.full(1, np.nan)
         levels = levels[: len(scores)]
-        nested = 0.6 + 0.02 * _number(model) if trained else np.nan
+        nested = 0.6 + 0.02 * number_of(model) if trained else np.nan
         curves.append(
             pd.DataFrame({"layer": levels, "auroc": scores}).assign(
                 **about, auroc_low=scores - 0.1, auroc_high=np.minimum(scores + 0.1, 1),
@@ -304,12 +193,12 @@ def _heads(config, models, layers, heads, rng):
     block = config["analyses"]["heads"]
     parts, overlaps = [], []
     for model in models:
-        frame = _every_head(layers, heads).reindex(columns=list(TABLES["heads"])).assign(model=model)
+        frame = every_head(layers, heads).reindex(columns=list(TABLES["heads"])).assign(model=model)
         for metric in block["metrics"]:
             frame[metric] = rng.gamma(2, 0.1, len(frame))
         names = np.array(["Unclassified", *CATEGORIES])
         frame["label"], frame["label_null"] = rng.choice(names, len(frame)), "Unclassified"
-        missing = [metric for metric in block["metrics"] if metric.startswith("ships")] if _number(model) == 1 else []
+        missing = [metric for metric in block["metrics"] if metric.startswith("ships")] if number_of(model) == 1 else []
         frame[missing] = np.nan
         parts.append(frame)
         for a, b in itertools.combinations(block["metrics"], 2):
@@ -342,7 +231,7 @@ def _costs(config, models, layers, heads, rng):
             if own or model == models[0]:
                 parts.append(
                     pd.DataFrame([{
-                        "stage": stage, "rule": rule, "model": own, "dataset": "", "jobs": 1 + _number(model),
+                        "stage": stage, "rule": rule, "model": own, "dataset": "", "jobs": 1 + number_of(model),
                         "seconds": 10.0 * rng.random(), "seconds_longest": 5.0, "cpu_seconds": 3.0,
                         "memory_mib": 1000 * rng.random(), "rows": 5, "unit": "prompts", "rows_per_second": 1.0,
                         "device": "" if stage == "plot" else "cpu", "device_mib": 0.0,

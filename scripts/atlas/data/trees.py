@@ -1,6 +1,6 @@
 """`limit` and `sample` for data sets whose rows belong together."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,10 @@ def choose_trees(table: pd.DataFrame, entry: dict, name: str) -> np.ndarray:
     """
     top = table["depth"].max()
     graphs = f"graphs (questions of depth {top}, each with all below it)"
-    units = lambda rows: [i if d == top else None for i, d in enumerate(rows["depth"])]  # noqa: E731
+
+    def units(rows: pd.DataFrame) -> list[Hashable]:
+        return [i if depth == top else None for i, depth in enumerate(rows["depth"])]
+
     roots = select(table, entry, units, name, graphs)
     if not entry.get("limit") and not entry.get("sample"):
         return roots
