@@ -85,12 +85,24 @@ def tensors(live, arch):
     return found
 
 
-def write(path: Path, live, *, keys=None, extra=None, drop=(), plain=None, sentencepiece=False, words=None) -> Path:
+def write(
+    path: Path,
+    live,
+    *,
+    keys=None,
+    extra=None,
+    drop=(),
+    plain=None,
+    sentencepiece=False,
+    words=None,
+    kind=None,
+) -> Path:
     """`live` as the GGUF file `path`.
 
     keys: further keys of the architecture, or other values (None: left out). extra: further tensors. drop: tensors that
     are left out. plain: keys by their whole names, over those of the tokenizer. sentencepiece: the kind of vocabulary,
-    byte-level otherwise, in which `words`, {id: (token, type)}, take the places of others.
+    byte-level otherwise, in which `words`, {id: (token, type)}, take the places of others. kind: a type of ggml, such
+    as Q4_K: every matrix is made of random blocks of it.
     """
     from gguf import GGUFWriter
 
@@ -116,13 +128,31 @@ def write(path: Path, live, *, keys=None, extra=None, drop=(), plain=None, sente
         writer.add_token_merges(["a b", "c d"])
         writer.add_token_types([kind for _, kind in words.values()])
     for name, entries in (tensors(live, arch) | (extra or {})).items():
-        if name not in drop:
+        if name in drop:
+            continue
+        if kind is None or entries.ndim < 2:
             writer.add_tensor(name, entries)
+        else:
+            blocks, number = random_blocks(kind, entries.shape)
+            writer.add_tensor(name, blocks, raw_dtype=number)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def random_blocks(kind, shape, seed=0):
+    """(bytes (rows, bytes of a row), number of the type) of a matrix whose scales are all finite."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    number = GGMLQuantizationType[kind]
+    entries, size = GGML_QUANT_SIZES[number]
+    assert shape[-1] % entries == 0, "rows are whole blocks"
+    row = shape[-1] // entries * size
+    # Without its second bit no byte begins an exponent of a half that is all ones.
+    blocks = np.random.default_rng(seed).integers(0, 256, (*shape[:-1], row), dtype=np.uint8) & 0xBF
+    return blocks, number
 
 
 def _add(writer, key, value):

@@ -134,6 +134,19 @@ def page(opened):
     return opened
 
 
+_VISIBLE = "return Array.from(arguments, name => Bokeh.documents[0].get_model_by_name(name).visible)"
+
+
+def test_colours_begin_at_zero_however_close_the_values_are(browser, tmp_path):
+    given = tables()
+    given["heads"]["alpha_natural"] = 0.9 + given["heads"]["alpha_natural"] / 100
+    page = Page(browser, tmp_path, given)
+    ends = "const m = Bokeh.documents[0].get_model_by_name(arguments[0]); return [m.low, m.high]"
+    low, high = page.run(ends, "colours-alpha_natural")
+    assert low == 0
+    assert high == pytest.approx(given["heads"].query("model == 'one'")["alpha_natural"].max(), rel=1e-6)
+
+
 def number(text):
     return float(text)
 
@@ -222,6 +235,11 @@ def test_switching_the_model_keeps_the_head(page):
     expected = heads.pivot(index="head", columns="layer", values="score")
     np.testing.assert_allclose(page.image("shown-score"), expected, rtol=1e-6)
     assert np.isnan(page.image("shown-ships_scaling")).all()  # this model has none: empty, not 0
+    assert page.run(_VISIBLE, "none-ships_scaling", "bar-ships_scaling") == [True, False]  # and it says so
+    assert page.run(_VISIBLE, "none-score", "bar-score", "none-label") == [False, True, False]
+    page.pick("#model", "Model one")
+    assert page.run(_VISIBLE, "none-ships_scaling", "bar-ships_scaling") == [False, True]
+    page.pick("#model", "Model two")
     assert "Ships, scaling" in page.text("#detail")
     assert "–" in page.text("#detail")
 

@@ -75,7 +75,7 @@ KINDS = {
         Kind("text"),
         Kind("qa", unusable=checks.unusable_question),
         Kind("depth", checks.check_predecessors, choose=trees.choose_trees),
-        Kind("relations", checks.check_relations, choose=trees.choose_within_relations),
+        Kind("relations", checks.check_relations, choose=trees.check_relations_have),
     )
 }
 
@@ -86,7 +86,8 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     kind: key of KINDS. entry: the data set's config entry (`format`, `encoding`, `columns`, `limit`, `sample`).
     raw: a file, or the folder that materialise_dataset made.
     All rows are checked, used or not. `limit` and `sample` count rows; for `depth` the questions of the greatest depth,
-    which come with all their predecessors; for `relations` the pairs of each relation.
+    which come with all their predecessors; for `relations` the pairs of each relation that are left to a model, so that
+    all of them are in the table.
     Returns (table, report): the table has exactly the kind's fields (optional ones where any row has them), the report
     says rows_in_file, rows_used, dropped (reason -> number), unusable (reason -> ids, where there are such rows),
     files (name -> sha256) and what of them was not read: unused_columns and unused_files, by name.

@@ -8,11 +8,14 @@ import pandas as pd
 from atlas.errors import AtlasError
 
 
-def select(table: pd.DataFrame, entry: dict, units: Callable[[pd.DataFrame], list[Hashable]], name: str) -> np.ndarray:
+def select(
+    table: pd.DataFrame, entry: dict, units: Callable[[pd.DataFrame], list[Hashable]], name: str, counted: str = "rows"
+) -> np.ndarray:
     """Positions of the rows to use, in the order of the file.
 
     entry: `limit` (int) takes the first n units, `sample` ({n, seed}) draws n of them without replacement; not both.
-    units: per row the unit it is counted in (rows themselves for most kinds), or None where it does not count.
+    units: per row the unit it is counted in (rows themselves for most kinds), or None where it does not count; counted:
+    what these are called.
     Raises AtlasError: both given, sizes that are not positive whole numbers, a sample larger than the data set.
     """
     limit, sample = entry.get("limit"), entry.get("sample")
@@ -32,7 +35,9 @@ def select(table: pd.DataFrame, entry: dict, units: Callable[[pd.DataFrame], lis
     else:
         seed = _whole(sample.get("seed"), f"{name}: `sample.seed`", 0)
         if size > len(known):
-            raise AtlasError(f"{name}: `sample.n` is {size}, but there are only {len(known)} to draw from; lower it.")
+            raise AtlasError(
+                f"{name}: `sample.n` is {size}, but there are only {len(known)} {counted} to draw from; lower it."
+            )
         drawn = np.random.default_rng(seed).choice(len(known), size=size, replace=False)
         chosen = {known[place] for place in drawn}
     return np.flatnonzero([label in chosen for label in labels])

@@ -1,11 +1,12 @@
 """`limit` and `sample` for data sets whose rows belong together."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from atlas.data.selection import select
+from atlas.data.selection import by_row, select
 
 
 def choose_trees(table: pd.DataFrame, entry: dict, name: str) -> np.ndarray:
@@ -14,7 +15,12 @@ def choose_trees(table: pd.DataFrame, entry: dict, name: str) -> np.ndarray:
     Rows by themselves would leave predecessors behind that the kind's own check demands.
     """
     top = table["depth"].max()
-    roots = select(table, entry, lambda rows: [i if d == top else None for i, d in enumerate(rows["depth"])], name)
+    graphs = f"graphs (questions of depth {top}, each with all below it)"
+
+    def units(rows: pd.DataFrame) -> list[Hashable]:
+        return [i if depth == top else None for i, depth in enumerate(rows["depth"])]
+
+    roots = select(table, entry, units, name, graphs)
     if not entry.get("limit") and not entry.get("sample"):
         return roots
     return np.flatnonzero(table["id"].isin(tree(table, table["id"].iloc[roots])))
@@ -32,11 +38,27 @@ def tree(table: pd.DataFrame, roots: Iterable[str]) -> set[str]:
     return wanted
 
 
-def choose_within_relations(table: pd.DataFrame, entry: dict, name: str) -> np.ndarray:
-    """For `relations`: n pairs of every relation; a relation with fewer gives all it has to `limit`."""
-    chosen = []
+def check_relations_have(table: pd.DataFrame, entry: dict, name: str) -> np.ndarray:
+    """For `relations`: all pairs, once every relation is known to have as many as `sample` asks for.
+
+    They are taken of those that a model's tokenizer leaves (`pairs_of_relation`), so that models share relations.
+    """
     for relation, rows in table.groupby("relation", sort=False).indices.items():
-        part = table.iloc[rows]
-        picked = select(part, entry, lambda rows: list(range(len(rows))), f"{name}, relation {relation!r}")
-        chosen.append(rows[picked])
-    return np.sort(np.concatenate(chosen))
+        select(table.iloc[rows], entry, by_row, f"{name}, relation {relation!r}", "pairs")
+    return np.arange(len(table))
+
+
+def pairs_of_relation(given: int, left: np.ndarray, entry: Mapping[str, Any]) -> np.ndarray:
+    """The pairs of a relation that `limit` or `sample` take of those that a tokenizer leaves, in the order of the file.
+
+    given: how many the relation has; left: the places of those left among them. The order in which pairs are drawn
+    depends on `given` and the seed alone, so two models that have the same pairs left are given the same ones. Where
+    fewer are left than asked for, all are taken.
+    """
+    limit, sample = entry.get("limit"), entry.get("sample")
+    if limit is not None:
+        return left[:limit]
+    if sample is None:
+        return left
+    order = np.random.default_rng(sample["seed"]).permutation(given)
+    return np.sort(order[np.isin(order, left)][: sample["n"]])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from atlas.errors import AtlasError
 from atlas.models.convert import convert_gguf
 from atlas.models.gguf_rope import llama3_factors
 from atlas.models.loading import load_model
+from places import ROOT
 
 IDS = torch.arange(3, 103).unsqueeze(0) * 7 % 280 + 3
 
@@ -26,6 +28,35 @@ def converted(path, folder):
 @torch.no_grad()
 def assert_same(found, live):
     torch.testing.assert_close(found(IDS).logits, live.float()(IDS).logits, atol=2e-4, rtol=0)
+
+
+def documented_types():
+    text = (ROOT / "docs" / "adding.md").read_text()
+    return re.search(r"Types that convert[^:]*: ([\w, \n]+)\.", text)[1].replace("\n", " ").split(", ")
+
+
+@pytest.mark.parametrize("kind", documented_types())
+def test_documented_types_convert_to_the_numbers_that_gguf_reads(tmp_path, kind):
+    import gguf
+
+    small = {"hidden_size": 256, "intermediate_size": 256, "num_attention_heads": 4, "head_dim": 64}
+    live = gguf_files.model("qwen2", num_hidden_layers=1, **small)
+    path = gguf_files.write(tmp_path / "m.gguf", live, kind=kind)
+    note = convert_gguf(path, tmp_path / "m")
+    assert note == f"{'converted from GGUF' if kind.endswith(('F32', 'F16')) else 'dequantised from'} {kind} to float32"
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    found = load_model(tmp_path / "m", device="cpu").model.layers[0].mlp.down_proj.weight.detach().numpy()
+    stored = tensors["blk.0.ffn_down.weight"]
+    np.testing.assert_array_equal(found, gguf.dequantize(stored.data, stored.tensor_type))
+    assert len(np.unique(found)) > 2
+
+
+@pytest.mark.parametrize("kind", ["Q8_1", "Q8_K"])
+def test_types_that_nothing_reads_are_refused_by_name(tmp_path, kind):
+    small = {"hidden_size": 256, "intermediate_size": 256, "num_attention_heads": 4, "head_dim": 64}
+    path = gguf_files.write(tmp_path / "m.gguf", gguf_files.model("qwen2", num_hidden_layers=1, **small), kind=kind)
+    with pytest.raises(AtlasError, match=kind):
+        convert_gguf(path, tmp_path / "m")
 
 
 def rope(theta=1e4, **parameters):

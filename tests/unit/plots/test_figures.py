@@ -56,7 +56,7 @@ def drawn(first=0.1, **options):
     return attention_sinks.draw(
         {"attention_weights": weights(first), "meaningless_effect": effect()},
         {**OPTIONS, **options},
-        {"attention_weights": {"x": DOCUMENT}},
+        {"attention_weights": {"results/metrics/m/table/d.parquet": DOCUMENT}},
     )
 
 
@@ -115,7 +115,7 @@ def test_sink_rates_draw_every_input_and_every_head():
     figure, caption = sink_rates.draw(
         {"sinks": heads.assign(model="m", input="natural"), "sink_rates": rates},
         OPTIONS | {"title": "{label}"},
-        {"sink_rates": {"x": DOCUMENT}},
+        {"sink_rates": {"results/metrics/m/table/d.parquet": DOCUMENT}},
     )
     curves, image = figure.axes[0], figure.axes[1].images[0]
     assert [line.get_ydata().tolist() for line in curves.lines] == [[0, 80], [0, 60], [0, 0]]

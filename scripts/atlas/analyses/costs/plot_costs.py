@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 
 from atlas.plots import style
+from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,9 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     left.set(xscale="log", xlabel="Time of all jobs (s)")
     right.set(xlabel="Peak memory of the largest job (MiB)", xlim=(0, 1.06 * costs["memory_mib"].max() if rules else 1))
     if rules:
-        figure.legend(loc="outside upper center", ncols=3, frameon=False, handletextpad=0.2)
+        handles, labels = left.get_legend_handles_labels()
+        legend_outside(figure, handles, labels, ncols=3, above=True, handletextpad=0.2)
+    fit(figure)
     return figure, _caption(costs, options)
 
 

@@ -14,8 +14,10 @@ phi = mean for every permutation and p = 1, however high its score. Needs no mod
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -162,10 +164,27 @@ def _positions(values: Int[np.ndarray, " values"], wanted: Int[np.ndarray, " wan
     return order[np.searchsorted(values, wanted, sorter=order)]
 
 
-def categories_table(scores: pd.DataFrame, *, tau: float, alpha: float) -> pd.DataFrame:
-    """The labels of every head under both significances, with the thresholds."""
+def categories_table(scores: pd.DataFrame, *, tau: float, alpha: float, draws: int) -> pd.DataFrame:
+    """The labels of every head under both significances, with the thresholds.
+
+    warning: of rows under tau_and_null, where `draws` permutations are too few for a single head to reach q < alpha.
+    """
     both = [label_heads(scores, significance=name, tau=tau, alpha=alpha) for name in ("tau", "tau_and_null")]
-    return pd.concat(both, ignore_index=True).assign(tau=tau, alpha=alpha)
+    table = pd.concat(both, ignore_index=True).assign(tau=tau, alpha=alpha)
+    short = short_null(len(both[0]), draws, alpha) or ""
+    return table.assign(warning=table["significance"].map({"tau": "", "tau_and_null": short}))
+
+
+def short_null(heads: int, draws: int, alpha: float) -> str | None:
+    """What `draws` permutations cannot show of `heads` heads, or None where a single head can reach q < alpha."""
+    least = heads / (draws + 1)  # Benjamini-Hochberg of the least p, 1 / (draws + 1), where one head alone has it
+    if least < alpha:
+        return None
+    need = math.floor(heads / Fraction(str(alpha)))
+    return (
+        f"with {draws} permutations one head among {heads} has q = {min(least, 1):.2g} at best, not below {alpha:g}; "
+        f"take {need} or more"
+    )
 
 
 def label_heads(

@@ -6,11 +6,14 @@ target, so both sides must be exactly one token.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from atlas.data.tokens import encode_words
+from atlas.data.trees import pairs_of_relation
 from atlas.errors import AtlasError
 from atlas.models.limits import UNKNOWN, Limits
 
@@ -43,16 +46,23 @@ def needs_leading_space(tokenizer: Tokenizer, policy: str = "auto") -> bool:
 
 
 def single_token_pairs(
-    pairs: pd.DataFrame, tokenizer: Tokenizer, limits: Limits, *, leading_space: str = "auto", minimum: int = 30
+    pairs: pd.DataFrame,
+    tokenizer: Tokenizer,
+    limits: Limits,
+    *,
+    leading_space: str = "auto",
+    minimum: int = 30,
+    choice: Mapping[str, Any] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The pairs whose two sides are one token each, of relations that keep at least `minimum`; and the report.
 
-    pairs: relation, category, source, target (text). tokenizer: of transformers or of tokenizers.
+    pairs: relation, category, source, target (text). tokenizer: of transformers or of tokenizers. choice: `limit` or
+    `sample` of the data set, which count the pairs of each relation that are left.
     Returns (pairs, report). pairs: relation, category, source, target, source_id, target_id, in the given order.
     report, one row per relation in the given order: relation, category, given, kept, then how many pairs were lost
     for each of REASONS (the first that applies: a side holds the unknown token, or one that the model does not know; a
-    side is several tokens; the same two tokens occurred before in the relation), used (bool) and dropped ("" or why the
-    relation is not used).
+    side is several tokens; the same two tokens occurred before in the relation), scored (pairs that are taken of those
+    kept), used (bool) and dropped ("" or why the relation is not used).
     """
     if minimum < 1:
         raise AtlasError(f"The minimum number of pairs must be at least 1, not {minimum}.")
@@ -74,17 +84,20 @@ def single_token_pairs(
     table["source_id"] = [ids[0] if ids else -1 for ids in sources]
     table["target_id"] = [ids[0] if ids else -1 for ids in targets]
 
-    lines = []
-    for relation, group in table.groupby("relation", sort=False):
-        survivors = int((group["reason"] == "").sum())
+    lines, chosen = [], np.zeros(len(table), dtype=bool)
+    for relation, rows in table.groupby("relation", sort=False).indices.items():
+        group, left = table.iloc[rows], np.flatnonzero(kept.iloc[rows])
+        survivors = len(left)
         lost = {reason: int((group["reason"] == reason).sum()) for reason in REASONS}
         short = survivors < minimum
         why = f"{survivors} of {len(group)} pairs are single tokens, fewer than {minimum}" if short else ""
         head = {"relation": relation, "category": group["category"].iloc[0], "given": len(group), "kept": survivors}
-        lines.append({**head, **lost, "used": not short, "dropped": why})
-    report = pd.DataFrame(lines, columns=["relation", "category", "given", "kept", *REASONS, "used", "dropped"])
-    used = set(report.loc[report["used"], "relation"])
-    table = table[kept & table["relation"].isin(used)].drop(columns="reason").reset_index(drop=True)
+        scored = [] if short else rows[pairs_of_relation(len(group), left, choice or {})]
+        chosen[scored] = True
+        lines.append({**head, **lost, "scored": len(scored), "used": not short, "dropped": why})
+    names = ["relation", "category", "given", "kept", *REASONS, "scored", "used", "dropped"]
+    report = pd.DataFrame(lines, columns=names)
+    table = table[chosen].drop(columns="reason").reset_index(drop=True)
     return table.astype({"source_id": "int64", "target_id": "int64"}), report
 
 

@@ -9,8 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from atlas.analyses.head_categories.colours import COLOURS
-from atlas.analyses.head_categories.plot_head_categories import caption, legend
+from atlas.analyses.head_categories.plot_head_categories import caption, legend, null, short_nulls
 from atlas.plots import style
+from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,15 +45,21 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for axes in grid[row]:
             style.apply_axes(axes, options, model)
     legend(figure)
+    fit(figure)
     shown = {**options, "significance": "tau"}  # what the caption counts
     words = caption(categories[categories["significance"] == "tau"], pairs, shown, sources["head_categories"])
-    return figure, f"Share of heads per category by depth (groups of layers) and in all layers. {words}"
+    right = f"Right panels count heads with {null(sources['head_categories'], options)} as well."
+    text = f"Share of heads per category by depth (groups of layers) and in all layers. {words} {right}"
+    return figure, " ".join([text, *short_nulls(categories, options)])
 
 
 def _bars(axes: Axes, part: pd.DataFrame) -> None:
     layers = part["layer"].max() + 1
     edges = np.unique(np.linspace(0, layers, min(_BINS, layers) + 1).round().astype(int))
-    groups = [(f"{low}-{high - 1}", part[part["layer"].between(low, high - 1)]) for low, high in pairwise(edges)]
+    groups = [
+        (f"{low}-{high - 1}" if high > low + 1 else f"{low}", part[part["layer"].between(low, high - 1)])
+        for low, high in pairwise(edges)
+    ]
     groups.append(("all", part))
     bottom = np.zeros(len(groups))
     for label, colour in list(COLOURS.items())[1:]:  # what is unclassified is the rest to 100 %

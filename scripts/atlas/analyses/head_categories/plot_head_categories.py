@@ -6,7 +6,7 @@ Source: Elhelo & Geva, ACL 2025, arXiv 2412.11965 (grid of models, layers across
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -14,6 +14,8 @@ from matplotlib.ticker import MaxNLocator
 
 from atlas.analyses.head_categories.colours import COLOURS
 from atlas.plots import style
+from atlas.plots.captions import by_model, option_of
+from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +51,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         style.apply_axes(axes, options, model)
     legend(figure)
+    fit(figure)
     return figure, caption(table, pairs, options, sources["head_categories"])
 
 
@@ -57,7 +60,7 @@ def legend(figure: Figure) -> None:
     handles = [
         plt.Line2D([], [], ls="", marker="s", ms=5, color=colour, label=label) for label, colour in COLOURS.items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, handletextpad=0.2)
+    legend_outside(figure, handles, [*COLOURS], ncols=4, handletextpad=0.2)
 
 
 def _mark_size(axes: Axes, figure: Figure, layers: int, heads: int) -> float:
@@ -72,12 +75,10 @@ def _mark_size(axes: Axes, figure: Figure, layers: int, heads: int) -> float:
 
 def caption(table: pd.DataFrame, pairs: pd.DataFrame, options: Options, sources: Documents) -> str:
     """What is shown, with which options, and how many relations and pairs each model's tokenizer leaves."""
-    documents = {Path(file).parts[-3]: document for file, document in sources.items()}  # .../{model}/{table}/{dataset}
-    metric = next(iter(documents.values()))["metric_options"]
-    tau, alpha = metric["tau"], metric["alpha"]
-    rule = f"score above tau = {tau:g} in either sign"
+    documents = by_model(sources)
+    rule = option_of(sources, options, _threshold)
     if options["significance"] == "tau_and_null":
-        rule += f" and q < {alpha:g} against {metric['permutations']} permutations of the targets"
+        rule += f" and {null(sources, options)}"
     ways = {model: _way(documents[model]) for model in options["models"]}
     shared = len(set(ways.values())) == 1
     parts = [
@@ -92,10 +93,45 @@ def caption(table: pd.DataFrame, pairs: pd.DataFrame, options: Options, sources:
         parts.append(
             f"{options['model_labels'][model]}: {'' if shared else ways[model] + '; '}"
             f"{report['used'].sum()} of {len(report)} relations "
-            f"(dropped: {', '.join(dropped) or 'none'}), {report.loc[report['used'], 'kept'].sum()} of "
+            f"(dropped: {', '.join(dropped) or 'none'}), {report['scored'].sum()} of "
             f"{report['given'].sum()} pairs, {len(part)} heads, {labelled:.0%} labelled."
         )
-    return " ".join(parts)
+    return " ".join([*parts, *_unshared(pairs, options), *short_nulls(table, options)])
+
+
+def _unshared(pairs: pd.DataFrame, options: Options) -> Iterator[str]:
+    """The relations that some of the models are scored on and others not."""
+    used = pairs[pairs["used"] & pairs["model"].isin(options["models"])]
+    having = used.groupby("relation", sort=False)["model"].agg(set)
+    some = [
+        f"{relation} ({', '.join(options['model_labels'][model] for model in options['models'] if model in models)})"
+        for relation, models in having.items()
+        if len(models) < len(options["models"])
+    ]
+    if some:
+        yield f"Not all models are scored on the same relations; only some on: {', '.join(some)}."
+
+
+def null(sources: Documents, options: Options) -> str:
+    """What a score must also pass under tau_and_null."""
+    return option_of(sources, options, _null)
+
+
+def short_nulls(table: pd.DataFrame, options: Options) -> Iterator[str]:
+    """A sentence on each model whose permutations are too few for a single head to be significant."""
+    for model in options["models"]:
+        said = table.loc[(table["model"] == model) & (table["warning"] != ""), "warning"]
+        if len(said):
+            yield f"Too few permutations for {options['model_labels'][model]}: {said.iloc[0]}."
+
+
+def _threshold(document: Document) -> str:
+    return f"score above tau = {document['metric_options']['tau']:g} in either sign"
+
+
+def _null(document: Document) -> str:
+    metric = document["metric_options"]
+    return f"q < {metric['alpha']:g} against {metric['permutations']} permutations of the targets"
 
 
 def _way(document: Document) -> str:

@@ -23,6 +23,7 @@ TABLES = {
         "categories": "str",
         "tau": "float64",
         "alpha": "float64",
+        "warning": "str",
     },
     "relation_pairs": {
         "model": "str",
@@ -35,6 +36,7 @@ TABLES = {
         "source_split": "int32",
         "target_split": "int32",
         "duplicate": "int32",
+        "scored": "int32",
         "used": "bool",
         "dropped": "str",
     },

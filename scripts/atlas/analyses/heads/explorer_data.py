@@ -88,6 +88,7 @@ def _model(
     options: Options,
 ) -> dict[str, Any]:
     columns = dict.fromkeys([*metrics, *(column for group in groups for column in group["columns"])])
+    known = measures(options["datasets"])
     return {
         "key": model,
         "label": options["model_labels"][model],
@@ -98,6 +99,8 @@ def _model(
         "columns": {column: packed(heads[column].to_numpy(float), "float32") for column in columns},
         "top": _top_relations(model, heads, relations, names, options["relations"]),
         "curves": _curves(model, heads, weights, options),
+        "lacking": [known[metric].label for metric in metrics if heads[metric].isna().all()]
+        + (["category"] if heads["label"].isna().all() else []),
     }
 
 
@@ -139,10 +142,11 @@ def _curves(model: str, heads: pd.DataFrame, weights: pd.DataFrame | None, optio
     own = None if weights is None else weights[weights["model"] == model]
     if own is None or own.empty or not options["curves"]:
         return None
-    own = own[own["aligned_position"].notna() & (own["prompts"] >= min(options["min_prompts"], own["prompts"].max()))]
+    reached = int(min(options["min_prompts"], own["prompts"].max()))
+    own = own[own["aligned_position"].notna() & (own["prompts"] >= reached)]
     chosen = heads.reset_index(drop=True).nsmallest(options["curves"], "meaningless_effect")[["layer", "head"]]
     wanted = list(chosen.sort_index().itertuples(index=False, name=None))
-    curves: dict[str, Any] = {"heads": packed(chosen.sort_index().index.to_numpy(), "uint16")}
+    curves: dict[str, Any] = {"prompts": reached, "heads": packed(chosen.sort_index().index.to_numpy(), "uint16")}
     for condition in ("without", "with"):
         part = own[own["condition"] == condition]
         wide = part.pivot(index=["layer", "head"], columns="aligned_position", values="weight").reindex(wanted)

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from bokeh.document import Document
 from bokeh.events import SelectionGeometry, Tap
-from bokeh.models import AdaptiveTicker, BoxSelectTool, ColumnDataSource, CustomJS, LinearColorMapper, Range1d, TapTool
+from bokeh.models import (
+    AdaptiveTicker,
+    BoxSelectTool,
+    ColumnDataSource,
+    CustomJS,
+    LinearColorMapper,
+    Range1d,
+    TapTool,
+)
+from bokeh.models.annotations import Label
 from bokeh.palettes import Cividis256, PuOr11, linear_palette
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
@@ -22,12 +31,14 @@ from matplotlib.colors import to_hex
 
 from atlas.analyses.heads.explorer_data import page_data
 from atlas.plots import style
+from atlas.plots.captions import told
 from atlas.results.files import replacing
 
 if TYPE_CHECKING:
     from atlas.plots.types import Options, Sources, Tables
 
 PAGE = Path(__file__).parent / "page"
+NO_VALUES = "no values: the analysis\ndoes not cover this model"
 # Okabe and Ito's colours, which the colour-blind can tell apart; the source's red and green are too close for that.
 LABEL_COLOURS = {
     "Unclassified": "#d5d5d5",
@@ -130,7 +141,14 @@ def _map(metric: Mapping[str, Any], chosen: ColumnDataSource, picked: ColumnData
         plot.image("image", source=source, x=-0.5, y=-0.5, dw="dw", dh="dh", color_mapper=mapper, global_alpha=alpha)
     if metric["name"] != "label":
         bar = plot.renderers[-1].construct_color_bar(width=7, padding=2, major_label_text_font_size="9px")
+        bar.name = f"bar-{metric['name']}"
         plot.add_layout(bar, "right")
+    plot.add_layout(
+        Label(
+            x=6, y=60, x_units="screen", y_units="screen", text=NO_VALUES, text_font_size="11px", text_color="#555555",
+            visible=False, name=f"none-{metric['name']}",
+        )
+    )  # fmt: skip
     for source, width in ((picked, 1), (chosen, 2.5)):
         # White on black: seen on every colour.
         for colour, extra in (("white", 2), ("black", 0)):
@@ -176,9 +194,18 @@ def _curve() -> Any:
 def _caption(data: Mapping[str, Any], options: Options) -> str:
     labels = ", ".join(model["label"] for model in data["models"])
     sources = "; ".join(f"{group['title']}: {group['data']}" for group in data["groups"] if group["data"])
-    return (
+    text = (
         "Every attention head as one mark in linked maps of all measures, with its numbers in every analysis, its "
         f"{options['relations']} strongest relations, and its attention with and without meaningless tokens (at most "
-        f"{options['curves']} heads per model; positions that at least {options['min_prompts']} prompts reach). "
+        f"{options['curves']} heads per model; positions that at least {_reached(data, options)} prompts reach). "
         f"Numbers have float32 precision. Models: {labels}. Data: {sources}."
     )
+    lacking = [f"{model['label']}: {', '.join(model['lacking'])}" for model in data["models"] if model["lacking"]]
+    return f"{text} Without values, as their maps say: {'; '.join(lacking)}." if lacking else text
+
+
+def _reached(data: Mapping[str, Any], options: Options) -> str:
+    """The least number of prompts behind a position of a curve; lower where no position has as many as asked for."""
+    asked = options["min_prompts"]
+    reached = {model["key"]: str(model["curves"]["prompts"]) for model in data["models"] if model["curves"]}
+    return told(reached, options["model_labels"]) if reached else str(asked)

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 
 from atlas.analyses.heads.measures import analysis_of, measures
 from atlas.plots import style
+from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     Look = Mapping[str, Any]
 
-
+_ROW = 0.2  # inches of a pair of measures
+_TOGETHER = 3  # models whose marks fit into one
 _COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.BROWN, style.CYAN)
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -44,7 +46,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     figure, grid = plt.subplots(
         1,
         3,
-        figsize=(options["width"], 1.1 + 0.2 * max(len(pairs), 3)),
+        figsize=(options["width"], 1.1 + _ROW * max(len(pairs), 3) * max(1, len(models) / _TOGETHER)),
         sharey=True,
         layout="constrained",
         width_ratios=[1, 1, 0.8],
@@ -69,6 +71,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         _marks(grid[2], rows["overlap"].astype(float), y, rows["overlap_q"] < alpha, look)
     _axes(grid, pairs, options, shown)
     _legend(figure, models, options)
+    fit(figure)
     return figure, _caption(shown, options)
 
 
@@ -126,7 +129,12 @@ def _legend(figure: Figure, models: Sequence[str], options: Options) -> None:
     hollow = Line2D([], [], ls="", marker="o", mfc="white", mec="0.3", ms=4)
     handles += [hollow, Patch(color="0.86")]
     labels += [f"hollow: q ≥ {options['alpha']:g}", f"{options['confidence']:.0%} of chance"]
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, handletextpad=0.3)
+    legend_outside(figure, handles, labels, ncols=len(handles), handletextpad=0.3)
+
+
+def _found(rows: pd.DataFrame, value: str, q: str, options: Options) -> str:
+    """How many pairs are significant, of those that have a value in this model."""
+    return f"{(rows[q] < options['alpha']).sum()} of {rows[value].notna().sum()}"
 
 
 def _caption(shown: pd.DataFrame, options: Options) -> str:
@@ -145,9 +153,9 @@ def _caption(shown: pd.DataFrame, options: Options) -> str:
     ]
     for model in options["models"]:
         rows = shown[shown["model"] == model]
-        significant = (rows["q"] < options["alpha"]).sum(), (rows["within_q"] < options["alpha"]).sum()
         parts.append(
-            f"{options['model_labels'][model]}: {rows['heads'].max()} heads, {significant[0]} of {len(rows)} pairs "
-            f"significant over all heads, {significant[1]} within layers."
+            f"{options['model_labels'][model]}: {rows['heads'].max() if len(rows) else 0} heads, "
+            f"{_found(rows, 'rho', 'q', options)} pairs significant over all heads, "
+            f"{_found(rows, 'rho_within', 'within_q', options)} within layers."
         )
     return " ".join(parts)

@@ -5,19 +5,21 @@ Source: Shi et al. 2025, arXiv 2510.01032, Fig. 18.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 
 from atlas.errors import AtlasError
 from atlas.plots import style
+from atlas.plots.captions import option_of
+from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
+    from atlas.plots.types import Document, Documents, Drawn, Options, Sources, Tables
 
 SINK = 0.3  # first_token: auto hides a first token with more than this mean weight, the sink threshold of Gu et al.
 
@@ -70,6 +72,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
                 axes.set_xlabel("Token position")
                 if column == 0:
                     axes.set_ylabel("Average\nAttention Weight")
+    fit(figure)
     return figure, _caption(options, sources["attention_weights"], effect, chosen, hidden)
 
 
@@ -105,7 +108,8 @@ def _hide_first(shown: pd.DataFrame, heads: Sequence[tuple[int, int]], choice: s
 
 def _curve(axes: Axes, panel: pd.DataFrame, x: str, colour: Any, label: str) -> None:
     panel = panel.sort_values(x)
-    axes.fill_between(panel[x].astype(float), panel["weight_low"], panel["weight_high"], color=colour, alpha=0.25, lw=0)
+    low = panel["weight_low"].clip(lower=0)  # a t interval may reach below what a weight can be
+    axes.fill_between(panel[x].astype(float), low, panel["weight_high"], color=colour, alpha=0.25, lw=0)
     axes.plot(panel[x].astype(float), panel["weight"], color=colour, label=label)
 
 
@@ -145,13 +149,9 @@ def _caption(
     chosen: Mapping[str, Sequence[tuple[int, int]]],
     hidden: Sequence[str],
 ) -> str:
-    document = next(iter(sources.values()))
-    extract, metric = document["options"], document["metric_options"]
-    span = extract["span"]
-    what = f"{span['count']} x {span['string']!r}" if span["kind"] == "repeat" else f"{span['count']} random words"
     parts = [
         "Average attention weight per key position (mean over later query positions), with and without a span of "
-        f"meaningless tokens ({what}, inserted as {extract['insertion']}, {extract['template']} prompt).",
+        f"meaningless tokens ({option_of(sources, options, _span)}).",
         f"Data: {options['dataset_label']}.",
     ]
     for model in options["models"]:
@@ -165,11 +165,34 @@ def _caption(
     if isinstance(auto, dict) and "auto" in auto:
         where = "of all layers" if auto.get("layer") is None else f"of layer {auto['layer']} (0-based)"
         parts.append(f"Heads chosen per model: the {auto['auto']} {where} with the largest drop.")
+        parts += _exceptions(options, effect, chosen)
+    reading = option_of(sources, options, lambda document: document["metric_options"]["reading"])
+    confidence = option_of(sources, options, lambda document: f"{document['metric_options']['confidence']:.0%}")
     parts.append(
-        f"Reading: {metric['reading']}. Bands: {metric['confidence']:.0%} Student-t intervals over prompts. Positions "
+        f"Reading: {reading}. Bands: {confidence} Student-t intervals over prompts, cut at 0. Positions "
         f"reached by fewer than {options['min_prompts']} prompts are left out; titles count "
         f"{options['labels'].replace('_', '-')}."
     )
     rule = f" (rule: mean weight above {SINK} in a head shown)" if options["first_token"] == "auto" else ""
     parts.append(f"First token not shown{rule}: {', '.join(hidden) if hidden else 'none'}.")
     return " ".join(parts)
+
+
+def _span(document: Document) -> str:
+    extract = document["options"]
+    span = extract["span"]
+    what = f"{span['count']} x {span['string']!r}" if span["kind"] == "repeat" else f"{span['count']} random words"
+    return f"{what}, inserted as {extract['insertion']}, {extract['template']} prompt"
+
+
+def _exceptions(
+    options: Options, effect: pd.DataFrame, chosen: Mapping[str, Sequence[tuple[int, int]]]
+) -> Iterator[str]:
+    """Where the heads chosen are fewer than asked for, or do not lose attention at all."""
+    for model in options["models"]:
+        label, heads = options["model_labels"][model], chosen[model]
+        if len(heads) < options["heads"]["auto"]:
+            yield f"{label} has only {len(heads)} there."
+        drops = effect[effect["model"] == model].set_index(["layer", "head"])["effect"].loc[list(heads)] < 0
+        if not drops.all():
+            yield f"In {label} attention falls in {drops.sum() or 'none'} of these {len(heads)}."

@@ -6,7 +6,8 @@ Source: Ko et al. 2024, arXiv 2406.19502, the figure of Min-K% by depth and of s
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -15,15 +16,19 @@ import seaborn as sns
 
 from atlas.errors import AtlasError
 from atlas.plots import style
+from atlas.plots.captions import by_model, option_of, told
+from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
+    from atlas.plots.types import Document, Documents, Drawn, Options, Sources, Tables
 
 _DEPTHS = {1: style.BLUE, 2: style.ORANGE, 3: style.GREEN}
+_NO_CURVE = "no density of a single value"
 _GROUPS = {"25%": style.GREEN, "75%": style.ORANGE}
+_COLUMNS = 3
 _MEASURES = {"mink": "MIN-K%", "minkpp": "MIN-K%++"}
 
 
@@ -31,40 +36,38 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the tables mink, mink_graphs, mink_trend and score_gap."""
     style.begin()
     upper, lower = options["models"], options["kde_models"]
-    columns = max(len(upper), len(lower))
+    columns = min(max(len(upper), len(lower)), _COLUMNS)
+    lines = -(-len(upper) // columns)
+    rows = lines - (-len(lower) // columns)
     figure, grid = plt.subplots(
-        2, columns, figsize=(options["width"], options["width"] * 0.72 * 2 / max(columns, 2)), squeeze=False,
+        rows, columns, figsize=(options["width"], options["width"] * 0.72 * rows / max(columns, 2)), squeeze=False,
         layout="constrained",
     )  # fmt: skip
     values = _chosen(tables["mink" if options["average"] == "question" else "mink_graphs"], options)
     letters = iter(string.ascii_lowercase)
-    for column in range(columns):
-        _panel(
-            grid[0, column], upper, column, letters, options, lambda axes, model: _boxes(axes, values, model, options)
-        )
+    _panels(grid[:lines].flat, upper, letters, options, lambda axes, model: _boxes(axes, values, model, options))
+    free = 0.2 if columns < _COLUMNS else 0.36  # of a panel's height, for its legend; narrow panels are low
     gaps = tables["score_gap"]
     gaps = gaps[gaps["dataset"] == options["dataset"]]
-    for column in range(columns):
-        _panel(grid[1, column], lower, column, letters, options, lambda axes, model: _gaps(axes, gaps, model, options))
+    _panels(grid[lines:].flat, lower, letters, options, lambda axes, model: _gaps(axes, gaps, model, options, free))
+    fit(figure)
     return figure, _caption(tables, options, sources)
 
 
-def _panel(
-    axes: Axes,
+def _panels(
+    places: Iterable[Axes],
     models: Sequence[str],
-    column: int,
     letters: Iterator[str],
     options: Options,
     fill: Callable[[Axes, str], None],
 ) -> None:
-    if column >= len(models):
-        axes.set_axis_off()
-        return
-    model = models[column]
-    fill(axes, model)
-    label = options["model_labels"][model]
-    title = style.title(options["title"], label)
-    axes.set_title(f"({next(letters)}) {title}" if options["letters"] else title)
+    for axes, model in zip_longest(places, models):
+        if model is None:
+            axes.set_axis_off()
+            continue
+        fill(axes, model)
+        title = style.title(options["title"], options["model_labels"][model])
+        axes.set_title(f"({next(letters)}) {title}" if options["letters"] else title)
 
 
 def _chosen(frame: pd.DataFrame, options: Options) -> pd.DataFrame:
@@ -87,7 +90,7 @@ def _boxes(axes: Axes, values: pd.DataFrame, model: str, options: Options) -> No
     _apply(axes, options, model, ("ylim", axes.set_ylim), ("yticks", axes.set_yticks))
 
 
-def _gaps(axes: Axes, gaps: pd.DataFrame, model: str, options: Options) -> None:
+def _gaps(axes: Axes, gaps: pd.DataFrame, model: str, options: Options, free: float) -> None:
     part = gaps[gaps["model"] == model]
     for row, (group, colour) in enumerate(_GROUPS.items()):
         found = part.loc[part["group"] == group, "gap"]
@@ -103,11 +106,15 @@ def _gaps(axes: Axes, gaps: pd.DataFrame, model: str, options: Options) -> None:
             found, np.full(len(found), 0.05 - 0.026 * row), ls="", marker="|", ms=4, mew=0.7, color=colour,
             transform=axes.get_xaxis_transform(),
         )  # fmt: skip
-    if axes.dataLim.height > 0:
+    drawn = bool(axes.collections)
+    if drawn:
         top = axes.get_ylim()[1]
-        axes.set_ylim(-0.1 * top, 1.25 * top)
+        axes.set_ylim(-0.1 * top, top / (1 - free))
+    else:  # marks alone: nothing that an axis of densities could measure
+        axes.set(xlim=(-1, 1), ylim=(0, 1), yticks=[])
+        axes.text(0.5, 0.5, _NO_CURVE, transform=axes.transAxes, ha="center", va="center", fontsize=7, color="0.25")
     axes.axvline(0, color="0.7", lw=0.6, zorder=0)
-    axes.set(xlabel="Score Gap (D3 - D2)", ylabel="Density")
+    axes.set(xlabel="Score Gap (D3 - D2)", ylabel="Density" if drawn else "")
     axes.legend(loc="upper right", frameon=False)
     _apply(axes, options, model, ("xlim", axes.set_xlim), ("xticks", axes.set_xticks))
 
@@ -121,15 +128,16 @@ def _apply(axes: Axes, options: Options, model: str, *setters: tuple[str, Callab
 
 def _caption(tables: Tables, options: Options, documents: Sources) -> str:
     trend = _chosen(tables["mink_trend"], options)
-    document = next(iter(documents["mink_trend"].values()))
+    template = option_of(documents["mink_trend"], options, lambda document: document["options"]["template"])
     measure, suffix = _MEASURES[options["measure"]], "_pp" if options["measure"] == "minkpp" else ""
     unit = "questions" if options["average"] == "question" else "graphs (mean over the questions of a graph)"
     name = {"answer": "the gold answer given its question", "question": "the question", "prediction": "the model's own "
             "answer given the question", "question_answer": "question and gold answer"}[options["text"]]  # fmt: skip
     sense = "mean log-probability" if options["measure"] == "mink" else "mean standardised log-probability"
     parts = [
-        f"Depth is the question's: 1 conceptual, 2 procedural, 3 strategic. Upper row: {measure} with K = "
-        f"{options['k_percent']:g} of {name} ({document['options']['template']} format), minus the {sense} of the "
+        f"Depth is the question's: 1 conceptual, 2 procedural, 3 strategic. "
+        f"{_rows('Upper', options['models'])}: {measure} with K = {options['k_percent']:g} of "
+        f"{name} ({template} format), minus the {sense} of the "
         f"least likely K % of its tokens; larger means less memorised. Boxes are over {unit}: quartiles, whiskers to "
         f"1.5 times their distance. Log-probabilities in {_dtypes(trend, options)}. Data: {options['dataset_label']}.",
     ]
@@ -148,6 +156,10 @@ def _caption(tables: Tables, options: Options, documents: Sources) -> str:
     return " ".join(parts)
 
 
+def _rows(which: str, models: Sequence[str]) -> str:
+    return f"{which} row" if len(models) <= _COLUMNS else f"{which} rows"
+
+
 def _dropped(model: str, rows: pd.DataFrame, documents: Documents, options: Options) -> str:
     """How many texts of a model were left out, and why."""
     own = next((document for file, document in documents.items() if f"/{model}/" in file), {})
@@ -160,42 +172,54 @@ def _dropped(model: str, rows: pd.DataFrame, documents: Documents, options: Opti
 def _dtypes(trend: pd.DataFrame, options: Options) -> str:
     """The dtype of the models, one by one where they differ."""
     of = dict(zip(trend["model"], trend["dtype"], strict=True))
-    if len(set(of.values())) == 1:
-        return next(iter(of.values()))
-    return ", ".join(f"{of[model]} ({options['model_labels'][model]})" for model in options["models"])
+    return told({model: of[model] for model in options["models"]}, options["model_labels"])
 
 
 def _gap_caption(gaps: pd.DataFrame, options: Options, documents: Documents) -> Iterator[str]:
     gaps = gaps[gaps["dataset"] == options["dataset"]]
-    document = next(iter(documents.values()))
-    judge = document["judge"]["kind"]
-    judged = {
-        "reference": "a stand-in, 1 + 4 x ROUGE-L F1 against the gold answer, which sees shared words, not truth",
-        "column": "scores that came with the data",
-        "api": f"the language model {document['judge'].get('api', {}).get('model', '')}",
-    }[judge]
-    text, k_percent = gaps["text"].iloc[0], gaps["k_percent"].iloc[0]
+    own = by_model(documents)
+    shown = {**options, "models": options["kde_models"]}
+    judged = option_of(documents, shown, _judge)
+    first = {model: gaps[gaps["model"] == model].iloc[0] for model in options["kde_models"]}
+    scored = told({m: f"K = {row['k_percent']:g}, {row['text']}" for m, row in first.items()}, options["model_labels"])
     yield (
-        "Lower row: judged score of a D3 question minus the mean of its D2 predecessors, divided by 4, for questions "
+        f"{_rows('Lower', options['kde_models'])}: judged score of a D3 question minus the mean of its D2 "
+        "predecessors, divided by 4, for questions "
         "at or below the 25 % quantile (best memorised) and at or above the 75 % quantile of D3 Min-K% "
-        f"(K = {k_percent:g}, {text}) within the model; marks below are single questions. Judge: {judged}."
+        f"({scored}) within the model; marks below are single questions. Judge: {judged}."
     )
-    drawn = document.get("options", {}).get("predictions") if judge != "column" else None
     for model in options["kde_models"]:
         part = gaps[gaps["model"] == model]
         base = part["answers_from"].iloc[0]
-        own = next((d for file, d in documents.items() if f"/{model}/" in file), document)
-        left_out = ", ".join(f"{count} {reason}" for reason, count in own["dropped"].items() if count)
+        left_out = ", ".join(f"{count} {reason}" for reason, count in own[model]["dropped"].items() if count)
         yield (
             f"{options['model_labels'][model]}: {len(part)} D3 questions"
             + (f" ({left_out})." if left_out else ".")
             + ("" if base == model else " A control's answers and scores are its base's: only the groups differ.")
         )
-    if drawn and drawn["questions"]:
-        yield (
-            f"Answers: greedy, to {drawn['questions']} D3 questions drawn with seed {drawn['seed']} and all below "
-            f"them, at most {'/'.join(map(str, drawn['max_new_tokens']))} tokens at depth 1/2/3."
-        )
+    answers = {model: _answers(own[model]) for model in options["kde_models"]}
+    if answers := {model: words for model, words in answers.items() if words}:
+        yield f"Answers: {told(answers, options['model_labels'])}."
+
+
+def _judge(document: Document) -> str:
+    judge = document["judge"]
+    return {
+        "reference": "a stand-in, 1 + 4 x ROUGE-L F1 against the gold answer, which sees shared words, not truth",
+        "column": "scores that came with the data",
+        "api": f"the language model {judge.get('api', {}).get('model', '')}",
+    }[judge["kind"]]
+
+
+def _answers(document: Document) -> str:
+    """How the answers that were judged came about; nothing where the scores came with the data."""
+    drawn = document.get("options", {}).get("predictions") if document["judge"]["kind"] != "column" else None
+    if not drawn or not drawn["questions"]:
+        return ""
+    return (
+        f"greedy, to {drawn['questions']} D3 questions drawn with seed {drawn['seed']} and all below "
+        f"them, at most {'/'.join(map(str, drawn['max_new_tokens']))} tokens at depth 1/2/3"
+    )
 
 
 def _p(value: float) -> str:

@@ -9,6 +9,8 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
 from atlas.plots import style
+from atlas.plots.captions import option_of, told
+from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +45,8 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     for row, model in enumerate(models):
         rows = data[data["model"] == model]
         # Without a refusal to begin with, ablation has nothing to take away, whatever its curve does.
-        never = (
-            not rows.loc[rows["heads_ablated"] == 0, "refused"].any() if (rows["heads_ablated"] == 0).any() else False
-        )
+        whole = _with_all_heads(rows, options)
+        never = len(whole) > 0 and not whole["refused"].any()
         if never:
             silent.append(model)
         for column, ablation in enumerate(ablations):
@@ -61,8 +62,16 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
             if column:
                 axes.set_ylabel("")
     # Below the panels: curves and bands may fill them.
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    legend_outside(figure, *grid[0, 0].get_legend_handles_labels(), ncols=2)
+    fit(figure)
     return figure, _caption(data, options, sources["ablation_effect"], silent) + _groups(groups, options)
+
+
+def _with_all_heads(rows: pd.DataFrame, options: Options) -> pd.DataFrame:
+    """The answers of one model before anything is ablated: one row per ablation, of one draw each."""
+    return rows[
+        (rows["heads_ablated"] == 0) & (rows["selection"] == "top") & rows["ablation"].isin(options["ablations"])
+    ]
 
 
 def _panel(axes: Axes, rows: pd.DataFrame) -> None:
@@ -91,19 +100,22 @@ def _groups(groups: pd.DataFrame | None, options: Options) -> str:
 
 
 def _caption(data: pd.DataFrame, options: Options, sources: Documents, silent: Sequence[str]) -> str:
-    document = next(iter(sources.values()))
-    extract, metric = document["options"], document["metric_options"]
-    first = data.iloc[0]
+    labels = options["model_labels"]
+    drawn = data.drop_duplicates("model").set_index("model")["prompts"]
+    prompts = told({model: f"{drawn[model]} prompts" for model in options["models"]}, labels)
     parts = [
         "Share of answers that hold a refusal phrase, against the number of heads ablated together: the strongest by "
-        f"Generalized Ships (rank {extract['rank']}) and random others ({extract['draws']} draws, mean). "
-        f"Greedy answers of {extract['new_tokens']} tokens to {first['prompts']} prompts of "
-        f"{options['dataset_label']}, template {extract['template']!r}. "
-        f"Bands: {metric['confidence']:.0%} Wilson intervals over prompts. "
-        f"{len(document['phrases'])} phrases, docs/safety_heads.md."
+        f"Generalized Ships ({option_of(sources, options, lambda d: 'rank {rank}'.format(**d['options']))}) and random "
+        f"others ({option_of(sources, options, lambda d: '{draws} draws'.format(**d['options']))}, mean). "
+        f"Greedy answers of {option_of(sources, options, lambda d: str(d['options']['new_tokens']))} tokens to "
+        f"{prompts} of {options['dataset_label']}, template "
+        f"{option_of(sources, options, lambda d: repr(d['options']['template']))}. "
+        f"Bands: {option_of(sources, options, lambda d: format(d['metric_options']['confidence'], '.0%'))} Wilson "
+        "intervals over prompts. "
+        f"{option_of(sources, options, lambda d: str(len(d['phrases'])))} phrases, docs/safety_heads.md."
     ]
     for model in options["models"]:
-        rows = data[(data["model"] == model) & (data["heads_ablated"] == 0)]
+        rows = _with_all_heads(data[data["model"] == model], options)
         if model in silent:
             parts.append(
                 f"{options['model_labels'][model]} refuses none of the prompts with all heads in place, so this figure "
@@ -111,7 +123,7 @@ def _caption(data: pd.DataFrame, options: Options, sources: Documents, silent: S
             )
         elif len(rows):
             parts.append(
-                f"{options['model_labels'][model]} refuses {rows['refused'].iloc[0]} of {rows['prompts'].iloc[0]} "
+                f"{labels[model]} refuses {rows['refused'].iloc[0]} of {rows['prompts'].iloc[0]} "
                 "prompts with all heads in place."
             )
     return " ".join(parts)

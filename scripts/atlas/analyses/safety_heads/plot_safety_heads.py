@@ -13,18 +13,21 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from atlas.plots import style
+from atlas.plots.captions import option_of
+from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
+    from atlas.plots.types import Document, Documents, Drawn, Options, Sources, Tables
 
+_INSIDE, _SHORT = 2, 32  # models, and characters of their labels, that the legend has room for above the heads
 _MARKERS = ("o", "x", "s", "^", "D", "v", "P", "*")
 _WORDS = {
     "undifferentiated": "uniform attention (exact limit)",
-    "scaling": "head output times {epsilon:g}",
+    "scaling": "head output times {epsilon}",
     "mean": "head output replaced by its mean over all tokens and prompts",
 }
 
@@ -36,6 +39,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     data = heads[
         (heads["dataset"] == options["dataset"]) & heads["model"].isin(models) & (heads["rank"] == options["rank"])
     ]
+    inside = len(models) <= _INSIDE and all(len(options["model_labels"][model]) <= _SHORT for model in models)
     figure, grid = plt.subplots(
         1,
         len(ablations),
@@ -46,16 +50,17 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     for axes, ablation in zip(grid[0], ablations, strict=True):
         panel = data[data["ablation"] == ablation]
         _panel(figure, axes, panel[panel["position"] <= options["top"]], models)
-        _grid(axes, panel)
+        _grid(axes, panel, headroom=inside)
         axes.set_title(options["titles"][ablation].format(top=options["top"]))
         axes.set(xlabel="Layer", ylabel="Head")
         style.apply_axes(axes, options, None)
-    _legend(grid[0, -1], models, options["model_labels"])
+    _legend(figure, grid[0, -1], models, options["model_labels"], inside)
+    fit(figure)
     return figure, _caption(data, options, sources["safety_heads"])
 
 
 def _panel(figure: Figure, axes: Axes, shown: pd.DataFrame, models: Sequence[str]) -> None:
-    low, high = shown["ships_degrees"].min(), shown["ships_degrees"].max()
+    high = shown["ships_degrees"].max()
     for model, marker in zip(models, _MARKERS * len(models), strict=False):
         rows = shown[shown["model"] == model]
         points = axes.scatter(
@@ -66,18 +71,18 @@ def _panel(figure: Figure, axes: Axes, shown: pd.DataFrame, models: Sequence[str
             s=30 if marker == "x" else 52,  # a cross on a circle leaves both to be seen
             linewidths=1.6 if marker == "x" else 0.4,
             cmap="viridis",
-            vmin=low,
-            vmax=high,
+            vmin=0,  # from the weakest of those shown, a tenth of a degree would look like everything
+            vmax=high if high > 0 else 1,
             edgecolors=None if marker == "x" else "0.25",
             zorder=3,
         )
     figure.colorbar(points, ax=axes, label="Generalized Ships (°)", pad=0.02)
 
 
-def _grid(axes: Axes, panel: pd.DataFrame) -> None:
+def _grid(axes: Axes, panel: pd.DataFrame, headroom: bool) -> None:
     """The whole model in view, ticks every 2 as published; wider steps where they would not fit."""
     layers, heads = panel["layer"].max() + 1, panel["head"].max() + 1
-    axes.set(xlim=(-1, layers), ylim=(-1, heads + (0.3 * heads if heads < 12 else 0.22 * heads)))
+    axes.set(xlim=(-1, layers), ylim=(-1, heads + headroom * (0.3 * heads if heads < 12 else 0.22 * heads)))
     for axis, size in ((axes.xaxis, layers), (axes.yaxis, heads)):
         axis.set_major_locator(MultipleLocator(2) if size <= 34 else MaxNLocator(integer=True, nbins=16))
     axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick < heads])
@@ -85,23 +90,28 @@ def _grid(axes: Axes, panel: pd.DataFrame) -> None:
     axes.grid(alpha=0.25, lw=0.4)
 
 
-def _legend(axes: Axes, models: Sequence[str], labels: Mapping[str, str]) -> None:
+def _legend(figure: Figure, axes: Axes, models: Sequence[str], labels: Mapping[str, str], inside: bool) -> None:
     handles = [
         Line2D([], [], ls="", marker=marker, color="0.25", ms=5, label=style.plain(labels[model]))
         for model, marker in zip(models, _MARKERS * len(models), strict=False)
     ]
-    axes.legend(handles=handles, loc="upper right", borderpad=0.3, handletextpad=0.2)
+    if inside:
+        axes.legend(handles=handles, loc="upper right", borderpad=0.3, handletextpad=0.2)
+    else:
+        legend_outside(
+            figure, handles, [str(handle.get_label()) for handle in handles], ncols=_INSIDE, handletextpad=0.2
+        )
 
 
 def _caption(data: pd.DataFrame, options: Options, sources: Documents) -> str:
-    document = next(iter(sources.values()))
-    extract, metric = document["options"], document["metric_options"]
-    words = {ablation: _WORDS[ablation].format(epsilon=extract["epsilon"]) for ablation in options["ablations"]}
+    epsilon = option_of(sources, options, lambda document: f"{document['options']['epsilon']:g}")
+    words = {ablation: _WORDS[ablation].format(epsilon=epsilon) for ablation in options["ablations"]}
+    template = option_of(sources, options, lambda document: repr(document["options"]["template"]))
     parts = [
         f"The {options['top']} heads of each model whose ablation turns the leading {options['rank']}-dimensional "
         "subspace of the prompts' last-token states the most (Generalized Ships, sum of principal angles in degrees). "
         f"Ablations: {'; '.join(f'{name}: {text}' for name, text in words.items())}. "
-        f"Data: {options['dataset_label']}, template {extract['template']!r}."
+        f"Data: {options['dataset_label']}, template {template}."
     ]
     for model in options["models"]:
         rows = data[data["model"] == model]
@@ -114,8 +124,15 @@ def _caption(data: pd.DataFrame, options: Options, sources: Documents) -> str:
             f"{options['model_labels'][model]}: {rows['queries'].iloc[0]} prompts ({rows['queries_dropped'].iloc[0]} "
             f"dropped); strongest (layer, head) {strongest}."
         )
+        if (heads := int(rows["position"].max())) < options["top"]:
+            parts.append(f"It has only {heads} heads.")
     parts.append(
-        f"Brackets: {metric['confidence']:.0%} bootstrap intervals over prompts ({metric['bootstrap']} draws). "
-        "Layers and heads count from 0. Colours share one scale per panel."
+        f"Brackets: {option_of(sources, options, _intervals)}. "
+        "Layers and heads count from 0. Colours share one scale per panel, which begins at 0."
     )
     return " ".join(parts)
+
+
+def _intervals(document: Document) -> str:
+    metric = document["metric_options"]
+    return f"{metric['confidence']:.0%} bootstrap intervals over prompts ({metric['bootstrap']} draws)"

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.errors import AtlasError
 from atlas.plots import style
+from atlas.plots.captions import told
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from atlas.plots.types import Document, Options
+    from atlas.plots.types import Options
 
 FLOWS = {"question_to_answer": r"E_A", "question_to_all": r"*"}
 # E_A and * of the first data set, then of the second, as in the source (Okabe-Ito).
@@ -47,15 +48,15 @@ def rows(frame: pd.DataFrame, options: Options, table: str) -> pd.DataFrame:
     return part
 
 
-def measure(part: pd.DataFrame, document: Document) -> str:
-    """What is shown, in a sentence."""
-    first = part.iloc[0]
-    metric = document["metric_options"]
+def measure(part: pd.DataFrame, options: Options) -> str:
+    """What is shown, in sentences; how layers are joined is not among it."""
+    first = {model: part[part["model"] == model].iloc[0] for model in options["models"]}
+    labels, loss = options["model_labels"], options["loss"]
+    per_layer = {m: f"{row['reduction']} over token pairs of the {_HEADS[row['heads']]}" for m, row in first.items()}
     return (
         "Saliency A x dLoss/dA of the attention from the exact answer tokens (E_A) or from all later tokens (*) to "
         "the exact question tokens (E_Q), Luo et al. 2026. "
-        f"Loss: {_LOSSES[first['loss']]} ({first['loss']}). Per layer: {first['reduction']} over token pairs of the "
-        f"{_HEADS[first['heads']]}; {metric['layers']} over the layers that the loss reaches."
+        f"Loss: {_LOSSES[loss]} ({loss}). Per layer: {told(per_layer, labels)}"
     )
 
 

@@ -9,6 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from atlas.errors import AtlasError
 from atlas.plots import style
+from atlas.plots.captions import told
+from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,17 +21,25 @@ if TYPE_CHECKING:
 _COLOURS = [style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.VERMILION, style.BROWN, style.CYAN, style.PINK]
 _MARKS = ["o", "s", "D", "^", "v", "P", "X", "*"]
 _LINES = ["-", "--", "-.", ":"]
+_COLUMNS = 3
+_ENTRIES, _ENTRY = 2, 0.14  # models in a legend that a panel has room for, and inches for each of the others
+_WEIGHTS = {"sampling": "answers weighted by how many each stands for", "equal": "each answer counted once"}
 
 
 def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the table probe_auroc."""
     style.begin()
     auroc, datasets = tables["probe_auroc"], options["datasets"]
+    columns = min(len(datasets), _COLUMNS)
+    lines = -(-len(datasets) // columns)
+    legend = _ENTRY * max(len(options["models"]) - _ENTRIES, 0)
+    height = (options["width"] * 0.8 / max(columns, 2) + legend) * lines
     figure, grid = plt.subplots(
-        1, len(datasets), figsize=(options["width"], options["width"] * 0.8 / max(len(datasets), 2)), squeeze=False,
-        sharey=True, layout="constrained",
-    )  # fmt: skip
-    for axes, dataset in zip(grid.flat, datasets, strict=True):
+        lines, columns, figsize=(options["width"], height), squeeze=False, sharey=True, layout="constrained"
+    )
+    for axes in grid.flat[len(datasets) :]:
+        axes.set_axis_off()
+    for axes, dataset in zip(grid.flat, datasets, strict=False):
         for number, model in enumerate(options["models"]):
             part = auroc[(auroc["model"] == model) & (auroc["dataset"] == dataset)].sort_values("layer")
             if part.empty:
@@ -41,7 +51,9 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
         style.apply_axes(axes, options, None)
-    grid[0, 0].set_ylabel("AUROC (right against wrong)")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("AUROC (right against wrong)")
+    fit(figure)
     return figure, _caption(auroc, options, sources["probe_auroc"])
 
 
@@ -58,20 +70,21 @@ def _curve(axes: Axes, part: pd.DataFrame, label: str, number: int) -> None:
 
 
 def _caption(auroc: pd.DataFrame, options: Options, documents: Documents) -> str:
-    first = auroc.iloc[0]
-    weights = {
-        "sampling": "answers weighted by how many each stands for",
-        "equal": "each answer counted once",
-    }[first["weights"]]
+    shown = auroc[auroc["model"].isin(options["models"]) & auroc["dataset"].isin(options["datasets"])]
+    first = {model: shown[shown["model"] == model].iloc[0] for model in options["models"]}
+    labels = options["model_labels"]
+    probe = told({m: f"C = {row['regularisation']:g}, {_WEIGHTS[row['weights']]}" for m, row in first.items()}, labels)
+    folds = told({model: f"{row['folds']}" for model, row in first.items()}, labels)
     parts = [
         "Logistic regression on the standardised hidden state of the last exact answer token "
-        f"(C = {first['regularisation']:g}, {weights}), scored on the {first['folds']} stratified folds that it did "
+        f"({probe}), scored on the {folds} stratified folds that it did "
         f"not see: mean AUROC within folds with DeLong's {options['confidence']:.0%} interval. Marks: the layer that "
         "saliency uses, chosen by this AUROC; nested: AUROC where the layer is chosen without the fold that is scored, "
         "free of the choice's optimism. Hidden state l is the residual after l layers, the last one before the final "
         "norm."
     ]
     for dataset, label in options["dataset_labels"].items():
-        one = auroc[(auroc["dataset"] == dataset) & (auroc["model"] == options["models"][0])].iloc[0]
-        parts.append(f"{label}: n = {one['correct']} right and {one['wrong']} wrong answers.")
+        own = shown[shown["dataset"] == dataset].drop_duplicates("model").set_index("model").loc[options["models"]]
+        counts = {row.Index: f"{row.correct} right and {row.wrong} wrong answers" for row in own.itertuples()}
+        parts.append(f"{label}: n = {told(counts, labels)}.")
     return " ".join(parts)

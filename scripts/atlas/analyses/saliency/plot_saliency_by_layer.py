@@ -12,12 +12,15 @@ from scipy import stats
 
 from atlas.analyses.saliency import plot_common as common
 from atlas.plots import style
+from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
+    from atlas.plots.types import Drawn, Options, Sources, Tables
+
+_COLUMNS = 3
 
 
 def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
@@ -25,25 +28,33 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     style.begin()
     part = common.rows(tables["saliency_layers"], options, "saliency_layers")
     models = options["models"]
+    columns = min(len(models), _COLUMNS)
+    lines = -(-len(models) // columns)
     figure, grid = plt.subplots(
-        2, len(models), figsize=(options["width"], options["width"] * 0.36 * 2), squeeze=False, sharex="col",
+        2 * lines, columns, figsize=(options["width"], options["width"] * 0.36 * 2 * lines), squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    for column, model in enumerate(models):
-        for row, flow in enumerate(common.FLOWS):
-            axes = grid[row, column]
+    for axes in grid[-2:, len(models) - columns * (lines - 1) :].flat:
+        axes.set_axis_off()
+    for number, model in enumerate(models):
+        line, column = divmod(number, columns)
+        upper, lower = grid[2 * line : 2 * line + 2, column]
+        upper.sharex(lower)
+        upper.tick_params(labelbottom=False)
+        for axes, flow in zip((upper, lower), common.FLOWS, strict=True):
             _panel(axes, part[part["model"] == model], flow, options)
             style.apply_axes(axes, options, model)
-        grid[0, column].set_title(style.title(options["title"], options["model_labels"][model]))
-        grid[1, column].set_xlabel("Layer")
+        upper.set_title(style.title(options["title"], options["model_labels"][model]))
+        lower.set_xlabel("Layer")
     handles = [
         Line2D([], [], color=common.colour(options, dataset, flow), label=common.symbol(flow, label))
         for dataset, label in options["dataset_labels"].items()
         for flow in common.FLOWS
     ]
     handles.append(Line2D([], [], color="0.3", ls="--", label="from random question tokens"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    return figure, _caption(part, options, sources["saliency_layers"])
+    legend_outside(figure, handles, [str(handle.get_label()) for handle in handles], ncols=3)
+    fit(figure)
+    return figure, _caption(part, options)
 
 
 def _panel(axes: Axes, part: pd.DataFrame, flow: str, options: Options) -> None:
@@ -76,11 +87,10 @@ def weighted_means(part: pd.DataFrame, confidence: float) -> pd.DataFrame:
     return wide.columns.to_numpy(), mean, stats.norm.ppf(0.5 + confidence / 2) * error
 
 
-def _caption(part: pd.DataFrame, options: Options, documents: Documents) -> str:
-    document = next(iter(documents.values()))
+def _caption(part: pd.DataFrame, options: Options) -> str:
     return " ".join(
         [
-            common.measure(part, document).rpartition(";")[0] + ".",
+            f"{common.measure(part, options)}.",
             f"Mean over answers with sampling weights, and {options['confidence']:.0%} intervals over answers; dashed: "
             "the same number of random question tokens in place of the exact ones. Layers count from 0; those above "
             "the probe have no gradient and are not there. Axes are per panel.",

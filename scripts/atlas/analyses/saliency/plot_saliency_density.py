@@ -14,6 +14,8 @@ import seaborn as sns
 
 from atlas.analyses.saliency import plot_common as common
 from atlas.plots import style
+from atlas.plots.captions import option_of
+from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +51,8 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for flow in common.FLOWS
         for colour in [common.colour(options, dataset, flow)]
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+    legend_outside(figure, handles, [str(handle.get_label()) for handle in handles], ncols=min(4, len(handles)))
+    fit(figure)
     return figure, _caption(part, tables, options, sources["saliency"], ends)
 
 
@@ -84,20 +87,22 @@ def _quantile(values: Float[np.ndarray, " samples"], weights: Float[np.ndarray, 
 def _caption(
     part: pd.DataFrame, tables: Tables, options: Options, documents: Documents, ends: Mapping[str, float]
 ) -> str:
-    document = next(iter(documents.values()))
     area = "share one area in equal parts" if options["common_norm"] else "have an area of 1 each"
-    parts = [common.measure(part, document)]
+    layers = option_of(documents, options, lambda document: document["metric_options"]["layers"])
+    parts = [f"{common.measure(part, options)}; {layers} over the layers that the loss reaches."]
+    at_quantile = {model: f"{end:.2g}" for model, end in ends.items() if style.option(options["xlim"], model) is None}
     parts.append(
         f"Gaussian kernel densities (Scott's bandwidth), cut at 0 without reflection; the curves of a panel {area}. "
         "Axes are per panel"
         + (
-            "."
-            if options["xlim"] is not None
-            else f", and x ends at the {100 * options['quantile']:g} % quantile: "
-            + ", ".join(f"{end:.2g} ({options['model_labels'][model]})" for model, end in ends.items())
-            + "."
+            f", and x ends at the {100 * options['quantile']:g} % quantile: "
+            + ", ".join(f"{end} ({options['model_labels'][model]})" for model, end in at_quantile.items())
+            if at_quantile
+            else ""
         )
+        + "."
     )
+    parts += _without_curve(part, options)
     parts += common.samples(part, options)
     if options["loss"] != "answer_nll":
         parts += _probes(tables["probe_auroc"], options)
@@ -107,6 +112,17 @@ def _caption(
     if controls:
         parts.append("A control reads its base's answers, labels and token sets, under a probe of its own.")
     return " ".join(parts)
+
+
+def _without_curve(part: pd.DataFrame, options: Options) -> Iterator[str]:
+    """Curves that a panel lacks because their answers have one value."""
+    values = part.groupby(["model", "dataset", "flow"])["saliency"].nunique()
+    few = [
+        f"{options['model_labels'][model]}, {options['dataset_labels'][dataset]}, {flow}"
+        for model, dataset, flow in values.index[values < 2]
+    ]
+    if few:
+        yield f"No curve, because there are no two different values: {'; '.join(few)}."
 
 
 def _probes(auroc: pd.DataFrame, options: Options) -> Iterator[str]:

@@ -11,6 +11,8 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from atlas.plots import style
+from atlas.plots.captions import option_of, told
+from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +26,7 @@ _STYLES = {
     "random": (style.ORANGE, "--", "random"),
     "repeated": (style.GREEN, ":", "repeated"),
 }
+_INPUTS = {"natural": "natural text", "random": "random token ids", "repeated": "one random id repeated"}
 
 
 def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
@@ -43,6 +46,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         _curves(grid[row, 0], rates[rates["model"] == model], title)
         style.apply_axes(grid[row, 0], options, model)
         _map(figure, grid[row, 1], heads[heads["model"] == model], title)
+    fit(figure)
     return figure, _caption(rates, options, sources["sink_rates"])
 
 
@@ -84,16 +88,22 @@ def _map(figure: Figure, axes: Axes, heads: pd.DataFrame, title: str) -> None:
 
 
 def _caption(rates: pd.DataFrame, options: Options, sources: Documents) -> str:
-    document = next(iter(sources.values()))
-    extract, metric = document["options"], document["metric_options"]
     labels = ", ".join(options["model_labels"][model] for model in options["models"])
-    first = rates.iloc[0]
+    first = {model: rates[rates["model"] == model].iloc[0] for model in options["models"]}
+    kinds = [kind for kind in _INPUTS if (rates["input"] == kind).any()]
+    natural = f"Natural text: {options['dataset_label']}. " if "natural" in kinds else ""
+    epsilon = told({model: f"{row['epsilon']:g}" for model, row in first.items()}, options["model_labels"])
+    number = told(
+        {model: f"{row['sequences']} sequences of {row['length']} tokens" for model, row in first.items()},
+        options["model_labels"],
+    )
+    confidence = option_of(sources, options, lambda document: f"{document['metric_options']['confidence']:.0%}")
+    begin = option_of(sources, options, lambda document: "first" if document["options"]["bos"] else "not added")
     return (
         "Attention sinks. Left: share of heads in each layer whose mean attention on the first token exceeds epsilon = "
-        f"{first['epsilon']:g}, with {metric['confidence']:.0%} bootstrap intervals over sequences; the legend gives "
-        "the mean over all layers. Input: natural text, random token ids, one random id repeated. Right: mean "
+        f"{epsilon}, with {confidence} bootstrap intervals over sequences; the legend gives "
+        f"the mean over all layers. Input: {', '.join(_INPUTS[kind] for kind in kinds)}. Right: mean "
         "attention on the first token of every head. "
-        f"Models: {labels}. Natural text: {options['dataset_label']}. n = {first['sequences']} sequences of "
-        f"{first['length']} tokens per kind of input; beginning-of-sequence token "
-        f"{'first' if extract['bos'] else 'not added'}. Layers and heads count from 0."
+        f"Models: {labels}. {natural}n = {number} per kind of input; "
+        f"beginning-of-sequence token {begin}. Layers and heads count from 0."
     )

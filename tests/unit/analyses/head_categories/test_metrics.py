@@ -1,12 +1,20 @@
 """Scores, the permutation null against full enumeration, false discovery rates, labels."""
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import false_discovery_control
 
-from atlas.analyses.head_categories.metrics import label_heads, permutation_null, relation_scores
+from atlas.analyses.head_categories.metrics import (
+    categories_table,
+    label_heads,
+    permutation_null,
+    relation_scores,
+    short_null,
+)
 from atlas.errors import AtlasError
 
 
@@ -207,3 +215,20 @@ def test_labels():
     assert set(by_null["significance"]) == {"tau_and_null"}
     with pytest.raises(AtlasError, match="tau_or_null"):
         label_heads(table, significance="tau_or_null")
+
+
+@pytest.mark.parametrize(("heads", "draws", "alpha"), [(5, 99, 0.05), (5, 100, 0.05), (20, 199, 0.1), (20, 200, 0.1)])
+def test_too_few_permutations_are_a_warning_exactly_where_one_head_alone_cannot_be_significant(heads, draws, alpha):
+    p = np.ones(heads)
+    p[0] = 1 / (draws + 1)  # no permutation reaches what this head has
+    found = false_discovery_control(p)[0] < alpha
+    scores = pd.DataFrame({"layer": 0, "head": range(heads), "category": "Knowledge", "score": 0.9, "q": 0.5})
+    table = categories_table(scores, tau=0.15, alpha=alpha, draws=draws)
+    assert set(table.loc[table["significance"] == "tau", "warning"]) == {""}
+    (warning,) = table.loc[table["significance"] == "tau_and_null", "warning"].unique()
+    assert (warning == "") == found
+    if warning:
+        needed = int(re.search(r"take (\d+) or more", warning)[1])
+        assert f"{draws} permutations one head among {heads} has q = {heads / (draws + 1):.2g}" in warning
+        assert short_null(heads, needed, alpha) is None
+        assert short_null(heads, needed - 1, alpha) is not None

@@ -53,6 +53,44 @@ PAIRS = frame(
 )
 
 
+MANY = frame(*(("copying", "Algorithmic", word, word) for word in WORDS))
+
+
+def chosen(words, choice, minimum=1):
+    pairs, report = single_token_pairs(MANY, byte_level(words), ANY, minimum=minimum, choice=choice)
+    assert len(pairs) == report["scored"].sum()
+    return pairs["source"].tolist(), report.iloc[0]
+
+
+def test_pairs_are_sampled_of_those_that_the_tokenizer_leaves():
+    """Sampled before, a model that knows 6 of 12 words would keep about 2 of 4, and perhaps not the relation."""
+    choice = {"sample": {"n": 4, "seed": 0}, "limit": None}
+    few, report = chosen(WORDS[::2], choice, minimum=6)
+    assert len(few) == 4
+    assert (report["given"], report["kept"], report["scored"], report["used"]) == (12, 6, 4, True)
+    assert few == sorted(few, key=WORDS.index), "in the order of the file"
+    every, report = chosen(WORDS, choice, minimum=6)
+    assert (report["kept"], report["scored"]) == (12, 4)
+    assert chosen(WORDS, choice)[0] == every
+    assert len({tuple(chosen(WORDS, {"sample": {"n": 4, "seed": seed}})[0]) for seed in range(5)}) > 1
+
+
+def test_two_models_share_the_pairs_that_both_have_left():
+    choice = {"sample": {"n": 5, "seed": 1}}
+    every, _ = chosen(WORDS, choice)
+    without = next(word for word in WORDS if word not in every)
+    assert chosen([word for word in WORDS if word != without], choice)[0] == every
+    lost = every[2]
+    assert set(every) - {lost} < set(chosen([word for word in WORDS if word != lost], choice)[0])
+
+
+def test_limit_takes_the_first_that_are_left_and_all_where_there_are_fewer():
+    assert chosen(WORDS[3:], {"limit": 2})[0] == WORDS[3:5]
+    assert chosen(WORDS[3:], {"limit": 50})[0] == WORDS[3:]
+    assert chosen(WORDS[3:], {"sample": {"n": 12, "seed": 0}})[0] == WORDS[3:]
+    assert chosen(WORDS[3:], {"limit": 2}, minimum=10)[1][["scored", "used"]].tolist() == [0, False]
+
+
 @pytest.mark.parametrize(
     ("tokenizer", "expected"),
     [(byte_level(WORDS), True), (unigram(WORDS, True), False), (unigram(WORDS, False), True)],

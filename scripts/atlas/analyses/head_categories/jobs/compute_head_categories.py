@@ -17,6 +17,8 @@ def run(task: Task) -> Result:
     pairs = task.frame("pairs")
     k = {relation: given.get(relation, given["default"]) for relation in pairs["relation"].unique()}
     scores = relation_scores(ranks, pairs, k, draws=options["permutations"], seed=options["seed"])
-    categories = categories_table(scores, tau=options["tau"], alpha=options["alpha"])
+    categories = categories_table(scores, tau=options["tau"], alpha=options["alpha"], draws=options["permutations"])
+    if warning := categories["warning"].iloc[-1]:
+        task.log.warning("analyses.head_categories.permutations: %s.", warning)
     found = {"head_relations": scores.assign(**task.keys), "head_categories": categories.assign(**task.keys)}
     return found, document

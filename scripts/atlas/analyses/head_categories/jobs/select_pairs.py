@@ -21,6 +21,7 @@ def run(task: ModelTask) -> Result:
         task.limits,
         leading_space=options["leading_space"],
         minimum=options["minimum_pairs"],
+        choice=task.document("dataset")["options"],
     )
     task.log.info("\n%s", report.to_string())
     document = provenance(options=options, model=check_model_folder(task.folder), dataset=task.dataset())

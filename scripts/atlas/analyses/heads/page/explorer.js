@@ -113,11 +113,14 @@ const atlas = (() => {
   function scales() {
     for (const { name, diverging } of data.metrics) {
       const values = model.columns[name].filter(Number.isFinite), colours = bokeh(`colours-${name}`);
+      // From 0: a scale that began at the least value would make any difference look like everything.
       let low = Math.min(0, ...values), high = Math.max(0, ...values);
       if (diverging) [low, high] = [-Math.max(-low, high), Math.max(-low, high)];
-      else low = Math.min(...values);
-      colours.setv({ low: values.length ? low : 0, high: values.length && high > low ? high : low + 1 });
+      colours.setv({ low, high: high > low ? high : low + 1 });
+      bokeh(`none-${name}`).visible = !values.length;
+      bokeh(`bar-${name}`).visible = values.length > 0;
     }
+    bokeh("none-label").visible = model.labelIndex.every((index) => index === NONE);
     for (const place of data.places.filter((name) => name.startsWith("map-"))) {
       const plot = bokeh(place);
       plot.x_range.setv({ start: -0.5, end: model.layers - 0.5 });
@@ -175,7 +178,7 @@ const atlas = (() => {
     span("curve", "y_range", drawn.flatMap(({ y }) => y), 0.04, 0);
     at("curve-note").textContent =
       place !== undefined ? `First token: ${number(first.without)} without, ${number(first.with)} with.`
-      : state.chosen === null ? "" : "This page holds no curve of this head.";
+      : state.chosen === null ? "" : `This page holds no curve of this ${model.curves ? "head" : "model"}.`;
   }
 
   function detail() {

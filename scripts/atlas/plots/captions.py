@@ -1,0 +1,34 @@
+"""What captions say of several models: once where all agree, else model by model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atlas.plots.types import Document, Documents, Options
+
+
+def by_model(documents: Documents) -> dict[str, Document]:
+    """{model: provenance of its first file}; files are .../{model}/{table}/{dataset}.parquet."""
+    found: dict[str, Document] = {}
+    for file, document in documents.items():
+        found.setdefault(Path(file).parts[-3], document)
+    return found
+
+
+def told(values: Mapping[str, str], labels: Mapping[str, str]) -> str:
+    """`values` {model: words} as one phrase: the words alone where all models share them, else each with its models."""
+    kinds = dict.fromkeys(values.values())
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return ", ".join(
+        f"{words} ({', '.join(labels[model] for model, own in values.items() if own == words)})" for words in kinds
+    )
+
+
+def option_of(documents: Documents, options: Options, words: Callable[[Document], str]) -> str:
+    """What `words` makes of the provenance of each model of a figure, as `told` joins it."""
+    own = by_model(documents)
+    return told({model: words(own[model]) for model in options["models"] if model in own}, options["model_labels"])

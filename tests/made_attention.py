@@ -1,0 +1,117 @@
+"""Made-up tables of attention sinks, meaningless tokens and head categories, for made_tables."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+from atlas.analyses.head_categories.metrics import CATEGORIES
+
+RELATIONS = [f"{category.lower()}_{number}" for category in CATEGORIES for number in range(2)]
+INPUTS = {"natural": 0.7, "random": 0.4, "repeated": 0.1}
+
+
+def number_of(model):
+    return int(model[1:])
+
+
+def every_head(layers, heads):
+    return pd.DataFrame(itertools.product(range(layers), range(heads)), columns=["layer", "head"])
+
+
+def sinks(config, models, layers, heads, rng):
+    block = config["analyses"]["sinks"]
+    parts, rates = [], []
+    for model, (kind, level) in itertools.product(models, INPUTS.items()):
+        about = {"model": model, "dataset": block["dataset"], "input": kind, "epsilon": block["epsilon"],
+                 "length": block["length"], "sequences": block["sequences"]}  # fmt: skip
+        frame = every_head(layers, heads)
+        alpha = np.clip(rng.normal(level * (1 - 0.2 * number_of(model)), 0.3, len(frame)), 0, 1)
+        frame = frame.assign(alpha=alpha, sink_rate=(alpha > 0.3).astype(float), rate_low=0.0, rate_high=1.0, **about)
+        parts.append(frame)
+        rate = frame.groupby("layer")["sink_rate"].mean()
+        whole = pd.DataFrame({"layer": [*rate.index, None], "rate": [*rate, rate.mean()]})
+        low, high = (whole["rate"] - 0.05).clip(0), (whole["rate"] + 0.05).clip(upper=1)
+        rates.append(whole.assign(rate_low=low, rate_high=high, sequences_dropped=number_of(model), **about))
+    return {
+        "sinks": (parts, lambda model: {"options": block, "metric_options": block}),
+        "sink_rates": (rates, lambda model: {"options": block, "metric_options": block}),
+    }
+
+
+def meaningless(config, models, layers, heads, rng):
+    block = config["analyses"]["meaningless_tokens"]
+    weights, effects = [], []
+    for model, dataset in itertools.product(models, block["datasets"]):
+        frame = every_head(layers, heads)
+        # The last model's heads do not lose anything.
+        effect = np.abs(rng.normal(0, 0.2, len(frame))) * (1 if model == models[-1] and len(models) > 1 else -1)
+        prompts = {"prompts": 40 - number_of(model), "prompts_dropped": number_of(model) + 1}
+        effects.append(
+            frame.assign(
+                model=model, dataset=dataset, effect=effect, effect_low=effect - 0.1, effect_high=effect + 0.1,
+                weight_without=0.01, weight_with=0.009, span_mass=rng.random(len(frame)), reading=block["reading"],
+                merged_tokens=0, **prompts, **{"lambda": 1.0},
+            )
+        )  # fmt: skip
+        for condition, tokens in (("without", 40), ("with", 60)):
+            position = np.arange(tokens)
+            inside = (position >= 10) & (position < 30) & (condition == "with")
+            aligned = np.where(inside, -1, position - np.where(position >= 30, 20, 0) * (condition == "with"))
+            for row in frame[frame["layer"] == 0].itertuples():
+                weight = rng.gamma(2, 0.01, tokens) + (position == 0) * 0.5 * (number_of(model) == 0)
+                weights.append(
+                    pd.DataFrame({"position": position, "in_span": inside, "weight": weight}).assign(
+                        aligned_position=pd.array(aligned, "Int32"), model=model, dataset=dataset, layer=row.layer,
+                        head=row.head, condition=condition, token="", weight_low=weight - 0.02,
+                        weight_high=weight + 0.005, reading=block["reading"],
+                        prompts=np.where(position < tokens - 3, prompts["prompts"], 3),
+                    )
+                )  # fmt: skip
+                weights[-1].loc[inside, "aligned_position"] = pd.NA
+    document = {"options": block, "metric_options": block}
+    return {"attention_weights": (weights, lambda _: document), "meaningless_effect": (effects, lambda _: document)}
+
+
+def categories(config, models, layers, heads, rng):
+    block = config["analyses"]["head_categories"]
+    scores, labels, reports = [], [], []
+    for model in models:
+        about = {"model": model, "dataset": block["dataset"]}
+        frame = every_head(layers, heads)
+        for number, relation in enumerate(RELATIONS):
+            given, kept = 60 + number, 25 + 4 * number + number_of(model)
+            reports.append(
+                pd.DataFrame([{
+                    **about, "relation": relation, "category": CATEGORIES[number // 2], "given": given, "kept": kept,
+                    "unknown_token": 0, "source_split": given - kept, "target_split": 0, "duplicate": 0,
+                    "scored": min(kept, 50) if kept >= 30 else 0,
+                    "used": kept >= 30, "dropped": "" if kept >= 30 else "too few",
+                }])
+            )  # fmt: skip
+            for sign in ("direct", "suppression") if kept >= 30 else ():
+                p = rng.random(len(frame))
+                scores.append(
+                    frame.assign(
+                        **about, relation=relation, category=CATEGORIES[number // 2], sign=sign, k=10, pairs=kept,
+                        score=np.clip(rng.normal(0.05, 0.12, len(frame)), 0, 1), null_mean=0.02, null_sd=0.01, p=p, q=p,
+                    )
+                )  # fmt: skip
+        names = np.array(["Unclassified", *CATEGORIES, "2 categories"])
+        for name, share in (("tau", 0.5), ("tau_and_null", 0.8)):
+            chance = [share, *[(1 - share) / 5] * 5]
+            labels.append(
+                frame.assign(
+                    **about, significance=name, label=rng.choice(names, len(frame), p=chance), categories="",
+                    tau=block["tau"], alpha=block["alpha"],
+                    warning=_warning(block, len(frame)) if name != "tau" else "",
+                )
+            )  # fmt: skip
+    document = {"options": {**block, "first_mlp": True}, "metric_options": block}
+    made = {"head_relations": scores, "head_categories": labels, "relation_pairs": reports}
+    return {name: (parts, lambda _: document) for name, parts in made.items()}
+
+
+def _warning(block, heads):
+    least = heads / (block["permutations"] + 1)
+    return f"one head among {heads} has q = {least:.2g} at best" if least >= block["alpha"] else ""

@@ -1,0 +1,240 @@
+"""Made-up tables of every analysis, of any number of models and heads, in which every branch of a caption speaks.
+
+Each model has numbers of its own wherever a run's models may differ: prompts, dropped texts, answers, refusals.
+"""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+from atlas.analyses.head_categories.metrics import CATEGORIES
+from atlas.analyses.registry import TABLES
+from made_attention import categories, every_head, meaningless, number_of, sinks
+
+LABEL = "gemma-2-2b-it-abliterated, dequantised from Q4_K_M (control)"  # of 60 characters
+FLOWS = ("question_to_answer", "question_to_all", "random_to_answer", "random_to_all")
+
+
+def tables_of(config, layers=6, heads=4, seed=0):
+    """({table: frame}, {table: {path: document}}) of a checked configuration, as its jobs would write them."""
+    rng = np.random.default_rng(seed)
+    frames, documents = {}, {}
+    for make in (sinks, meaningless, categories, _mink, _safety, _saliency, _heads, _costs):
+        made = make(config, list(config["models"]), layers, heads, rng)
+        for name, (parts, document) in made.items():
+            frame = pd.concat(parts, ignore_index=True)
+            frames[name] = frame[list(TABLES[name])].astype(TABLES[name]) if name in TABLES else frame
+            datasets = frame["dataset"].unique() if "dataset" in frame else ["all"]
+            documents[name] = {
+                f"results/metrics/{model}/{name}/{dataset}.parquet": document(model)
+                for model in config["models"]
+                for dataset in datasets
+            }
+    return frames, documents
+
+
+def _mink(config, models, layers, heads, rng):
+    block = config["analyses"]["mink"]
+    questions, trends, graphs, gaps = [], [], [], []
+    dropped = {model: {"under min_tokens": 2 + number_of(model), "longer than max_tokens": 1} for model in models}
+    left = {model: {"no score": 3, "no Min-K%": number_of(model)} for model in models}
+    for model, dataset in itertools.product(models, block["datasets"]):
+        about = {"model": model, "dataset": dataset, "text": block["texts"][0], "template": "chat"}
+        about["dtype"] = ("float32", "bfloat16")[number_of(model) % 2]
+        for k in block["k_percent"]:
+            for depth in (1, 2, 3):
+                number = 30 - 5 * depth - number_of(model)
+                values = rng.gamma(6, 1 + 0.1 * depth, number)
+                names = [f"{depth}.{i}" for i in range(number)]
+                one = {**about, "depth": depth, "k_percent": float(k)}
+                questions.append(
+                    pd.DataFrame({"question": names, "mink": values, "minkpp": values / 5}).assign(
+                        **one, tokens=20, tokens_averaged=4
+                    )
+                )
+                graphs.append(
+                    pd.DataFrame({"root": names, "mink": values, "minkpp": values / 5}).assign(**one, questions=3)
+                )
+                trends.append(
+                    pd.DataFrame([{
+                        **one, "average": block["average"], "questions": number,
+                        "dropped": sum(dropped[model].values()),
+                        "median": np.median(values), "low": 1.0, "high": 9.0, "trend_tau": 0.1 * number_of(model) - 0.1,
+                        "trend_p": 0.02 * 10 ** -number_of(model), "median_pp": 1.0, "low_pp": 0.5, "high_pp": 2.0,
+                        "trend_tau_pp": -0.2, "trend_p_pp": np.nan if number_of(model) else 0.4,
+                    }])
+                )  # fmt: skip
+        # The first model has two groups, the second one question in a group, the third nothing to spread.
+        sizes = (
+            {"25%": 9, "middle": 7, "75%": 8},
+            {"25%": 1, "middle": 2, "75%": 8},
+            {"25%": 3, "middle": 0, "75%": 0},
+        )
+        for group, size in sizes[number_of(model) % 3].items():
+            gap = rng.normal(0, 0.3, size) if number_of(model) % 3 < 2 else np.zeros(size)
+            gaps.append(
+                pd.DataFrame({"gap": gap}).assign(
+                    question=[f"{group} {i}" for i in range(size)], model=model, dataset=dataset, score=3.0,
+                    group=group,
+                    mink=8.0, k_percent=float(block["k_percent"][0]), text=block["texts"][0], predecessors=2,
+                    judge="reference", answers_from=models[0] if number_of(model) == 1 else model,
+                )
+            )  # fmt: skip
+    document = {"options": block, "metric_options": block, "judge": {"kind": "reference"}}
+
+    def of_trend(model):
+        return document | {"dropped": {block["texts"][0]: dropped[model]}}
+
+    def of_gap(model):
+        return document | {"dropped": left[model]}
+
+    return {
+        "mink": (questions, of_trend), "mink_graphs": (graphs, of_trend), "mink_trend": (trends, of_trend),
+        "score_gap": (gaps, of_gap),
+    }  # fmt: skip
+
+
+def _safety(config, models, layers, heads, rng):
+    block, effect = config["analyses"]["safety_heads"], config["analyses"]["ablation_effect"]
+    ranked, rates, groups = [], [], []
+    for model, dataset, ablation in itertools.product(models, block["datasets"], block["ablations"]):
+        about = {"model": model, "dataset": dataset, "ablation": ablation}
+        prompts = 8 + number_of(model)
+        for rank in block["rank"]:
+            frame = every_head(layers, heads)
+            degrees = rng.gamma(1, 0.1 if number_of(model) % 3 == 2 else 10, len(frame))
+            frame = frame.assign(
+                **about, rank=rank, ships_degrees=degrees, ships_low=degrees * 0.8, ships_high=degrees * 1.1,
+                kl_mean=degrees / 90, kl_low=0.0, kl_high=1.0, queries=prompts, queries_dropped=number_of(model),
+                position=pd.Series(-degrees).rank(method="first"),
+            )  # fmt: skip
+            ranked.append(frame)
+        strongest = frame.sort_values("position").head(3)
+        groups.append(
+            strongest[["layer", "head", "ships_degrees", "kl_mean"]].assign(
+                **about, step=range(1, len(strongest) + 1), rank=rank, candidates=min(20, len(frame)), queries=prompts
+            )
+        )
+        # Every third model refuses nothing; the others refuse half of the prompts, each draw the same at 0 heads.
+        for (selection, draws), number in itertools.product((("top", 1), ("random", effect["draws"])), effect["heads"]):
+            before = 0 if number_of(model) % 3 == 0 else prompts // 2
+            refused = draws * before if number == 0 else min(draws * before, int(rng.integers(0, draws * prompts)))
+            rate = refused / (draws * prompts)
+            rates.append(
+                pd.DataFrame([{
+                    **about, "heads_ablated": number, "selection": selection, "refusal_rate": rate,
+                    "low": max(rate - 0.2, 0), "high": min(rate + 0.2, 1), "refused": refused, "prompts": prompts,
+                    "draws": draws,
+                }])
+            )  # fmt: skip
+    document = {"options": block, "metric_options": block}
+    of_effect = {"options": effect, "metric_options": effect, "phrases": ["i cannot", "i am sorry", "as an ai"]}
+    return {
+        "safety_heads": (ranked, lambda _: document), "head_groups": (groups, lambda _: document),
+        "ablation_effect": (rates, lambda _: of_effect),
+    }  # fmt: skip
+
+
+def _saliency(config, models, layers, heads, rng):
+    block = config["analyses"]["saliency"]
+    samples, by_layer, mixtures, curves = [], [], [], []
+    for model, (place, dataset) in itertools.product(models, enumerate(block["datasets"])):
+        about = {"model": model, "dataset": dataset}
+        right, wrong = 12 + number_of(model) + place, 30 + 2 * number_of(model)
+        count = right + wrong
+        # The third model has no probe on the second data set.
+        trained = not (number_of(model) == 2 and place == 1)
+        correct = np.arange(count) < right
+        sample = {
+            "sample": [f"s{i}" for i in range(count)], "correct": correct, "weight": np.where(correct, 1.0, 2.5),
+            "answer_strategy": np.where(np.arange(count) % 3 == 0, "alias", "whole_answer"),
+        }  # fmt: skip
+        same = dict(probe_error=0.1, pairs=9, random_overlap=0, question_strategy="content_words",
+                    reduction=block["reduction"], heads=block["heads"])  # fmt: skip
+        for loss, (number, flow) in itertools.product(block["loss"] if trained else ["answer_nll"], enumerate(FLOWS)):
+            values = rng.gamma(2, 1 + number, count)
+            one = {**about, **same, "loss": loss, "flow": flow}
+            samples.append(
+                pd.DataFrame({**sample, "saliency": values}).assign(**one, layers=block["layers"], layers_reached=3)
+            )
+            by_layer += [
+                pd.DataFrame({**sample, "saliency": values * (1 + layer)}).assign(**one, layer=layer)
+                for layer in range(layers - 1)
+            ]
+        for group in ("right", "wrong") if trained else ():
+            mixtures.append(
+                pd.DataFrame([{
+                    **about, "flow": "question_to_answer", "loss": block["loss"][0], "group": group, "samples": count,
+                    "zeros": 0, "fit": "two", "draws": 200, "draws_used": 200 - number_of(model), "share": 0.5,
+                    "low_mean": 0.0, "high_mean": 1.0, "low_sd": 1.0, "high_sd": 1.0,
+                    "separation": np.nan if (group, place) == ("right", 1) else 2.5, "separation_low": 2.0,
+                    "separation_high": 3.0, "bic_gain": 1.0, "dip": 0.1, "dip_p": 0.4,
+                }])
+            )  # fmt: skip
+        levels = np.arange(layers + 1)
+        scores = 0.5 + 0.4 * np.sin(levels / (layers + 1) * 3) * rng.random() if trained else np.full(1, np.nan)
+        levels = levels[: len(scores)]
+        nested = 0.6 + 0.02 * number_of(model) if trained else np.nan
+        curves.append(
+            pd.DataFrame({"layer": levels, "auroc": scores}).assign(
+                **about, auroc_low=scores - 0.1, auroc_high=np.minimum(scores + 0.1, 1),
+                chosen=trained & (levels == (np.argmax(scores))), nested_auroc=nested, nested_low=nested - 0.1,
+                nested_high=nested + 0.1, correct=right, wrong=wrong,
+                **{name: block["probe"][name] for name in ("folds", "regularisation", "weights")},
+            )
+        )  # fmt: skip
+    document = {"options": block, "metric_options": block}
+    made = {"saliency": samples, "saliency_layers": by_layer, "saliency_mixture": mixtures, "probe_auroc": curves}
+    return {name: (parts, lambda model: document | {"model": {"source": model}}) for name, parts in made.items()}
+
+
+def _heads(config, models, layers, heads, rng):
+    block = config["analyses"]["heads"]
+    parts, overlaps = [], []
+    for model in models:
+        frame = every_head(layers, heads).reindex(columns=list(TABLES["heads"])).assign(model=model)
+        for metric in block["metrics"]:
+            frame[metric] = rng.gamma(2, 0.1, len(frame))
+        names = np.array(["Unclassified", *CATEGORIES])
+        frame["label"], frame["label_null"] = rng.choice(names, len(frame)), "Unclassified"
+        missing = [metric for metric in block["metrics"] if metric.startswith("ships")] if number_of(model) == 1 else []
+        frame[missing] = np.nan
+        parts.append(frame)
+        for a, b in itertools.combinations(block["metrics"], 2):
+            there = not {a, b} & {*missing}
+            rho, within = rng.uniform(-1, 1, 2) if there else (np.nan, np.nan)
+            overlaps.append(
+                pd.DataFrame([{
+                    "model": model, "metric_a": a, "metric_b": b, "heads": len(frame) if there else 0, "rho": rho,
+                    "low": rho - 0.1, "high": rho + 0.1, "p": 0.01, "q": abs(rho) / 8, "rho_within": within,
+                    "within_low": within - 0.1, "within_high": within + 0.1, "within_p": 0.01,
+                    "within_q": abs(within) / 8, "top": block["top"],
+                    "top_a": 20, "top_b": 20, "overlap": rng.integers(0, 15) if there else None, "expected": 2.0,
+                    "chance_low": 0 if there else None, "chance_high": 5 if there else None,
+                    "overlap_p": 0.2, "overlap_q": 0.04 if there else np.nan,
+                }])
+            )  # fmt: skip
+    return {"heads": (parts, lambda _: {}), "head_overlap": (overlaps, lambda _: {})}
+
+
+def _costs(config, models, layers, heads, rng):
+    rules = {
+        "download": ["download_model"],
+        "extract": ["extract_sinks", "extract_saliency"],
+        "plot": ["plot_sink_rates"],
+    }
+    parts = []
+    for (stage, names), model in itertools.product(rules.items(), models):
+        for rule in names:
+            own = "" if stage == "plot" else model
+            if own or model == models[0]:
+                parts.append(
+                    pd.DataFrame([{
+                        "stage": stage, "rule": rule, "model": own, "dataset": "", "jobs": 1 + number_of(model),
+                        "seconds": 10.0 * rng.random(), "seconds_longest": 5.0, "cpu_seconds": 3.0,
+                        "memory_mib": 1000 * rng.random(), "rows": 5, "unit": "prompts", "rows_per_second": 1.0,
+                        "device": "" if stage == "plot" else "cpu", "device_mib": 0.0,
+                    }])
+                )  # fmt: skip
+    return {"costs": (parts, lambda _: {})}
