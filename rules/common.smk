@@ -19,7 +19,7 @@ from atlas.config import checked, package_key, packages
 from atlas.config.by_model import block_of, table_made, told_options
 from atlas.config.command_line import typed
 from atlas.errors import AtlasError
-from atlas.fetch.hub import allowed
+from atlas.fetch.allowed_files import allowed
 from atlas.planning import paths
 from atlas.planning.content import content
 from atlas.planning.library import library as code_of

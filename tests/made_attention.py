@@ -24,7 +24,7 @@ def sinks(config, models, layers, heads, rng):
     parts, rates = [], []
     for model, (kind, level) in itertools.product(models, INPUTS.items()):
         about = {"model": model, "dataset": block["dataset"], "input": kind, "epsilon": block["epsilon"],
-                 "length": block["length"], "sequences": block["sequences"]}  # fmt: skip
+                 "length": block["length"], "sequences": block["sequences"], "bos": number_of(model) == 1}  # fmt: skip
         frame = every_head(layers, heads)
         alpha = np.clip(rng.normal(level * (1 - 0.2 * number_of(model)), 0.3, len(frame)), 0, 1)
         frame = frame.assign(alpha=alpha, sink_rate=(alpha > 0.3).astype(float), rate_low=0.0, rate_high=1.0, **about)

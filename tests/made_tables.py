@@ -81,7 +81,8 @@ def _mink(config, models, layers, heads, rng):
                     judge="reference", answers_from=models[0] if number_of(model) == 1 else model,
                 )
             )  # fmt: skip
-    document = {"options": block, "metric_options": block, "judge": {"kind": "reference"}}
+    settled = {**block, "template": "chat"}  # as a job leaves `auto` behind
+    document = {"options": settled, "metric_options": block, "judge": {"kind": "reference"}}
 
     def of_trend(model):
         return document | {"dropped": {block["texts"][0]: dropped[model]}}

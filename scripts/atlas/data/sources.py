@@ -8,9 +8,10 @@ from typing import Any
 
 from atlas.data.depth_folder import depth_files, is_depth_folder
 from atlas.errors import AtlasError
+from atlas.fetch.allowed_files import PICKLES
 from atlas.fetch.entries import describe_served, public_url, single_source
 from atlas.fetch.files import fresh_folder, link_or_copy, plain_name
-from atlas.fetch.hub import PICKLES, download_hub, pin
+from atlas.fetch.hub import download_hub, pin
 from atlas.fetch.mirrors import CHOSEN, KINDS, first_that_serves
 from atlas.fetch.package import download_package, extract_members
 from atlas.fetch.url import download_url

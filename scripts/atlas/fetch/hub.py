@@ -9,33 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.checksums import CHUNK, check_sha256, has_sha256, sha256_file
 from atlas.data.suffixes import DATA_SUFFIXES
 from atlas.disk import disk_errors
 from atlas.errors import AtlasError
+from atlas.fetch.allowed_files import ADAPTERS, CONFIGS, MERGE, PICKLES, TOKENIZERS, WEIGHTS, allowed
 from atlas.names import closest
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
-# What a model or a data set may consist of. Pickles (.bin, .pt, .pth, .pkl, .ckpt) and code (.py) run on loading.
-CONFIGS = ("config.json", "generation_config.json", "model.safetensors.index.json")
-TOKENIZERS = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json", "tokenizer.model", "spiece.model",
-    "sentencepiece.bpe.model", "tekken.json",
-)  # fmt: skip
-LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
-WEIGHTS = (".safetensors", ".gguf")
-MODEL_FILES = ("*.safetensors", "*.gguf", *CONFIGS, *TOKENIZERS, *LICENCES)
-DATA_FILES = tuple(f"*{suffix}" for suffix in DATA_SUFFIXES) + LICENCES
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
-# An adapter (LoRA and others of peft) is a change of a base model.
-ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-MERGE = "merge it first (peft: `merge_and_unload()`, then `save_pretrained`) and use that folder as a path source"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -158,14 +144,6 @@ def once(names: list[str]) -> list[str]:
     safetensors = [name for name in names if name.endswith(".safetensors")]
     consolidated = [name for name in safetensors if name.startswith("consolidated")]
     return [name for name in names if name not in consolidated or len(consolidated) == len(safetensors)]
-
-
-def allowed(name: str, model: bool = True) -> bool:
-    """Whether a file of this name may be taken at all: by its type, never code or pickles."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or any(part.startswith(".") for part in path.parts):
-        return False
-    return any(fnmatch(path.name, pattern) for pattern in (MODEL_FILES if model else DATA_FILES))
 
 
 def no_safe_weights(what: str, names: list[str]) -> AtlasError:
@@ -291,7 +269,7 @@ def _hub_errors(what: str, revision: str | None, file: str | None) -> Iterator[N
     except OSError as error:
         if "Consistency check failed" not in str(error):
             raise
-        raise AtlasError(f"{what} arrived incomplete: run again, the download goes on where it stopped.") from error
+        raise AtlasError(f"{what} arrived incomplete: run again, it goes on where it stopped.") from error
 
 
 def _gated(what: str) -> str:

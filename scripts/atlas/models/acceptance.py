@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError
-from atlas.fetch.hub import ADAPTERS, MERGE
+from atlas.fetch.allowed_files import ADAPTERS, MERGE
 from atlas.models.checkpoint import INDEX, WEIGHTS, choose_weights, quantisation, read_index
 from atlas.models.safetensors_files import read_header
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError
+from atlas.fetch.allowed_files import CONFIGS, TOKENIZERS, allowed
 from atlas.fetch.entries import describe_served, public_url, single_source
 from atlas.fetch.files import fresh_folder, link_or_copy, plain_name
-from atlas.fetch.hub import CONFIGS, TOKENIZERS, allowed, download_hub, no_safe_weights, once, pin
+from atlas.fetch.hub import download_hub, no_safe_weights, once, pin
 from atlas.fetch.mirrors import first_that_serves
 from atlas.fetch.package import download_package, extract_members
 from atlas.fetch.url import download_url

@@ -1,6 +1,5 @@
 """One look for all figures, and byte-identical files."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +20,6 @@ from atlas.plots.labels import FONT, plain
 # Okabe-Ito, as seaborn's "colorblind"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = sns.color_palette("colorblind")
 
-_LINE = 32  # characters of a label in one line of a title; three panels fit beside each other
 _RC = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -74,12 +72,8 @@ def save(figure: Figure, caption: str, output: Any) -> None:
 
 
 def title(template: str, label: str, **places: int) -> str:
-    """A panel's title: the figure's `template`, which may hold mathematics, with `label` as it stands.
-
-    A long label takes several lines, so that it does not run into the next panel's.
-    """
-    lines = textwrap.wrap(label, _LINE) if len(label) > _LINE else [label]
-    return template.format(label="\n".join(map(plain, lines)), **places)
+    """A panel's title: the figure's `template`, which may hold mathematics, with `label` as it stands."""
+    return template.format(label=plain(label), **places)
 
 
 def option(value: Any, model: str | None) -> Any:

@@ -109,7 +109,7 @@ def test_sink_rates_draw_every_input_and_every_head():
     rates = pd.concat(
         pd.DataFrame({"layer": layers, "rate": [0.0, share, share / 2], "input": kind})
         for kind, share in (("natural", 0.8), ("random", 0.6), ("repeated", 0.0))
-    ).assign(model="m", rate_low=0.0, rate_high=1.0, epsilon=0.3, length=64, sequences=8)
+    ).assign(model="m", rate_low=0.0, rate_high=1.0, epsilon=0.3, length=64, sequences=8, bos=False)
     rows = [(layer, head, layer + head / 10) for layer in range(2) for head in range(3)]
     heads = pd.DataFrame(rows, columns=["layer", "head", "alpha"])
     figure, caption = sink_rates.draw(

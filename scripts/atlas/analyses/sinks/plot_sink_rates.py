@@ -98,12 +98,12 @@ def _caption(rates: pd.DataFrame, options: Options, sources: Documents) -> str:
         options["model_labels"],
     )
     confidence = option_of(sources, options, lambda document: f"{document['metric_options']['confidence']:.0%}")
-    begin = option_of(sources, options, lambda document: "first" if document["options"]["bos"] else "not added")
+    begins = {model: "first" if row["bos"] else "not added" for model, row in first.items()}
     return (
         "Attention sinks. Left: share of heads in each layer whose mean attention on the first token exceeds epsilon = "
         f"{epsilon}, with {confidence} bootstrap intervals over sequences; the legend gives "
         f"the mean over all layers. Input: {', '.join(_INPUTS[kind] for kind in kinds)}. Right: mean "
         "attention on the first token of every head. "
         f"Models: {labels}. {natural}n = {number} per kind of input; "
-        f"beginning-of-sequence token {begin}. Layers and heads count from 0."
+        f"beginning-of-sequence token {told(begins, options['model_labels'])}. Layers and heads count from 0."
     )
