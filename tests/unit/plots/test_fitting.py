@@ -13,7 +13,7 @@ from made_tables import LABEL, tables_of
 
 WORD = "organisation/some-very-long-model-name-without-any-blank-v1.5"
 LABELS = [LABEL, WORD, "Qwen2.5-0.5B-Instruct dequantised from Q4_K_M to float32 ab", "m", "Llama 3.2 1B", LABEL[::-1]]
-NARROW = "figures: {sink_rates: {width: 4.5}, category_share: {width: 4.5}, safety_effect: {width: 4.5}}"
+NARROW = "figures: {safety_effect: {width: 4.5}}"
 # number of models, layers, heads
 SIZES = {"one": (1, 6, 4), "three": (3, 12, 64), "six": (6, 30, 9)}
 DRAWN = sorted(plot for plot, record in PLOTS.items() if not record.page)
