@@ -73,15 +73,6 @@ def test_a_label_is_drawn_as_it_is_written(label):
     assert beside_mathematics == ["".join(f"\u03b1of{label}".split())]
 
 
-def test_a_long_label_takes_several_lines_of_a_title():
-    label = "A model of mine, trained on $5 of data (second run) " + "x" * 20
-    lines = style.title("{label}, layers", label).split("\n")
-    assert len(lines) == 3
-    assert max(map(len, lines)) < 45
-    assert " ".join(lines) == plain(label) + ", layers"
-    assert style.title("{label}", "SmolLM2-135M shuffled (control)") == "SmolLM2-135M shuffled (control)"
-
-
 @pytest.mark.parametrize("plot", PLOTS)
 def test_every_title_takes_its_label_through_one_place(plot):
     source = (ROOT / "scripts" / "atlas" / "analyses" / PLOT_FOLDERS[plot] / f"plot_{plot}.py").read_text()
