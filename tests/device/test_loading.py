@@ -43,6 +43,12 @@ def test_a_machine_without_gpus_runs_on_its_cpu(driver, text, status):
     assert choose_device("auto") == "cpu"
 
 
+def test_a_driver_that_fails_is_named_in_the_log(driver, caplog):
+    driver("NVIDIA-SMI has failed", 9)
+    assert choose_device("auto") == "cpu"
+    assert "nvidia-smi is there and lists no GPU" in caplog.text
+
+
 @pytest.mark.parametrize("hidden", ["", "-1"])
 def test_gpus_that_were_hidden_are_not_asked_for(driver, monkeypatch, hidden):
     driver(LISTED)

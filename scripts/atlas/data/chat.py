@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 
 AUTO, CHAT = "auto", "chat"  # values of an option that a ChatOption names
+_LOG = logging.getLogger("atlas")
 _SAID = "\u2063said\u2063"  # invisible separators: no data holds them
 # `<think>`, `[THINK]`, `<|START_THINKING|>`, `<seed:think>`, `<|begin_of_thought|>`, and what closes each.
 _THINKING = r"(?:think|thinking|thought|thoughts|reason|reasoning|reflection|analysis)"
@@ -147,7 +149,12 @@ class Prompter:
         turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _SAID}]
         try:
             written = self._rendered(turns, prompt=False)
-        except Exception:  # a template that renders no finished turn
+        except Exception as error:  # a template that renders no finished turn
+            _LOG.warning(
+                "model %s's chat template renders no finished turn (%s): its own end tokens alone end answers",
+                self.model,
+                error,
+            )
             return []
         after = encode(self.tokenizer, written.rpartition(_SAID)[2].lstrip(), special=False)
         return [token for token in after[:1] if token in special_ids(self.tokenizer)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from atlas.errors import AtlasError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_LOG = logging.getLogger("atlas")
 _GIB = 1 << 30
 
 
@@ -50,7 +52,8 @@ def listed_gpus() -> tuple[str, ...]:
         return ()
     try:
         said = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError) as error:
+        _LOG.warning("%s is there and lists no GPU (%s)", program, error)
         return ()
     return tuple(line.strip() for line in said.splitlines() if line.startswith("GPU "))
 

@@ -146,7 +146,7 @@ def _caption(tables: Tables, options: Options, documents: Sources) -> str:
         rows = trend[trend["model"] == model].sort_values("depth")
         counts = ", ".join(f"{row.questions} at depth {row.depth}" for row in rows.itertuples())
         p, tau = rows[f"trend_p{suffix}"].iloc[0], rows[f"trend_tau{suffix}"].iloc[0]
-        dropped = _dropped(model, rows, documents["mink_trend"], options)
+        dropped = _dropped(model, documents["mink_trend"], options)
         parts.append(
             f"{options['model_labels'][model]}: {counts} ({dropped}); trend "
             f"over depths tau = {tau:.2f}, p = {_p(p)} ({test})."
@@ -160,11 +160,10 @@ def _rows(which: str, models: Sequence[str]) -> str:
     return f"{which} row" if len(models) <= _COLUMNS else f"{which} rows"
 
 
-def _dropped(model: str, rows: pd.DataFrame, documents: Documents, options: Options) -> str:
+def _dropped(model: str, documents: Documents, options: Options) -> str:
     """How many texts of a model were left out, and why."""
-    own = next((document for file, document in documents.items() if f"/{model}/" in file), {})
-    reasons = dict(own.get("dropped", {}).get(options["text"], {}))
-    short = reasons.pop("under min_tokens", int(rows["dropped"].iloc[0]))
+    reasons = dict(by_model(documents)[model]["dropped"][options["text"]])
+    short = reasons.pop("under min_tokens")
     others = [f", {count} {reason}" for reason, count in reasons.items() if count]
     return f"{short} texts dropped as too short{''.join(others)}"
 
