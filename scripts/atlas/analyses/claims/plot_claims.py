@@ -1,0 +1,172 @@
+"""What the sources claim, model by model: claims down, models across, verdict by colour and shape, value inside."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch, Polygon
+
+from atlas.analyses.claims.verdicts import FAILS, HOLDS, NONE, OPEN
+from atlas.plots import style
+from atlas.plots.fitting import fit, legend_outside
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from atlas.plots.types import Drawn, Options, Sources, Tables
+
+_ROW, _COLUMN = 0.27, 0.95  # inches
+_LETTERS = 62  # of a sentence on one line
+_WIDTH, _HEIGHT = 0.6, 0.8  # of a mark, in rows and columns
+_WORDS = {HOLDS: "holds", FAILS: "does not hold", OPEN: "undecided", NONE: "not applicable"}
+_COLOURS = {HOLDS: style.GREEN, FAILS: style.VERMILION, OPEN: style.YELLOW, NONE: (1.0, 1.0, 1.0)}
+_OF_CONSTRUCTION = "†"
+
+
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
+    """(figure, caption) from the table claims: one line per claim and data set."""
+    style.begin()
+    models = options["models"]
+    claims = tables["claims"]
+    claims = claims[claims["model"].isin(models) & claims["decides"]]
+    lines = _lines(claims)
+    words = 3.6 if options["sentences"] else 1.2
+    width = max(options["width"], words + _COLUMN * len(models))
+    figure, axes = plt.subplots(figsize=(width, 1.0 + _ROW * len(lines)), layout="constrained")
+    shown = claims.groupby(["model", "claim", "dataset"], sort=False)
+    for line, (claim, dataset) in enumerate(lines):
+        for column, model in enumerate(models):
+            if (model, claim, dataset) in shown.groups:
+                _cell(axes, shown.get_group((model, claim, dataset)), column, line)
+    _axes(axes, claims, lines, options)
+    handles, labels = [], []
+    for verdict, colour in _COLOURS.items():
+        handles.append(_Shape(facecolor=(*colour, 0.5), edgecolor="0.3", lw=0.6))
+        handles[-1].verdict = verdict
+        labels.append(_WORDS[verdict])
+    legend_outside(figure, handles, labels, ncols=4, handler_map={_Shape: _Handler()}, handlelength=3.0)
+    fit(figure)
+    return figure, _caption(claims, options)
+
+
+class _Shape(Patch):
+    """An entry of the legend; the handler draws the mark of its verdict."""
+
+    verdict = NONE
+
+
+class _Handler:
+    """Draws a mark where matplotlib wants the handle of a legend's entry."""
+
+    def legend_artist(self, legend: Any, original: _Shape, fontsize: float, box: Any) -> Any:
+        """The mark in the box of the handle."""
+        x, y = box.xdescent + box.width / 2, box.ydescent + box.height / 2
+        patch = _mark(original.verdict, x, y, box.width * 0.9, box.height * 1.3)
+        patch.set_transform(box.get_transform())
+        box.add_artist(patch)
+        return patch
+
+
+def _lines(claims: pd.DataFrame) -> list[tuple[str, str]]:
+    """(claim, data set), in the order of the table; a claim that no model can be put to has one line."""
+    pairs = list(dict.fromkeys(zip(claims["claim"], claims["dataset"], strict=True)))
+    named = {claim for claim, dataset in pairs if dataset}
+    return [(claim, dataset) for claim, dataset in pairs if dataset or claim not in named]
+
+
+def _mark(verdict: str, x: float, y: float, width: float, height: float) -> Patch:
+    """The shape of a verdict around (x, y): rounded, rectangular, pointed, or an outline."""
+    left, bottom = x - width / 2, y - height / 2
+    look = dict(facecolor=(*_COLOURS[verdict], 0.5), edgecolor="0.3", lw=0.6)
+    if verdict == HOLDS:
+        tip = width * 0.18
+        angles = np.linspace(-np.pi / 2, np.pi / 2, 15)
+        right = np.c_[x + width / 2 - tip + tip * np.cos(angles), y + height / 2 * np.sin(angles)]
+        return Polygon(np.r_[right, np.c_[2 * x - right[::-1, 0], right[::-1, 1]]], closed=True, **look)
+    if verdict == FAILS:
+        return Polygon([(left, bottom), (left + width, bottom), (left + width, y + height / 2), (left, y + height / 2)],
+                       closed=True, **look)  # fmt: skip
+    if verdict == OPEN:
+        tip = width * 0.2
+        return Polygon(
+            [(left, y), (left + tip, bottom), (left + width - tip, bottom), (left + width, y),
+             (left + width - tip, y + height / 2), (left + tip, y + height / 2)], closed=True, **look,
+        )  # fmt: skip
+    return Polygon([(x - width / 6, y), (x + width / 6, y)], closed=False, edgecolor="0.6", lw=1.0)
+
+
+def _cell(axes: Axes, parts: pd.DataFrame, column: int, line: int) -> None:
+    """The verdict of a claim, with the value of the first part that it rests on."""
+    verdict = parts["claim_verdict"].iloc[0]
+    x, y = column + 0.42, line
+    axes.add_patch(_mark(verdict, x, y, _WIDTH, _HEIGHT))
+    if verdict == NONE:
+        return
+    deciding = parts[parts["verdict"] == verdict]
+    row = deciding.iloc[0]
+    value = "?" if np.isnan(row["value"]) else _number(row["value"])
+    mark = _OF_CONSTRUCTION if row["by_construction"] else ""
+    several = len(parts) > 1
+    axes.text(x, y - (0.1 if several else 0), value + mark, ha="center", va="center", fontsize=6.5)
+    if several:
+        axes.text(x, y + 0.25, row["part"], ha="center", va="center", fontsize=4, color="0.25")
+    if not np.isnan(row["published"]):
+        axes.text(x + _WIDTH / 2 + 0.03, y, _number(row["published"]), va="center", fontsize=5.5, color="0.35")
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}".replace("-", "−")
+
+
+def _axes(axes: Axes, claims: pd.DataFrame, lines: Sequence[tuple[str, str]], options: Options) -> None:
+    models, labels = options["models"], options["model_labels"]
+    says = claims.drop_duplicates("claim").set_index("claim")["says"]
+    several = {claim for claim, _ in lines if [other for other, _ in lines].count(claim) > 1}
+    names, before = [], None
+    for claim, dataset in lines:
+        words = [] if claim == before else [f"{claim} ", says[claim]] if options["sentences"] else [claim]
+        words += [f"[{options['dataset_labels'][dataset]}]"] if claim in several else []
+        names.append(textwrap.fill(style.plain(" ".join(words)), _LETTERS))
+        before = claim
+    axes.set_yticks(range(len(lines)), names, fontsize=6)
+    axes.set_ylim(len(lines) - 0.45, -0.55)
+    wrapped = [textwrap.fill(style.plain(labels[model]), 18) for model in models]
+    axes.set_xticks(np.arange(len(models)) + 0.42, wrapped, fontsize=6.5)
+    axes.set_xlim(0, max(len(models), 1))
+    axes.tick_params(axis="both", length=0, labeltop=True, labelbottom=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    for line in range(len(lines)):
+        if line and lines[line][0][0] != lines[line - 1][0][0]:
+            axes.axhline(line - 0.5, color="0.6", lw=0.5)
+
+
+def _caption(claims: pd.DataFrame, options: Options) -> str:
+    number = len(claims.drop_duplicates(["claim", "dataset", "model"]))
+    parts = [
+        f"What the sources claim, tested on each model; n = {number} claims of models and data sets. A claim holds "
+        f"where the {_first(claims, 'confidence'):.0%} interval of every quantity that it rests on lies where it says, "
+        "and does not hold where one lies elsewhere, if that withstands correction for the number of tests of the model "
+        "(Benjamini-Hochberg). In a mark: the measured value, and which quantity of several it is; beside it: the "
+        f"published value for that model. {_OF_CONSTRUCTION}: true, or partly true, by construction. The table claims "
+        "has every quantity with its interval, threshold, effect size and the control's value."
+    ]
+    for model in options["models"]:
+        own = claims[claims["model"] == model]
+        verdicts = own.drop_duplicates(["claim", "dataset"])
+        said = [
+            f"{_WORDS[verdict]} {', '.join(dict.fromkeys(some['claim']))}"
+            for verdict in (HOLDS, FAILS, OPEN, NONE)
+            if len(some := verdicts[verdicts["claim_verdict"] == verdict])
+        ]
+        parts.append(f"{options['model_labels'][model]} ({_first(own, 'tests'):.0f} tests): {'; '.join(said)}.")
+    return " ".join(parts)
+
+
+def _first(claims: pd.DataFrame, column: str) -> float:
+    return float(claims[column].iloc[0]) if len(claims) else 0.0
