@@ -38,7 +38,7 @@ def write(folder, planted):
 
 def known_of(folder, planted, relatives=RELATIVES, repo="", is_control=False, options=OPTIONS):
     """(who the model "own" is, what the claims look at)."""
-    subject = Subject("own", repo, is_control, relatives.get("control", ""), dict.fromkeys(READ, "it is not there"))
+    subject = Subject("own", repo, is_control, relatives.get("control", ""), {})
     told = {name: {"datasets": ["d"], "relatives": relatives, "options": read_} for name, read_ in READ.items()}
     return subject, evidences(subject, told, write(folder, planted), options)
 

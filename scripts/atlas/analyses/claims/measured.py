@@ -13,6 +13,7 @@ from atlas.statistics.intervals import percentile_interval, wilson_rate
 from atlas.statistics.resampling import interval_p, replicate_p
 
 if TYPE_CHECKING:
+    import pandas as pd
     from jaxtyping import Float
 
 
@@ -47,6 +48,13 @@ class Measured:
     by_construction: str = ""
     open: str = ""
     note: str = ""
+
+
+def single(values: pd.Series, what: str) -> float:
+    """The one value of a selection from a table. Raises NotApplicable where there is none."""
+    if values.empty:
+        raise NotApplicable(f"there is no {what} in the table")
+    return float(values.item())
 
 
 def of_replicates(

@@ -151,7 +151,7 @@ def _caption(claims: pd.DataFrame, options: Options) -> str:
     parts = [
         f"What the sources claim, tested on each model; n = {number} claims of models and data sets. A claim holds "
         f"where the {_first(claims, 'confidence'):.0%} interval of every quantity that it rests on lies where it says, "
-        "and does not hold where one lies elsewhere, if that withstands correction for the number of tests of the model "
+        "and does not hold where one lies elsewhere, if that withstands correction for the tests of the model "
         "(Benjamini-Hochberg). In a mark: the measured value, and which quantity of several it is; beside it: the "
         f"published value for that model. {_OF_CONSTRUCTION}: true, or partly true, by construction. The table claims "
         "has every quantity with its interval, threshold, effect size and the control's value."

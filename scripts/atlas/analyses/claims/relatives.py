@@ -40,8 +40,9 @@ def relatives(model: str, models: Models) -> dict[str, str]:
 
 
 def size_of(entry: Mapping[str, Any]) -> float:
-    """The size that models of a family are ordered by: `size`, or the number of parameters; 0 where neither is said."""
-    return float(entry["size"] or entry["parameters"] or 0)
+    """The size that models of a family are ordered by, in billions of parameters; 0 where neither it nor their number
+    is said."""
+    return float(entry["size"] or (entry["parameters"] or 0) / 1e9)
 
 
 def repo_of(entry: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from atlas.analyses.claims.evidence import Evidence
 from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided
 from atlas.analyses.claims.said import Claim, Part, Published, Said
-from atlas.analyses.claims.verdicts import NONE, OPEN, Rule, Verdict, corrected, decide, joined, p_of, testable
+from atlas.analyses.claims.verdicts import NONE, OPEN, Rule, Verdict, corrected, decide, joined, p_of, decidable
 
 if TYPE_CHECKING:
     Results = dict[str, Measured | Exception]
@@ -89,7 +89,7 @@ def claims_table(
     """The table claims of one model. said: {folder: its claims}; of_control: this table of its control."""
     rows = [row for folder, one in said.items() for row in _rows(folder, one, subject, known)]
     rows.sort(key=lambda row: row.claim.id)
-    tested = [row for row in rows if isinstance(row.found, Measured) and testable(row.found, options["minimum"])]
+    tested = [row for row in rows if isinstance(row.found, Measured) and decidable(row.found, options["minimum"])]
     for row, q in zip(tested, corrected([_p(row) for row in tested]), strict=True):
         row.p, row.q = _p(row), q
     frame = pd.DataFrame([_told(row, subject, options, len(tested)) for row in rows])

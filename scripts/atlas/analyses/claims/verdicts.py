@@ -67,7 +67,7 @@ def p_of(rule: Rule, measured: Measured) -> float:
     return max(p, measured.also) if rule.true_of(measured.value) else p
 
 
-def testable(measured: Measured, minimum: int) -> bool:
+def decidable(measured: Measured, minimum: int) -> bool:
     """Whether the interval may decide; what may not is no test either, and others are not corrected for it."""
     return not (measured.open or math.isnan(measured.low) or math.isnan(measured.high) or measured.n < minimum)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided, of_interval, of_share
+from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided, of_interval, of_share, single
 from atlas.statistics.intervals import wilson_rate
 from atlas.statistics.resampling import mover
 
@@ -96,9 +96,7 @@ def place(evidence: Evidence, *, relation: str, layer: int, head: int) -> float:
     """The place of a head by its score in a relation, direct; 1 is the highest, and heads that tie share the best."""
     frame = _relation(evidence, relation)
     own = frame[(frame["layer"] == layer) & (frame["head"] == head)]
-    if own.empty:
-        raise NotApplicable(f"the model has no head {head} of layer {layer}")
-    return float(1 + (frame["score"] > own["score"].item()).sum())
+    return float(1 + (frame["score"] > single(own["score"], f"head {head} of layer {layer}")).sum())
 
 
 def _relation(evidence: Evidence, relation: str) -> pd.DataFrame:

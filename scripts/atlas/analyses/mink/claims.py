@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided, of_replicates, of_share
+from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided, of_replicates, of_share, single
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,13 +142,14 @@ def median(evidence: Evidence, *, depth: int) -> float:
 def accuracy(evidence: Evidence, *, depth: int) -> float:
     """Mean judged score of one depth."""
     frame = _judged(evidence, "depth_accuracy")
-    return float(frame.loc[frame["depth"] == depth, "score"].item())
+    return single(frame.loc[frame["depth"] == depth, "score"], f"depth {depth}")
 
 
 def discrepancy(evidence: Evidence, *, direction: str, depths: str) -> float:
     """Mean forward or backward discrepancy between two depths, or all."""
     frame = _judged(evidence, "discrepancy")
-    return float(frame.loc[(frame["direction"] == direction) & (frame["depths"] == depths), "value"].item())
+    rows = frame[(frame["direction"] == direction) & (frame["depths"] == depths)]
+    return single(rows["value"], f"{direction} discrepancy of {depths}")
 
 
 def _judged(evidence: Evidence, table: str) -> pd.DataFrame:

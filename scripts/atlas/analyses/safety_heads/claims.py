@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided, of_interval, of_replicates
+from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided, of_interval, of_replicates, single
 from atlas.statistics.resampling import mover
 
 if TYPE_CHECKING:
@@ -143,18 +143,14 @@ def place(evidence: Evidence, *, ablation: str, layer: int, head: int) -> float:
     """The place of a head by generalized Ships of the first rank; 1 is the strongest."""
     frame, _ = scores(evidence, ablation)
     own = frame[(frame["layer"] == layer) & (frame["head"] == head)]
-    if own.empty:
-        raise NotApplicable(f"the model has no head {head} of layer {layer}")
-    return float(own["position"].item())
+    return single(own["position"], f"head {head} of layer {layer}")
 
 
 def refusals(evidence: Evidence, *, ablation: str, ablated: int) -> float:
     """The refusal rate with so many of the strongest heads ablated."""
     frame = evidence.frame("ablation_effect")
     chosen = (frame["ablation"] == ablation) & (frame["heads_ablated"] == ablated) & (frame["selection"] == "top")
-    if not chosen.any():
-        raise NotApplicable(f"{ablated} is not among analyses.ablation_effect.heads")
-    return float(frame.loc[chosen, "refusal_rate"].item())
+    return single(frame.loc[chosen, "refusal_rate"], f"rate with {ablated} heads ablated")
 
 
 def _by_ablation(part: object) -> dict[str, Measured | Exception]:
