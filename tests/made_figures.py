@@ -27,6 +27,8 @@ def figures(config):
         if "dataset" in figure:
             options["dataset_label"] = config["datasets"][figure["dataset"]]["label"]
         options["dataset_labels"] = {name: config["datasets"][name]["label"] for name in figure.get("datasets", [])}
+        if PLOT_ANALYSES[figure["plot"]] == "claims":
+            options["dataset_labels"] = {name: entry["label"] for name, entry in config["datasets"].items()}
         if PLOT_ANALYSES[figure["plot"]] == "heads":
             block = config["analyses"]["heads"]
             options |= {name: block[name] for name in ("bootstrap", "confidence")}

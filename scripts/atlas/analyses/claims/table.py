@@ -14,7 +14,7 @@ import pandas as pd
 from atlas.analyses.claims.evidence import Evidence
 from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided
 from atlas.analyses.claims.said import Claim, Part, Published, Said
-from atlas.analyses.claims.verdicts import NONE, OPEN, Rule, Verdict, corrected, decide, joined, p_of, decidable
+from atlas.analyses.claims.verdicts import NONE, OPEN, Rule, Verdict, corrected, decidable, decide, joined, p_of
 
 if TYPE_CHECKING:
     Results = dict[str, Measured | Exception]

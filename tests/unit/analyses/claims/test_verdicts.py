@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from atlas.analyses.claims.measured import Measured, of_interval, of_replicates, of_share
-from atlas.analyses.claims.verdicts import Rule, corrected, decide, joined, p_of, samples_needed, decidable
+from atlas.analyses.claims.verdicts import Rule, corrected, decidable, decide, joined, p_of, samples_needed
 
 HOW = {"confidence": 0.95, "minimum": 10}
 
@@ -93,7 +93,7 @@ def test_correction_is_that_of_benjamini_and_hochberg():
 
 
 def test_samples_that_would_decide_are_those_that_a_simulation_needs():
-    """The interval of a mean of normals shrinks with the root of n: with so many more it just excludes the threshold."""
+    """The interval of a mean shrinks with the root of n: of so many samples it just excludes the threshold."""
     rng = np.random.default_rng(0)
     values = rng.normal(0.1, 1, 100)
     values += 0.1 - values.mean()  # so that the mean stays
