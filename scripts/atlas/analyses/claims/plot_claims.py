@@ -82,10 +82,10 @@ class _Handler:
 
 
 def _lines(claims: pd.DataFrame) -> list[tuple[str, str]]:
-    """(claim, data set), in the order of the table; a claim that no model can be put to has one line."""
+    """(claim, data set) by the claims' names; a claim that no model can be put to has one line."""
     pairs = list(dict.fromkeys(zip(claims["claim"], claims["dataset"], strict=True)))
     named = {claim for claim, dataset in pairs if dataset}
-    return [(claim, dataset) for claim, dataset in pairs if dataset or claim not in named]
+    return sorted((pair for pair in pairs if pair[1] or pair[0] not in named), key=lambda pair: pair[0])
 
 
 def _mark(verdict: str, x: float, y: float, width: float, height: float) -> Patch:
@@ -177,8 +177,8 @@ def _caption(claims: pd.DataFrame, options: Options) -> str:
         f"where the {_first(claims, 'confidence'):.0%} interval of every quantity that it rests on lies where it says, "
         "and does not hold where one lies elsewhere, if that withstands correction for the tests of the model "
         "(Benjamini-Hochberg). In a mark: the measured value, and where there is room which quantity of several it is; "
-        f"beside it: the published value for that model. {_OF_CONSTRUCTION}: true, or partly true, by construction. The table claims "
-        "has every quantity with its interval, threshold, effect size and the control's value."
+        f"beside it: the published value for that model. {_OF_CONSTRUCTION}: true, or partly true, by construction. "
+        "The table claims has every quantity with its interval, threshold, effect size and the control's value."
     ]
     for model in options["models"]:
         own = claims[claims["model"] == model]
