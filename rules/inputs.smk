@@ -95,14 +95,21 @@ def claims_files(model):
     found = {}
     for analysis, told in claims_told(model).items():
         reads = registry.CLAIMS[registry.CLAIM_FOLDERS[analysis]].reads[analysis]
-        for key in [model, *told["relatives"].values()]:
-            for table in reads["tables"]:
-                for file in metric_files(table, [key]) if table_made(table, key, CONFIG) else []:
-                    found[key, table, Path(file).stem] = file
-            stored = {name: gathered(name) for name in reads["activations"]}
-            stored |= {name: metric(name, "safetensors") for name in reads["metrics"]}
-            for (name, file), dataset in itertools.product(stored.items(), told["datasets"]):
-                found[key, name, dataset] = file.format(model=key, dataset=dataset)
+        stored = {name: gathered(name) for name in reads["activations"]}
+        stored |= {name: metric(name, "safetensors") for name in reads["metrics"]}
+        everything = [*reads["tables"], *stored]
+        looked_at = [(model, name) for name in everything]
+        looked_at += [
+            (key, name)
+            for relative, key in told["relatives"].items()
+            for name in reads["of"].get(relative, [])
+        ]
+        for (key, name), dataset in itertools.product(looked_at, told["datasets"]):
+            if name in stored:
+                found[key, name, dataset] = stored[name].format(model=key, dataset=dataset)
+            else:
+                for file in metric_files(name, [key], [dataset]):
+                    found[key, name, dataset] = file
     return {place: file for place, file in found.items() if made(file)}
 
 

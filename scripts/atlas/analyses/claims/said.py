@@ -63,10 +63,10 @@ class Said:
     """claims.yaml of one folder.
 
     reads: {analysis: what its claims look at: `tables`, stored arrays among `activations` and among `metrics`, and
-    `options`}.
+    `options`; `of`: {relative: those that they look at of it as well}}.
     """
 
-    reads: Mapping[str, Mapping[str, tuple[str, ...]]]
+    reads: Mapping[str, Mapping[str, Any]]
     claims: tuple[Claim, ...]
     published: tuple[Published, ...]
 
@@ -87,10 +87,8 @@ def read(folder: str) -> Said:
             merged = {"source": text["source"], **one, **about}
             merged.setdefault("analysis", known.get(merged.get("claim", ""), ""))
             published.append(Published(**merged))
-    reads = {
-        name: {kind: tuple(lists.get(kind, ())) for kind in ("tables", "activations", "metrics", "options")}
-        for name, lists in text["reads"].items()
-    }
+    nothing: dict[str, Any] = {"tables": [], "activations": [], "metrics": [], "options": [], "of": {}}
+    reads = {name: {**nothing, **kinds} for name, kinds in text["reads"].items()}
     return Said(reads, tuple(claims), tuple(published))
 
 

@@ -211,3 +211,20 @@ def test_evidence_of_one_data_set_is_not_that_of_another(tmp_path):
     frame = claims_table({"sinks": read("sinks")}, subject, known, planted.OPTIONS)
     said = frame.drop_duplicates("dataset").set_index("dataset")["claim_verdict"]
     assert said.to_dict() == {"d": "holds", "e": "does not hold"}
+
+
+def test_claims_look_at_nothing_of_a_relative_that_they_do_not_name(tmp_path):
+    """A rule gives a job what `of:` says; with that alone every claim comes out as with everything."""
+    made = planted.everything(True, 40)
+    named = {
+        (planted.RELATIVES[relative], name)
+        for said in CLAIMS.values()
+        for reads in said.reads.values()
+        for relative, names in reads["of"].items()
+        for name in names
+    }
+    some = {key: found for key, found in made.items() if key[0] == "own" or key in named}
+    assert set(some) == set(made) - {("control", "saliency")}
+    columns = ["claim", "part", "value", "verdict"]
+    frames = [planted.verdicts(tmp_path / name, found)[columns] for name, found in (("a", some), ("b", made))]
+    pd.testing.assert_frame_equal(*frames)
