@@ -2,10 +2,11 @@
 
 import pytest
 
-from atlas.analyses.claims.relatives import relatives
-from atlas.analyses.registry import ANALYSES
+from atlas.analyses.claims.relatives import relatives, repo_of
+from atlas.analyses.registry import ANALYSES, CLAIMS
 from atlas.errors import AtlasError
-from configurations import check
+from configurations import check, overlaid
+from places import ROOT
 
 
 def test_models_are_those_that_any_analysis_covers():
@@ -65,3 +66,22 @@ def test_what_makes_no_sense_is_refused(text, sentence):
     with pytest.raises(AtlasError) as caught:
         check(text)
     assert sentence in str(caught.value)
+
+
+def test_the_models_of_the_sources_find_what_the_sources_compare():
+    config = overlaid(ROOT / "configs" / "paper.yaml", "allow_unpinned: true")
+    checked_ = check(base=config)
+    models, blocks = checked_["models"], checked_["analyses"]
+
+    def of(analysis, model):
+        return relatives(model, {key: models[key] for key in blocks[analysis]["models"]})
+
+    assert of("saliency", "llama-3-70b") == {"smaller": "llama-3-8b", "sibling": "llama-3-8b"}
+    assert of("mink", "llama-2-70b-chat")["smaller"] == "llama-2-7b-chat"
+    assert of("mink", "llama-3-70b-instruct")["smaller"] == "llama-3-8b-instruct"
+    assert of("mink", "llama-3-70b-instruct")["older"] == "llama-2-70b-chat"
+    assert of("mink", "llama-3-8b-instruct")["older"] == "llama-2-7b-chat"
+    assert of("safety_heads", "llama-2-7b-chat")["sibling"] == "vicuna-7b-v1.5"
+    known = {value.repo for said in CLAIMS.values() for value in said.published}
+    named = {key for key in models if repo_of(models[key]) in known}
+    assert named >= {"gpt2-xl", "pythia-12b", "llama-3-8b", "llama-3-70b", "llama-2-7b-chat", "llama-3-8b-instruct"}

@@ -46,7 +46,9 @@ def size_of(entry: Mapping[str, Any]) -> float:
 
 
 def repo_of(entry: Mapping[str, Any]) -> str:
-    """The hub's name of a model, of whichever of its sources has one; empty where none does."""
+    """The hub's name of a model: `published_as`, or that of whichever source has one; empty where none does."""
+    if entry["published_as"] is not None:
+        return str(entry["published_as"])
     sources = entry["source"] if isinstance(entry["source"], list) else [entry["source"]]
     return next((source["hub"]["repo"] for source in sources if "hub" in source), "")
 

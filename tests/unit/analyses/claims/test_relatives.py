@@ -6,7 +6,7 @@ from atlas.analyses.claims.relatives import relatives, repo_of, size_of
 def model(family=None, size=None, generation=None, parameters=None, **source):
     return {
         "family": family, "size": size, "generation": generation, "parameters": parameters,
-        "source": source or {"path": "x"},
+        "source": source or {"path": "x"}, "published_as": None,
     }  # fmt: skip
 
 
@@ -54,4 +54,6 @@ def test_size_is_that_of_the_entry_or_its_parameters():
 def test_a_model_is_known_by_the_hubs_name_wherever_it_comes_from():
     assert repo_of(model(hub={"repo": "a/b"})) == "a/b"
     assert repo_of(model(path="x")) == ""
-    assert repo_of({"source": [{"path": "x"}, {"hub": {"repo": "a/b"}}]}) == "a/b"
+    mirrors = {"source": [{"path": "x"}, {"hub": {"repo": "a/b"}}], "published_as": None}
+    assert repo_of(mirrors) == "a/b"
+    assert repo_of({**mirrors, "published_as": "c/d"}) == "c/d"
