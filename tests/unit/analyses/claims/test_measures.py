@@ -363,6 +363,98 @@ def test_e4_is_undecided_for_a_model_that_does_not_refuse(tmp_path):
     assert row["reason"] == f"the model refuses 3 of {N} prompts with no head ablated"
 
 
+# ---------------------------------------------------------------------------------------------------------- intervals
+DRAWS = planted.OPTIONS["bootstrap"]
+
+
+def indices(size, seed=0):
+    return np.random.default_rng(seed).integers(0, size, (DRAWS, size))
+
+
+def held(rows, claim, part, replicates):
+    """The interval of a part is that of these replicates."""
+    low, high = rows.loc[(claim, part), ["low", "high"]].astype(float)
+    np.testing.assert_allclose([low, high], np.percentile(replicates, [2.5, 97.5]), rtol=1e-6)
+
+
+def test_intervals_of_saliency_are_those_of_resampled_answers(made, rows):
+    exact, random = flow(made, "question_to_answer"), flow(made, "random_to_answer")
+    wins = (exact["saliency"] > random["saliency"]).to_numpy()
+    draws = [bootstrap_weights(N, DRAWS, seed).astype(int) for seed in (0, 1)]
+    weighted = [draw * exact["weight"].to_numpy() for draw in draws[0]]
+    held(rows, "A5", "answers", [np.average(wins, weights=weight) for weight in weighted])
+    ratios = []
+    for own, other in zip(*draws, strict=True):  # answers of two models are drawn apart
+        medians = [
+            lower_quantile(expanded(one["saliency"], draw * one["weight"]), 0.5)
+            for one, draw in ((exact, own), (flow(made, "question_to_answer", "smaller"), other))
+        ]
+        ratios.append(medians[0] / medians[1])
+    held(rows, "A2", "to the answer", ratios)
+
+
+def test_intervals_of_mink_are_those_of_resampled_questions(made, rows):
+    def values(depth, model="own"):
+        return np.array([value for _, value in sorted(by_depth(made, model)[depth].items())])
+
+    medians = {depth: [np.median(values(depth)[draw]) for draw in indices(N, depth - 1)] for depth in (1, 2, 3)}
+    held(rows, "B1", "D2 - D1", np.subtract(medians[2], medians[1]))
+    held(rows, "B1", "D3 - D2", np.subtract(medians[3], medians[2]))
+    taus = []
+    for draw in zip(*(indices(N, seed) for seed in (0, 1, 2)), strict=True):
+        drawn = [values(depth)[own] for depth, own in zip((1, 2, 3), draw, strict=True)]
+        taus.append(stats.kendalltau(np.repeat([1, 2, 3], N), np.concatenate(drawn)).statistic)
+    held(rows, "B1", "trend", taus)
+    apart = values(2) - values(2, "smaller")
+    held(rows, "B2", "D2", [np.median(apart[draw]) for draw in indices(N)])
+    ranges = [stats.iqr(values(3)[draw]) - stats.iqr(values(3, "older")[draw]) for draw in indices(N)]
+    held(rows, "B3", "D3", ranges)
+    frame = made["own", "score_gap"]
+    least, most = (frame.loc[frame["group"] == group, "gap"].to_numpy() for group in ("75%", "25%"))
+    means = [least[a].mean() - most[b].mean() for a, b in zip(indices(len(least)), indices(len(most), 1), strict=True)]
+    held(rows, "B5", "groups", means)
+
+
+def test_intervals_of_attention_are_those_of_resampled_prompts(made, rows):
+    arrays = made["own", "attention"]
+    spanned, plain = averages(arrays, "with"), averages(arrays, "without")
+    question = np.array([one[14:26].mean(0).sum() for one in spanned])
+    without = np.array([one[8:20].mean(0).sum() for one in plain])
+    inside = np.array([one[8:14].mean(0).sum() for one in spanned])
+    behind = np.array([one[14:24].mean(0).sum() for one in spanned])
+    around = np.array([(one[1:8].mean(0).sum() + one[14:24].mean(0).sum()) / 2 for one in spanned])
+    draws = [np.repeat(np.arange(N), draw.astype(int)) for draw in bootstrap_weights(N, DRAWS, 0)]
+    held(rows, "D1", "all heads", [question[draw].sum() / without[draw].sum() - 1 for draw in draws])
+    held(rows, "D2", "all heads", [inside[draw].sum() / around[draw].sum() for draw in draws])
+    held(rows, "D3", "all heads", [behind[draw].sum() / inside[draw].sum() for draw in draws])
+
+
+def test_intervals_of_ships_are_those_of_resampled_prompts(made, rows):
+    first, second = (
+        made["own", "safety_resamples"][name][:, 0].astype(float) for name in planted.READ["safety_heads"]["ablations"]
+    )
+    other = made["sibling", "safety_resamples"]["scaling"][:, 0].astype(float)
+    tenth = [sorted(a)[-10] / sorted(b)[-10] for a, b in zip(first, second, strict=True)]
+    held(rows, "E1", "tenth strongest", tenth)
+    held(rows, "E3", "undifferentiated", [sum(sorted(one)[-2:]) / one.sum() for one in first])
+    shared = [
+        len({*np.argsort(-a)[:10].tolist()} & {*np.argsort(-b)[:10].tolist()}) / 10
+        for a, b in zip(second, other, strict=True)
+    ]
+    held(rows, "E5", "scaling", shared)
+
+
+def test_intervals_of_shares_are_wilsons(made, rows):
+    gaps = made["own", "score_gap"]["gap"].abs()
+    low, high = stats.binomtest(int((gaps <= 0.25).sum()), len(gaps)).proportion_ci(0.95, method="wilson")
+    assert (rows.loc[("B4", "gaps"), "low"], rows.loc[("B4", "gaps"), "high"]) == pytest.approx((low, high))
+    heads = [layer for layer, names in labelled(made) if "Knowledge" in names]
+    found = stats.binomtest(sum(layer >= 4 for layer in heads), len(heads), 8 / 12)
+    row = rows.loc["C2", "heads"]
+    assert row["low"] == pytest.approx(found.proportion_ci(0.95, method="wilson").low - 8 / 12)
+    assert row["p"] == pytest.approx(found.pvalue)
+
+
 # --------------------------------------------------------------------------------------------------------- statistics
 def test_weighted_quantile_of_many_replicates():
     rng = np.random.default_rng(1)

@@ -133,3 +133,10 @@ def test_a_share_has_wilsons_interval_and_the_binomial_p():
     assert (found.value, found.low, found.high) == pytest.approx((0.6, low - 0.3, high - 0.3))
     assert found.p(0.2) == pytest.approx(stats.binomtest(18, 20, 0.5).pvalue)
     assert isinstance(found, Measured)
+
+
+def test_of_two_thresholds_the_larger_p_counts():
+    found = measured(0, -1, 1)
+    assert found.p(0.5) > found.p(-2)
+    for direction in ("inside", "outside"):
+        assert p_of(Rule.of({direction: [-2, 0.5]}), found) == found.p(0.5)
