@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch, Polygon
 
-from atlas.analyses.claims.verdicts import FAILS, HOLDS, NONE, OPEN
+from atlas.analyses.claims.verdicts import FAILS, HOLDS, NONE, OPEN, VERDICTS
 from atlas.plots import style
 from atlas.plots.fitting import fit, legend_outside
 
@@ -26,7 +26,6 @@ _FEW, _LETTERS = 4, 62  # beside so few models so many letters of a sentence sta
 _LETTER = 0.052  # inches of one
 _NARROW = 0.85  # inches of a column in which a mark has no room for more than its value
 _WIDTH, _HEIGHT = 0.6, 0.8  # of a mark, in rows and columns
-_WORDS = {HOLDS: "holds", FAILS: "does not hold", OPEN: "undecided", NONE: "not applicable"}
 _COLOURS = {HOLDS: style.GREEN, FAILS: style.VERMILION, OPEN: style.YELLOW, NONE: (1.0, 1.0, 1.0)}
 _OF_CONSTRUCTION = "†"
 
@@ -57,7 +56,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     for verdict, colour in _COLOURS.items():
         handles.append(_Shape(facecolor=(*colour, 0.5), edgecolor="0.3", lw=0.6))
         handles[-1].verdict = verdict
-        labels.append(_WORDS[verdict])
+        labels.append(verdict)
     legend_outside(figure, handles, labels, ncols=4, handler_map={_Shape: _Handler()}, handlelength=3.0)
     fit(figure)
     return figure, _caption(claims, options)
@@ -184,8 +183,8 @@ def _caption(claims: pd.DataFrame, options: Options) -> str:
         own = claims[claims["model"] == model]
         verdicts = own.drop_duplicates(["claim", "dataset"])
         said = [
-            f"{_WORDS[verdict]} {', '.join(dict.fromkeys(some['claim']))}"
-            for verdict in (HOLDS, FAILS, OPEN, NONE)
+            f"{verdict} {', '.join(dict.fromkeys(some['claim']))}"
+            for verdict in VERDICTS
             if len(some := verdicts[verdicts["claim_verdict"] == verdict])
         ]
         parts.append(f"{options['model_labels'][model]} ({_first(own, 'tests'):.0f} tests): {'; '.join(said)}.")
