@@ -30,7 +30,7 @@ def test_every_claim_has_a_verdict_on_the_model_and_on_its_control(finished):
 def test_the_controls_values_stand_beside_the_models(finished):
     frame = claims(finished).set_index(["model", "claim", "dataset", "part"])
     own, control = frame.loc["tiny"], frame.loc["tiny-shuffled"]
-    both = own.join(control["value"], rsuffix="_there")
+    both = own.join(control["value"].rename("value_there"))
     assert (own["control"] == "tiny-shuffled").all()
     pd.testing.assert_series_equal(both["control_value"], both["value_there"], check_names=False)
     assert both["control_value"].notna().sum() > 10
