@@ -29,9 +29,13 @@ MINUTES = 10  # what every job gets on top
 # The stages that run a model, as resources.py of each analysis has them. One that is not named there counts as one pass
 # over its data set.
 STAGES: dict[str, Stage] = {}
+# stage -> the folder of its analysis
+STAGE_FOLDER: dict[str, str] = {}
 for _folder in FOLDERS:
     if find_spec(f"atlas.analyses.{_folder}.resources"):
-        STAGES |= import_module(f"atlas.analyses.{_folder}.resources").STAGES
+        _stages = import_module(f"atlas.analyses.{_folder}.resources").STAGES
+        STAGES |= _stages
+        STAGE_FOLDER |= dict.fromkeys(_stages, _folder)
 
 
 def stage_options(stage: str, block: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 from atlas.errors import AtlasError
 from atlas.plots import style
 from atlas.plots.captions import option_of
-from atlas.plots.fitting import fit
+from atlas.plots.fitting import clear, fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +73,9 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
                 if column == 0:
                     axes.set_ylabel("Average\nAttention Weight")
     fit(figure)
+    for axes in figure.axes:
+        for label in axes.texts:
+            clear(label, axes)
     return figure, _caption(options, sources["attention_weights"], effect, chosen, hidden)
 
 
@@ -120,8 +123,7 @@ def _top(axes: Axes, panel: pd.DataFrame) -> None:
         ("with", style.VERMILION, "w/ Meaningless tokens"),
     ):
         _curve(axes, outside[outside["condition"] == condition], "aligned_position", colour, label)
-    style.headroom(axes, 0.3)
-    axes.legend(loc="upper left", frameon=False)
+    _finish(axes, outside, 0.3, "upper left")
 
 
 def _bottom(axes: Axes, panel: pd.DataFrame) -> None:
@@ -138,8 +140,16 @@ def _bottom(axes: Axes, panel: pd.DataFrame) -> None:
         va="top",
         fontsize=6.5,
     )
-    style.headroom(axes, 0.35)
-    axes.legend(loc="upper right", frameon=False)
+    _finish(axes, panel, 0.35, "upper right")
+
+
+def _finish(axes: Axes, panel: pd.DataFrame, free: float, corner: str) -> None:
+    """Room for a legend above the curves; no axis below what a weight can be."""
+    if panel["weight_high"].max() > 0:
+        style.headroom(axes, free)
+    else:
+        axes.set_ylim(0, 1)  # all weights are 0, around which matplotlib would centre the axis
+    axes.legend(loc=corner, frameon=False)
 
 
 def _caption(

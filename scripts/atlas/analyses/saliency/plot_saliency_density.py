@@ -72,7 +72,10 @@ def _panel(axes: Axes, part: pd.DataFrame, options: Options, model: str) -> floa
             common_norm=options["common_norm"], clip=(0, limits[1]), gridsize=500, fill=True, alpha=0.45,
             linewidth=1.1, legend=False, warn_singular=False, ax=axes,
         )  # fmt: skip
-    axes.set(xlabel="Saliency Score", ylabel="Density", xlim=limits)
+    else:  # nothing that an axis of densities could measure
+        axes.set(yticks=[])
+        axes.text(0.5, 0.5, "no two different values", transform=axes.transAxes, ha="center", fontsize=7, color="0.25")
+    axes.set(xlabel="Saliency Score", ylabel="Density" if spread.any() else "", xlim=limits)
     style.apply_axes(axes, options, model)
     return axes.get_xlim()[1]
 
