@@ -110,7 +110,7 @@ def _boxes(axes: Axes, values: pd.DataFrame, model: str, options: Options) -> No
 def _gaps(axes: Axes, gaps: pd.DataFrame, model: str, options: Options, free: float) -> None:
     part = gaps[gaps["model"] == model]
     if gaps.empty:
-        axes.set(xlim=(-1, 1), ylim=(0, 1), yticks=[], xlabel="Score Gap (D3 - D2)")
+        axes.set(xlim=(-1, 1), ylim=(0, 1), xticks=[], yticks=[], xlabel="Score Gap (D3 - D2)")
         axes.text(0.5, 0.5, _NO_GAPS, transform=axes.transAxes, ha="center", va="center", fontsize=7, color="0.25")
         return
     for row, (group, colour) in enumerate(_GROUPS.items()):
