@@ -57,7 +57,10 @@ def url_problems(options: Mapping[str, Any], model: bool) -> Iterator[str]:
 
 
 def _placed(name: str, several: object) -> str:
-    return name if several else plain_name(name, "the file of the url source")
+    """`name`, which leads out of no folder."""
+    for part in name.split("/") if several else [name]:
+        plain_name(part, "the file of the url source")
+    return name
 
 
 def _below(url: str, name: str) -> str:
