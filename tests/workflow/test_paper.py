@@ -27,19 +27,29 @@ def test_full_plan_resolves_without_network(fresh_shared):
     expected = {
         "extract_attention": ("meaningless_tokens", 1),
         "extract_head_mappings": ("head_categories", 1),
-        "extract_token_logprobs": ("mink", 1),
-        "generate_answers": ("mink", 1),
+        "extract_token_logprobs": ("mink", 2),
+        "generate_answers": ("mink", 1),  # of the data set with graphs alone
         "extract_head_ablations": ("safety_heads", 2),
     }
     for rule, (analysis, datasets) in expected.items():
         assert jobs[rule] == len(block[analysis]["models"]) * block[analysis]["shards"] * datasets, rule
     assert jobs["extract_sinks"] == len(block["sinks"]["models"]) == 3
-    assert jobs["compute_head_categories"] == jobs["compute_mink"] == jobs["judge_answers"] == 4
+    assert jobs["compute_head_categories"] == jobs["judge_answers"] == jobs["compute_score_gap"] == 4
+    assert jobs["compute_mink"] == 8
     assert jobs["generate_ablated"] == jobs["search_head_groups"] == 2
     assert jobs["plot_attention_sinks"] == jobs["plot_head_categories"] == 2
     for plot in ("sink_rates", "category_share", "mink_depth", "safety_heads", "safety_effect"):
         assert jobs[f"plot_{plot}"] == 1
     assert jobs["download_package"] >= 2
+
+
+def test_all_but_the_score_gaps_is_planned_with_every_source_pinned(fresh_shared):
+    jobs = fresh_shared.planned("figures/all", "--configfile", "configs/paper.yaml", "configs/paper_pinned.yaml")
+    assert jobs["compute_mink"] == jobs["judge_answers"] == jobs["compute_score_gap"] == 4
+    assert jobs["plot_mink_depth"] == 1
+    refused = fresh_shared.run("-n", "figures/all", "--configfile", "configs/paper.yaml")
+    assert refused.returncode != 0
+    assert "datasets.depthqa-graphs.source.hub: nothing pins it" in refused.stdout
 
 
 def asked(project, *arguments):

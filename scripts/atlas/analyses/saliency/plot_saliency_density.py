@@ -49,7 +49,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         plt.Rectangle((0, 0), 1, 1, facecolor=(*colour, 0.45), edgecolor=colour, label=common.symbol(flow, label))
         for dataset, label in options["dataset_labels"].items()
         for flow in common.FLOWS
-        for colour in [common.colour(options, dataset, flow)]
+        for colour in [common.colour(options, dataset, flow, options["colours"])]
     ]
     legend_outside(figure, handles, [str(handle.get_label()) for handle in handles], ncols=min(4, len(handles)))
     fit(figure)
@@ -65,7 +65,8 @@ def _panel(axes: Axes, part: pd.DataFrame, options: Options, model: str) -> floa
     limits = style.option(options["xlim"], model) or [0, end or 1]
     part["curve"] = part["dataset"] + " " + part["flow"]
     spread = part.groupby("curve")["saliency"].transform("nunique") > 1  # no density of a single value
-    order = {f"{d} {f}": common.colour(options, d, f) for d in options["datasets"] for f in common.FLOWS}
+    own = options["colours"]
+    order = {f"{d} {f}": common.colour(options, d, f, own) for d in options["datasets"] for f in common.FLOWS}
     if spread.any():
         sns.kdeplot(
             data=part[spread], x="saliency", hue="curve", hue_order=list(order), palette=order, weights="weight",
