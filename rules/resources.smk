@@ -3,13 +3,14 @@
 import errno
 import json
 from atlas.errors import AtlasError
-from atlas.models.architectures import read_config, read_shape
+from atlas.models.architectures import mlp_states, read_config, read_shape
 from atlas.models.devices import visible_gpus
 from atlas.models.gpu_locks import GIVEN
 from atlas.planning.estimates import ROWS, Job, Size
 from atlas.planning.resources import (
     download_mb,
     download_minutes,
+    gpu_mb,
     gpus,
     light_mb,
     memory_mb,
@@ -47,7 +48,8 @@ def size_of(model, awaited=None):
         # Snakemake asks again when this input is there, and plans with <TBD> until then.
         raise FileNotFoundError(errno.ENOENT, "size not known yet", awaited) from None
     try:
-        return Size.of(read_shape(read_config(folder)), record)
+        config = read_config(folder)
+        return Size.of(read_shape(config), record, mlp_states(config))
     except AtlasError:  # a family whose sizes transformers alone knows: too slow to ask for a plan
         return Size.guess(record["parameters"])
 
@@ -112,7 +114,9 @@ def asks(stage, analysis=None):
         "mem_mb": lambda wildcards, input, attempt: memory_mb(
             stage, job(wildcards, input), attempt
         ),
-        "gpu": lambda wildcards, input: gpus(stage, job(wildcards, input)),
+        "gpu": lambda wildcards, input, attempt: gpus(stage, job(wildcards, input), attempt),
+        # What no plugin of Snakemake reads by itself: for submit commands, and options of a site's own.
+        "gpu_mb": lambda wildcards, input, attempt: gpu_mb(stage, job(wildcards, input), attempt),
         "runtime": minutes,
     }
 
