@@ -3,19 +3,26 @@
 import errno
 import json
 from atlas.errors import AtlasError
-from atlas.models.architectures import read_config, read_shape
-from atlas.models.devices import listed_gpus
+from atlas.models.architectures import mlp_states, read_config, read_shape
+from atlas.models.devices import visible_gpus
+from atlas.models.gpu_locks import GIVEN
 from atlas.planning.estimates import ROWS, Job, Size
 from atlas.planning.forecast import KNOWN
 from atlas.planning.resources import (
     download_mb,
     download_minutes,
+    gpu_mb,
     gpus,
     light_mb,
     memory_mb,
     runtime_minutes,
     stage_options,
 )
+
+# Whatever a scheduler starts uses the GPUs that it has given. Told by Snakemake's mode, and not by the scheduler's own
+# variables: a whole run inside one of its jobs shares that job's GPUs.
+if workflow.remote_exec:
+    os.environ[GIVEN] = "1"
 
 # What a model counts as where neither its files nor a hint tell its size.
 UNKNOWN = 1_000_000_000
@@ -42,7 +49,8 @@ def size_of(model, awaited=None):
         # Snakemake asks again when this input is there, and plans with <TBD> until then.
         raise FileNotFoundError(errno.ENOENT, "size not known yet", awaited) from None
     try:
-        return Size.of(read_shape(read_config(folder)), record)
+        config = read_config(folder)
+        return Size.of(read_shape(config), record, mlp_states(config))
     except AtlasError:  # a family whose sizes transformers alone knows: too slow to ask for a plan
         return Size.guess(record["parameters"])
 
@@ -73,7 +81,9 @@ def on_gpu(entry):
     `auto` goes by this machine where its jobs run here, and asks a scheduler, whose nodes are others, for none.
     """
     here = workflow.resource_settings.nodes is None
-    return entry["device"] == "cuda" or (entry["device"] == "auto" and here and bool(listed_gpus()))
+    return entry["device"] == "cuda" or (
+        entry["device"] == "auto" and here and bool(visible_gpus())
+    )
 
 
 def large_on_cpus():
@@ -126,7 +136,9 @@ def asks(stage, analysis=None):
         "mem_mb": lambda wildcards, input, attempt: memory_mb(
             stage, job(wildcards, input), attempt
         ),
-        "gpu": lambda wildcards, input: gpus(stage, job(wildcards, input)),
+        "gpu": lambda wildcards, input, attempt: gpus(stage, job(wildcards, input), attempt),
+        # What no plugin of Snakemake reads by itself: for submit commands, and options of a site's own.
+        "gpu_mb": lambda wildcards, input, attempt: gpu_mb(stage, job(wildcards, input), attempt),
         "runtime": minutes,
     }
 

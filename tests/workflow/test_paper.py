@@ -59,7 +59,7 @@ def asked(project, *arguments):
     for block in re.split(r"\n(?=(?:local)?rule )", said):
         model, resources = re.search(r"wildcards: .*?model=([^,\n]+)", block), re.search(r"resources: (.*)", block)
         if model and resources:
-            numbers = re.findall(r"(gpu|runtime|mem_mb)=(\d+)", resources[1])
+            numbers = re.findall(r"(gpu|gpu_mb|runtime|mem_mb)=(\d+)", resources[1])
             found.append((model[1], {name: int(number) for name, number in numbers}))
     return found, said
 
@@ -70,11 +70,18 @@ def test_the_models_of_the_sources_are_planned_on_gpus_on_a_machine_without_one(
     gpus = {}
     for model, resources in jobs:
         assert resources["runtime"] <= 72 * 60
+        assert resources.get("gpu_mb", 0) <= 80 * 2**30 / 1e6  # each fits a card of 80 GB
+        assert bool(resources.get("gpu_mb")) == bool(resources.get("gpu"))
         gpus[model] = max(gpus.get(model, 0), resources.get("gpu", 0))
     assert gpus.pop("llama-3-70b") == gpus.pop("llama-2-70b-chat") == gpus.pop("llama-3-70b-instruct") == 3
     assert len(gpus) >= 7
     assert {model for model, number in gpus.items() if number != 1} == set()
     assert "planned on CPUs" not in said
+    # As docs/gpu.md says
+    assert max(resources["runtime"] for _, resources in jobs) <= 7 * 60
+    blocks = [block for block in re.split(r"\n(?=(?:local)?rule )", said) if "rule extract_token_logprobs" in block]
+    scored = [re.search(r"\bgpu=(\d+)", block)[1] for block in blocks if re.search(r"model=[\w-]*70b", block)]
+    assert set(scored) == {"2"}
 
 
 def test_a_large_model_that_is_planned_on_cpus_is_named(fresh_shared):
