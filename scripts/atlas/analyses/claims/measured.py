@@ -52,7 +52,7 @@ class Measured:
 
 def single(values: pd.Series, what: str) -> float:
     """The one value of a selection from a table. Raises NotApplicable where there is none."""
-    if values.empty:
+    if values.dropna().empty:
         raise NotApplicable(f"there is no {what} in the table")
     return float(values.item())
 

@@ -20,6 +20,7 @@ import torch
 from atlas.analyses.by_layer import stack_layers
 from atlas.analyses.meaningless_tokens.storage import CONDITIONS, COUNTS, SUMS, merge
 from atlas.attention import ColumnSum, Plan, RowMass, attend
+from atlas.models.batches import Batches
 from atlas.models.padding import padded
 from atlas.results.shards import batches, shard_of
 
@@ -47,8 +48,10 @@ def extract(
     the order of `prompt`.
     """
     groups = shard_of(batches([len(p.with_span) for p in prompts], batch_tokens), shard, shards)
-    parts = [_batch(model, [prompts[i] for i in group], group) for group in progress(groups)]
-    return merge([_empty(model), *parts])
+    fitted, parts = Batches("batch_tokens", shorten="max_tokens"), [_empty(model)]
+    for group in progress(groups):
+        parts += fitted.run(lambda some: _batch(model, [prompts[i] for i in some], some), group)
+    return merge(parts)
 
 
 def _empty(model: PreTrainedModel) -> dict[str, np.ndarray]:

@@ -106,6 +106,8 @@ def newer_spreads_less(evidence: Evidence) -> dict[str, Measured]:
 def gaps_near_zero(evidence: Evidence) -> dict[str, Measured]:
     """B4."""
     gaps = evidence.frame("score_gap")["gap"].to_numpy(float)
+    if not len(gaps):
+        raise NotApplicable("no question has a score gap, as where the data set has no predecessors")
     found = int((np.abs(gaps) <= NEAR + 1e-12).sum())
     return {
         "gaps": of_share(
@@ -118,6 +120,8 @@ def gaps_near_zero(evidence: Evidence) -> dict[str, Measured]:
 def quarters_differ(evidence: Evidence) -> dict[str, Measured]:
     """B5."""
     frame = evidence.frame("score_gap")
+    if frame.empty:
+        raise NotApplicable("no question has a score gap, as where the data set has no predecessors")
     least, most = (frame.loc[frame["group"] == name, "gap"].to_numpy(float) for name in ("75%", "25%"))
     if min(len(least), len(most)) < 2:
         raise Undecided(f"{len(least)} and {len(most)} questions in the two quarters are too few")

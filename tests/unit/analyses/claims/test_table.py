@@ -84,6 +84,14 @@ def test_a_table_that_is_not_there_is_told_by_name(tmp_path):
     assert set(frame.loc["B1", "verdict"]) == {"holds"}
 
 
+def test_questions_without_predecessors_have_no_gaps(tmp_path):
+    found = planted.mink(True, 40)
+    found["own", "score_gap"] = found["own", "score_gap"].head(0)
+    frame = planted.verdicts(tmp_path, found).set_index("claim")
+    assert set(frame.loc[["B4", "B5"], "verdict"]) == {"not applicable"}
+    assert frame.loc[["B4", "B5"], "reason"].str.startswith("no question has a score gap").all()
+
+
 @pytest.mark.parametrize(
     ("claim", "word"), [("A2", "smaller"), ("B2", "smaller"), ("B3", "earlier generation"), ("C5", "control"),
                         ("E5", "family")]
