@@ -24,6 +24,7 @@ from atlas.attention import Pack, Plan, attend, decoder_layers, layer_inputs, pa
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
 from atlas.models.finite import require_finite
+from atlas.models.transfers import fetched, sent
 from atlas.results.shards import shard_of
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class HeadAblation:
         return found
 
     def _ids(self, prompt: Sequence[int]) -> Int[Tensor, "1 tokens"]:
-        return torch.tensor([prompt], device=input_device(self.model))
+        return sent(torch.tensor([prompt]), input_device(self.model))
 
     @torch.no_grad()
     def _check(self, states: Float[np.ndarray, "prompts width"], prompts: Prompts) -> None:
@@ -200,14 +201,13 @@ class HeadAblation:
                 for batch in self._batches(groups, len(part)):
                     chosen = [groups[i] for i in batch]
                     start = min(layer for group in chosen for layer, _ in group)
-                    hidden = inputs[start].to(self.devices[start])
+                    hidden = sent(inputs[start], self.devices[start])
                     last, changed = run(start, hidden, self._plan(ablation, chosen), len(batch))
-                    found = last.double().cpu().numpy()
+                    found, kl[np.ix_(batch, part)] = (x.numpy() for x in fetched([last.double(), divergence(changed)]))
                     if not np.isfinite(found).all():
                         group = chosen[int(np.flatnonzero(~np.isfinite(found).all((1, 2)))[0])]
                         raise AtlasError(f"ablating (layer, head) {group}: the last state has NaN or infinite values.")
                     states[np.ix_(batch, part)] = found
-                    kl[np.ix_(batch, part)] = divergence(changed)
         return states @ states.transpose(0, 2, 1), kl
 
     def _batches(self, groups: Groups, prompts: int) -> list[list[int]]:
@@ -238,7 +238,7 @@ def head_means(model: PreTrainedModel, prompts: Prompts) -> Means:
     tokens = sum(map(len, prompts))
     with attend(model, Plan(capture=True)) as record:
         for prompt in prompts:
-            ids = torch.tensor([prompt], device=input_device(model))
+            ids = sent(torch.tensor([prompt]), input_device(model))
             model(ids, use_cache=False, logits_to_keep=1)
             for layer, capture in record.captures.items():
                 sums[layer] = sums.get(layer, 0) + cast("Tensor", capture.output).double().sum((0, 1))
@@ -261,8 +261,8 @@ def ablation_plan(
 class Divergence:
     """KL(clean || changed) of next-token distributions in float64, in nats.
 
-    clean: logits (S, V). Called with changed (rows, S, V), it gives (rows, S). One distribution at a time, so that the
-    float64 copies stay in a processor's cache.
+    clean: logits (S, V). Called with changed (rows, S, V), it gives (rows, S) where they lie. On a CPU one distribution
+    at a time, so that the float64 copies stay in a processor's cache.
     """
 
     def __init__(self, clean: Float[Tensor, "prompts vocabulary"]) -> None:
@@ -270,14 +270,23 @@ class Divergence:
         self.normal = clean.logsumexp(-1)
         self.probability = (clean - self.normal[:, None]).exp()
         self.own = torch.stack([p @ c for p, c in zip(self.probability, clean, strict=True)])
+        self._at: dict[torch.device, list[Tensor]] = {}
 
-    def __call__(self, changed: Float[Tensor, "rows prompts vocabulary"]) -> Float[np.ndarray, "rows prompts"]:
-        found = torch.empty(changed.shape[:2], dtype=torch.float64, device=changed.device)
-        probability, own, clean = (x.to(changed.device) for x in (self.probability, self.own, self.normal))
+    def __call__(self, changed: Float[Tensor, "rows prompts vocabulary"]) -> Float[Tensor, "rows prompts"]:
+        device = changed.device
+        found = torch.empty(changed.shape[:2], dtype=torch.float64, device=device)
+        if device not in self._at:
+            self._at[device] = [sent(x, device) for x in (self.probability, self.own, self.normal)]
+        probability, own, clean = self._at[device]
+        if device.type == "cuda":  # a GPU wants few large products
+            for i, (weights, entropy, normal) in enumerate(zip(probability, own, clean, strict=True)):
+                logits = changed[:, i].double()
+                found[:, i] = (entropy - logits @ weights) + (logits.logsumexp(-1) - normal)
+            return found.clamp_min(0)
         for place in np.ndindex(*changed.shape[:2]):
             logits, i = changed[place].double(), place[1]
             mean = probability[i] @ logits
             top = logits.max()
             normal = logits.sub_(top).exp_().sum().log() + top
             found[place] = (own[i] - mean) + (normal - clean[i])
-        return found.clamp_min(0).cpu().numpy()
+        return found.clamp_min(0)
