@@ -1,130 +1,17 @@
 """Every extraction on one GPU and on two that are not there, equal to the CPU's in float32 (tests/pretend_gpu.py)."""
 
-import random
-
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 
-from atlas.analyses.head_categories.extract import map_heads
-from atlas.analyses.meaningless_tokens import extract as meaningless_tokens
-from atlas.analyses.meaningless_tokens.prompts import SpanPrompt
-from atlas.analyses.mink import extract as mink
-from atlas.analyses.mink.scored_texts import ScoredText
-from atlas.analyses.safety_heads import extract as safety_heads
-from atlas.analyses.safety_heads.ablated_generation import answers
-from atlas.analyses.safety_heads.head_groups import search
-from atlas.analyses.saliency import extract as saliency
-from atlas.analyses.saliency import hidden_states
-from atlas.analyses.saliency.answered_samples import AnsweredSample
-from atlas.analyses.sinks.extract import column_means
 from atlas.attention import checked
 from atlas.models import next_token
-from atlas.models.generation import Prompt, generate
 from atlas.models.loading import load_model, load_tokenizer
+from extractions import STAGES
 from pretend_gpu import pretend_gpus
 from tiny_models import save_folder
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "phi", "opt", "gemma", "gemma3", "mistral_sliding")
 DEVICES = {"one": (1, {"device": "auto"}), "two": (2, {"device": "auto", "device_map": "auto"})}
-ABLATIONS = ["undifferentiated", "scaling", "mean"]
-DRAWN = random.Random(0)
-
-
-def ids(count):
-    return tuple(DRAWN.randrange(5, 190) for _ in range(count))
-
-
-def some(least, most):
-    return ids(DRAWN.randrange(least, most))
-
-
-PREFIX = ids(12)
-SPAN = ids(1) * 6
-
-
-def sample(number):
-    question, answer = some(5, 9), some(2, 4)
-    first = len(PREFIX)
-    end = first + len(question)
-    inside, drawn = (first + 1, first + 2), (first, first + 3)
-    return AnsweredSample(number, PREFIX + question + answer, inside, tuple(range(end, end + len(answer))), drawn)
-
-
-def scored(number, prefix=PREFIX):
-    text = some(8, 20)
-    marks = (False,) * (len(prefix) + 2) + (True,) * (len(text) - 2)
-    return ScoredText(number, prefix + text, marks)
-
-
-def spanned(_):
-    question = some(8, 20)
-    return SpanPrompt(PREFIX[:4] + question, PREFIX[:4] + SPAN + question, 4, 0, 6, len(question), 0)
-
-
-SAMPLES = [sample(i) for i in range(6)]
-TEXTS, BARE = [scored(i) for i in range(6)], [scored(i, ()) for i in range(6)]
-PROMPTS = [spanned(i) for i in range(6)]
-QUERIES = [PREFIX[:3] + some(4, 9) for _ in range(6)]
-ASKED = [Prompt(i, query, 8) for i, query in enumerate(QUERIES)]
-PAIRS = pd.DataFrame({"relation": ["a"] * 20 + ["b"] * 20, "source_id": ids(40), "target_id": ids(40)})
-SEQUENCES = np.array([ids(24) for _ in range(4)])
-VARIANTS = [("undifferentiated", []), ("undifferentiated", [(0, 1), (3, 2)]), ("scaling", [(1, 1)]), ("mean", [(2, 2)])]
-RANKS = pd.DataFrame(
-    [(ablation, 1, place, layer, head, 1.0, 1.0) for ablation in ABLATIONS
-     for place, (layer, head) in enumerate([(0, 1), (1, 2), (3, 3), (2, 0)], 1)],
-    columns=["ablation", "rank", "position", "layer", "head", "ships_degrees", "kl_mean"],
-)  # fmt: skip
-
-
-def probe(model):
-    rng, width = np.random.default_rng(0), model.config.get_text_config().hidden_size
-    return saliency.SampleProbe(3, rng.normal(size=(len(SAMPLES), width)), rng.normal(size=len(SAMPLES)))
-
-
-def flows(model, losses, prefix=PREFIX):
-    given = None if losses == ["answer_nll"] else probe(model)
-    return saliency.extract(model, SAMPLES, prefix, losses=losses, sample_probe=given, batch_tokens=60)
-
-
-def groups(model):
-    found = search(model, QUERIES, RANKS, ablations=ABLATIONS, epsilon=1e-5, rank=1, candidates=4, size=2)
-    return {name: found[name].to_numpy() for name in ("layer", "head", "ships_degrees", "kl_mean")}
-
-
-def mappings(folder, model):
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return map_heads(folder, PAIRS, k_max=20, device=device, threads=1, first_mlp=True)
-
-
-# stage -> (folder, model, tokenizer) -> {array: values}
-STAGES = {
-    "sinks": lambda folder, model, _: column_means(model, SEQUENCES, batch_tokens=72),
-    "attention": lambda folder, model, _: meaningless_tokens.extract(model, PROMPTS, batch_tokens=120),
-    "log-probabilities": lambda folder, model, _: mink.extract(
-        model, {"answer": TEXTS, "question": TEXTS[:3]}, batch_tokens=80
-    ),
-    "log-probabilities, nothing shared": lambda folder, model, _: mink.extract(
-        model, {"answer": BARE}, batch_tokens=80
-    ),
-    "hidden states": lambda folder, model, _: hidden_states.extract(model, SAMPLES, PREFIX, batch_tokens=40),
-    "saliency of the probe": lambda folder, model, _: flows(model, ["probe_bce", "probe_logit"]),
-    "saliency of the answer": lambda folder, model, _: flows(model, ["answer_nll"]),
-    "saliency of both": lambda folder, model, _: flows(model, ["probe_bce", "probe_logit", "answer_nll"]),
-    "saliency, nothing shared": lambda folder, model, _: flows(model, ["probe_logit"], ()),
-    "answers": lambda folder, model, _: {
-        "ids": np.concatenate([[*one.ids, -1] for one in generate(model, ASKED, [7, 9, 20], batch_size=4, prefix=3)])
-    },
-    "head ablations": lambda folder, model, _: safety_heads.extract(
-        model, QUERIES, ablations=ABLATIONS, epsilon=1e-5
-    ),
-    "head groups": lambda folder, model, _: groups(model),
-    "ablated answers": lambda folder, model, tokenizer: {
-        "texts": np.array(answers(model, tokenizer, QUERIES, VARIANTS, epsilon=1e-5, new_tokens=4))
-    },
-    "head mappings": lambda folder, model, _: mappings(folder, model),
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
