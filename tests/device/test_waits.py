@@ -147,10 +147,12 @@ def test_extractions_wait_a_few_times_for_a_batch(loaded):
                       3 * count_batches([len(p.with_span) for p in extractions.PROMPTS], 120)),
         "hidden states": (lambda: hidden_states.extract(model, samples, prefix, batch_tokens=40),
                           count_batches(behind, 40)),
+        "saliency of the probe": (lambda: extractions.flows(model, ["probe_bce"]),
+                                  count_batches([len(sample.ids) - start for sample in samples], 60)),
         "log-probabilities": (lambda: mink.extract(model, {"answer": extractions.TEXTS}, batch_tokens=80),
                               extra + 2 * count_batches(texts, 80)),
         "saliency": (lambda: extractions.flows(model, ["probe_bce", "probe_logit", "answer_nll"]),
-                     extra + 2 * count_batches([len(sample.ids) - start for sample in samples], 60)),
+                     extra + count_batches([len(sample.ids) - start for sample in samples], 60)),
     }  # fmt: skip
     for stage, (run, most) in bounds.items():
         assert 0 < waits(gpus, run) <= most, f"{stage}\n{gpus.table()}"

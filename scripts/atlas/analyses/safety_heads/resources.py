@@ -10,7 +10,8 @@ def _variants(job: Job) -> int:
 STAGES = {
     "extract_head_ablations": Stage(
         analyses=("safety_heads",),
-        memory=lambda job: activations(job, 8192),
+        # A model in half precision is loaded again in float32 at the end, to measure what that changes.
+        memory=lambda job: activations(job, 8192) + job.size.parameters * (4 - job.bytes) / 1e6,
         # Every head is ablated for every prompt, and on average half the layers follow it.
         flops=lambda job: forward(job, job.rows * 64 * job.size.heads * len(job.options["ablations"]) / 2),
     ),
