@@ -4,7 +4,8 @@ import errno
 import json
 from atlas.errors import AtlasError
 from atlas.models.architectures import read_config, read_shape
-from atlas.models.devices import listed_gpus
+from atlas.models.devices import visible_gpus
+from atlas.models.gpu_locks import GIVEN
 from atlas.planning.estimates import ROWS, Job, Size
 from atlas.planning.resources import (
     download_mb,
@@ -15,6 +16,11 @@ from atlas.planning.resources import (
     runtime_minutes,
     stage_options,
 )
+
+# Whatever a scheduler starts uses the GPUs that it has given. Told by Snakemake's mode, and not by the scheduler's own
+# variables: a whole run inside one of its jobs shares that job's GPUs.
+if workflow.remote_exec:
+    os.environ[GIVEN] = "1"
 
 # What a model counts as where neither its files nor a hint tell its size.
 UNKNOWN = 1_000_000_000
@@ -60,7 +66,9 @@ def on_gpu(entry):
     `auto` goes by this machine where its jobs run here, and asks a scheduler, whose nodes are others, for none.
     """
     here = workflow.resource_settings.nodes is None
-    return entry["device"] == "cuda" or (entry["device"] == "auto" and here and bool(listed_gpus()))
+    return entry["device"] == "cuda" or (
+        entry["device"] == "auto" and here and bool(visible_gpus())
+    )
 
 
 def large_on_cpus():

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from atlas.models.batches import memory_named
+from atlas.models.gpu_locks import take_gpus
 from atlas.models.task import ModelTask
 from atlas.results.task import perform
 from job import job, task
@@ -10,4 +12,6 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake) as log:
-    perform(task(ModelTask, snakemake, log), snakemake.output)
+    take_gpus(snakemake.resources.get("gpu", 0))
+    with memory_named():
+        perform(task(ModelTask, snakemake, log), snakemake.output)

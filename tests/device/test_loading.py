@@ -5,7 +5,7 @@ import os
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.models.devices import choose_device, listed_gpus
+from atlas.models.devices import choose_device, driver_lines
 from atlas.models.loading import load_model
 from pretend_gpu import pretend_gpus
 from tiny_models import save_folder
@@ -17,7 +17,7 @@ LISTED = "GPU 0: Some Card (UUID: GPU-1)\nGPU 1: Some Card (UUID: GPU-2)"
 def driver(tmp_path, monkeypatch):
     """A function that puts a driver's program on the path, which says `text`."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    listed_gpus.cache_clear()
+    driver_lines.cache_clear()
 
     def install(text, status=0):
         program = tmp_path / "bin" / "nvidia-smi"
@@ -27,7 +27,7 @@ def driver(tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
 
     yield install
-    listed_gpus.cache_clear()
+    driver_lines.cache_clear()
 
 
 def test_a_gpu_that_torch_cannot_use_is_named_with_the_way_out(driver):

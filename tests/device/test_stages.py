@@ -6,7 +6,7 @@ import pytest
 from atlas.attention import checked
 from atlas.models import next_token
 from atlas.models.loading import load_model, load_tokenizer
-from extractions import STAGES
+from device_stages import STAGES
 from pretend_gpu import pretend_gpus
 from tiny_models import save_folder
 

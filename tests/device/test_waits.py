@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import extractions
+import device_stages
 from atlas.analyses.meaningless_tokens import extract as meaningless_tokens
 from atlas.analyses.mink import extract as mink
 from atlas.analyses.safety_heads import extract as safety_heads
@@ -47,7 +47,7 @@ def waits(gpus, run):
 def test_generation_waits_once_for_a_token(loaded, alike):
     """Also where rows end and leave the batch, and where some stand behind padding."""
     gpus, model, _ = loaded
-    prompts = [extractions.PREFIX[: 5 if alike else 3 + row] for row in range(4)]
+    prompts = [device_stages.PREFIX[: 5 if alike else 3 + row] for row in range(4)]
 
     def count(tokens, ends=()):
         asked = [Prompt(row, ids, tokens) for row, ids in enumerate(prompts)]
@@ -66,11 +66,11 @@ def test_generation_waits_once_for_a_token(loaded, alike):
 
 def test_ablated_generation_waits_twice_for_a_token_at_most(loaded):
     gpus, model, tokenizer = loaded
-    for ablation in extractions.ABLATIONS:
+    for ablation in device_stages.ABLATIONS:
         variants = [(ablation, [(0, 1), (3, 2)]), (ablation, [(1, 1)])]
 
         def run(tokens, variants=variants):
-            answers(model, tokenizer, extractions.QUERIES, variants, epsilon=1e-5, new_tokens=tokens, ends=[])
+            answers(model, tokenizer, device_stages.QUERIES, variants, epsilon=1e-5, new_tokens=tokens, ends=[])
 
         few, many = waits(gpus, lambda: run(4)), waits(gpus, lambda: run(20))
         assert many - few <= 2 * 16, ablation
@@ -136,22 +136,22 @@ def test_extractions_wait_a_few_times_for_a_batch(loaded):
     """One copy of what was found, and where something is checked on the way one more."""
     gpus, model, _ = loaded
     extra = waits(gpus, lambda: next_token.check_head(model))  # once for a stage
-    prefix, samples = extractions.PREFIX, extractions.SAMPLES
+    prefix, samples = device_stages.PREFIX, device_stages.SAMPLES
     behind = [len(sample.ids) - len(prefix) for sample in samples]
     start = saliency_start(samples, prefix)
-    texts = [len(text.ids) - mink.shared_context(extractions.TEXTS) for text in extractions.TEXTS]
+    texts = [len(text.ids) - mink.shared_context(device_stages.TEXTS) for text in device_stages.TEXTS]
     bounds = {
-        "sinks": (lambda: column_means(model, extractions.SEQUENCES, batch_tokens=72),
+        "sinks": (lambda: column_means(model, device_stages.SEQUENCES, batch_tokens=72),
                   count_batches([24] * 4, 72)),
-        "attention": (lambda: meaningless_tokens.extract(model, extractions.PROMPTS, batch_tokens=120),
-                      3 * count_batches([len(p.with_span) for p in extractions.PROMPTS], 120)),
+        "attention": (lambda: meaningless_tokens.extract(model, device_stages.PROMPTS, batch_tokens=120),
+                      3 * count_batches([len(p.with_span) for p in device_stages.PROMPTS], 120)),
         "hidden states": (lambda: hidden_states.extract(model, samples, prefix, batch_tokens=40),
                           count_batches(behind, 40)),
-        "saliency of the probe": (lambda: extractions.flows(model, ["probe_bce"]),
+        "saliency of the probe": (lambda: device_stages.flows(model, ["probe_bce"]),
                                   count_batches([len(sample.ids) - start for sample in samples], 60)),
-        "log-probabilities": (lambda: mink.extract(model, {"answer": extractions.TEXTS}, batch_tokens=80),
+        "log-probabilities": (lambda: mink.extract(model, {"answer": device_stages.TEXTS}, batch_tokens=80),
                               extra + 2 * count_batches(texts, 80)),
-        "saliency": (lambda: extractions.flows(model, ["probe_bce", "probe_logit", "answer_nll"]),
+        "saliency": (lambda: device_stages.flows(model, ["probe_bce", "probe_logit", "answer_nll"]),
                      extra + count_batches([len(sample.ids) - start for sample in samples], 60)),
     }  # fmt: skip
     for stage, (run, most) in bounds.items():
@@ -165,15 +165,15 @@ def saliency_start(samples, prefix):
 
 def test_an_ablation_waits_once_for_each_forward(loaded):
     gpus, model, _ = loaded
-    ablation = safety_heads.HeadAblation(model, extractions.QUERIES, range(4), epsilon=1e-5)
+    ablation = safety_heads.HeadAblation(model, device_stages.QUERIES, range(4), epsilon=1e-5)
     groups = [[(layer, head)] for layer in range(4) for head in range(6)]
-    forwards = len(ablation._batches(groups, len(extractions.QUERIES)))
+    forwards = len(ablation._batches(groups, len(device_stages.QUERIES)))
     assert waits(gpus, lambda: ablation.effects("undifferentiated", groups)) <= forwards
 
 
 def test_packs_are_sent_without_a_wait(loaded):
     gpus, model, _ = loaded
-    pack = Pack([list(query) for query in extractions.QUERIES])
+    pack = Pack([list(query) for query in device_stages.QUERIES])
     with torch.no_grad():
         hidden = model.get_input_embeddings()(pack.ids[None].cuda())
 

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("atlas")
 _GIB = 1 << 30
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def choose_device(device: str) -> str:
     """auto, cpu or cuda[:n] as a torch device name.
 
-    auto is the GPU where torch sees one, and the CPU where there is none or CUDA_VISIBLE_DEVICES hides it. Raises
+    auto is the GPU where torch sees one, and the CPU where there is none or CUDA_VISIBLE_DEVICES hides all. Raises
     AtlasError where there is no such device, and for auto where the driver lists a GPU that torch cannot use.
     """
     import torch
@@ -44,9 +46,14 @@ def choose_device(device: str) -> str:
     return str(device)
 
 
-@cache
 def listed_gpus() -> tuple[str, ...]:
-    """What the driver's own `nvidia-smi -L` lists, a line for each GPU; () without a driver or a GPU."""
+    """What the driver lists, a line for each GPU; () without a driver or a GPU."""
+    return tuple(line for line in driver_lines() if line.startswith("GPU "))
+
+
+@cache
+def driver_lines() -> tuple[str, ...]:
+    """What the driver's own `nvidia-smi -L` says: a line for each GPU, and below it for each part (MIG) that it has."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
@@ -55,15 +62,62 @@ def listed_gpus() -> tuple[str, ...]:
     except (OSError, subprocess.SubprocessError) as error:
         _LOG.warning("%s is there and lists no GPU (%s)", program, error)
         return ()
-    return tuple(line.strip() for line in said.splitlines() if line.startswith("GPU "))
+    return tuple(line.rstrip() for line in said.splitlines())
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as CUDA_VISIBLE_DEVICES names it, and by what all jobs of the machine know it."""
+
+    name: str
+    identity: str
+
+
+def visible_gpus() -> tuple[Gpu, ...]:
+    """The GPUs of this machine that a job may take: those of CUDA_VISIBLE_DEVICES where it is set, else all.
+
+    As CUDA reads the variable: numbers, or (abbreviated) names such as GPU-... and MIG-..., up to the first that does
+    not exist. Without a driver's nvidia-smi a number or a name stands for itself.
+    """
+    listed = _listed()
+    if VISIBLE not in os.environ:
+        return tuple(Gpu(name, name) for name in listed)
+    found: dict[str, Gpu] = {}
+    for entry in filter(None, map(str.strip, os.environ[VISIBLE].split(","))):
+        identity = _identity(entry, listed)
+        if identity is None:
+            break
+        found.setdefault(identity, Gpu(entry, identity))
+    return tuple(found.values())
+
+
+def _listed() -> list[str]:
+    """The UUIDs that the driver lists, by number; of a GPU that is cut into parts (MIG) those of the parts."""
+    found: list[list[str]] = []
+    for line in driver_lines():
+        uuid = line.rpartition("(UUID: ")[2].rstrip(") ")
+        if line.startswith("GPU "):
+            found.append([uuid])
+        elif line.strip().startswith("MIG ") and found:
+            found[-1].append(uuid)
+    return [uuid for gpu in found for uuid in (gpu[1:] or gpu)]
+
+
+def _identity(entry: str, listed: list[str]) -> str | None:
+    if entry.startswith("-"):
+        return None
+    if not listed:
+        return entry
+    if entry.isdigit():
+        return listed[int(entry)] if int(entry) < len(listed) else None
+    return next((uuid for uuid in listed if uuid.startswith(entry)), None)
 
 
 def _refuse_unused_gpus() -> None:
     import torch
 
-    if "CUDA_VISIBLE_DEVICES" in os.environ:  # a scheduler or a user has said which
-        return
-    if found := listed_gpus():
+    found = listed_gpus()
+    if found and visible_gpus():  # not where they are hidden, by a user or because the job asked for none
         built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
         raise AtlasError(
             f"device: auto found {len(found)} GPU(s) ({found[0]}) that torch cannot use: torch {torch.__version__} "
@@ -89,6 +143,6 @@ def refuse_spilling(model: PreTrainedModel, folder: Path, device: str) -> None:
     raise AtlasError(
         f"Model {folder} does not fit on the {len(room)} GPU(s) of its job: its weights take {needed:.1f} GiB, "
         f"{', '.join(f'{free:.1f}' for free in room)} GiB are left there, and device_map: auto would run the rest on "
-        f"{' and '.join(spilled)}. Give the job more GPUs (gpu_memory_gb says how much memory one has), take a "
-        "smaller dtype, or set device: cpu."
+        f"{' and '.join(spilled)}. Give the job more GPUs (gpu_memory_gb says how much memory one has; on one machine "
+        "--resources gpu=N allows N of them), take a smaller dtype, or set device: cpu."
     )

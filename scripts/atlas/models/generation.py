@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from atlas.data.tokens import common_prefix, special_ids, vocabulary_ids
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
+from atlas.models.batches import Batches
 from atlas.models.finite import not_finite
 from atlas.models.limits import read_limits
 from atlas.models.padding import padded
@@ -103,6 +105,7 @@ def generate(
     """
     found: list[Answer] = []
     cached: Shared | None = None
+    fitted = Batches("batch_size", one="an answer", shorten="max_new_tokens")
     for group in progress(shard_of(generation_batches(prompts, batch_size), shard, shards)):
         name = str(prompts[group[0]].number)
         if journal is not None and name in journal:
@@ -110,7 +113,8 @@ def generate(
             continue
         if cached is None:
             cached = shared_states(model, prompts, prefix)
-        answers = generate_batch(model, [prompts[i] for i in group], ends, cached)
+        parts = fitted.run(partial(generate_batch, model, ends=ends, cached=cached), [prompts[i] for i in group])
+        answers = [answer for part in parts for answer in part]
         if journal is not None:
             journal.add(name, [asdict(answer) for answer in answers])
         found += answers

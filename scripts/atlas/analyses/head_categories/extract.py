@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +26,7 @@ import torch
 from atlas.analyses.head_categories.plan import VOCABULARY_STEP, Task, heads_at_once, plan_tasks
 from atlas.analyses.head_categories.rank_pairs import rank_pairs
 from atlas.errors import AtlasError
+from atlas.models.batches import Batches
 from atlas.models.memory import keep_freed_memory
 from atlas.models.weights import WeightReader
 
@@ -86,24 +88,47 @@ def map_heads(
     lifted = embedded if not first_mlp or chosen_layers == [0] else reader.first_mlp(embedded)
     _check_bound(_largest(lifted), compute, f"Model {folder}: the first MLP overflows in {dtype}")
     result = _no_ranks(chosen_layers, chosen_heads, k_max, len(pairs))
-    hits, scale = [], _largest(unembedding)
+    hits: list[dict[str, np.ndarray]] = []
+    fitted, scale = Batches("memory_mb", one="a head"), _largest(unembedding)
     with _Pool(workers) as pool:
         for at, layer in enumerate(chosen_layers):
             value, output = reader.value_weights(layer), reader.output_weights(layer)
             x = embedded if layer == 0 else lifted
             bound = scale * shape.width**2 * shape.value_width * _largest(output) * _largest(value) * _largest(x)
             _check_bound(bound, compute, f"Model {folder}: the weights of layer {layer} overflow in {dtype}")
-            for first in range(0, len(chosen_heads), batch):
-                some = chosen_heads[first : first + batch]
-                maps = _head_maps(pool, output[some].to(compute), unembedding)
-                states = [x @ value[head // shape.group].to(compute) for head in some]
-                both = [result[name][at, first : first + batch] for name in ("rank_direct", "rank_suppression")]
-                found = _rank_heads(pool, states, maps, tasks, k_max, both)
-                hits += [_hit_columns(layer, head, rows) for head, rows in zip(some, found, strict=True)]
-                del maps
+            both = [result[name][at] for name in ("rank_direct", "rank_suppression")]
+            work = partial(_map_some, pool, value, output, x, shape.group, unembedding, tasks, k_max, layer, both)
+            numbered = list(enumerate(chosen_heads))
+            for first in range(0, len(numbered), batch):
+                hits += chain.from_iterable(fitted.run(work, numbered[first : first + batch]))
             if progress is not None:
                 progress(layer)
     return result | {name: np.concatenate([columns[name] for columns in hits]) for name in HIT_DTYPES}
+
+
+def _map_some(
+    pool: _Pool,
+    value: Float[Tensor, "kv_heads width value_width"],
+    output: Float[Tensor, "heads value_width width"],
+    x: Float[Tensor, "sources width"],
+    group: int,
+    unembedding: Float[Tensor, "vocabulary width"],
+    tasks: list[Task],
+    k_max: int,
+    layer: int,
+    both: list[Int[np.ndarray, "heads pairs"]],
+    some: Sequence[tuple[int, int]],
+) -> list[dict[str, np.ndarray]]:
+    """The hits of `some` heads (place among the chosen ones, number) of a layer; their ranks are written into `both`.
+
+    x: what the layer reads of each source.
+    """
+    heads = [head for _, head in some]
+    maps = _head_maps(pool, output[heads].to(x.dtype), unembedding)
+    states = [x @ value[head // group].to(x.dtype) for head in heads]
+    rows = slice(some[0][0], some[-1][0] + 1)
+    found = _rank_heads(pool, states, maps, tasks, k_max, [ranks[rows] for ranks in both])
+    return [_hit_columns(layer, head, hits) for head, hits in zip(heads, found, strict=True)]
 
 
 def _check_bound(bound: float, compute: torch.dtype, problem: str) -> None:

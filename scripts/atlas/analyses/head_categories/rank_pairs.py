@@ -91,6 +91,8 @@ def _rank_candidates(
     """(c,) rank of each candidate under its sign."""
     if rows.device.type in _BLOCKWISE:
         return rank_in_blocks(rows, vocabulary, extremes, where, targets, logits, signs)
+    if not len(where):
+        return where
     (difference,), _ = count(rows[where], vocabulary, Comparisons((targets,)), [logits])
     direct, suppression = ranks(difference, len(vocabulary))
     return torch.where(signs > 0, direct, suppression).long()

@@ -21,6 +21,7 @@ from atlas.analyses.by_layer import stacked_layers
 from atlas.analyses.meaningless_tokens.storage import CONDITIONS, COUNTS, SUMS, merge
 from atlas.attention import ColumnSum, Plan, RowMass, attend
 from atlas.models.architectures import input_device
+from atlas.models.batches import Batches
 from atlas.models.padding import padded
 from atlas.models.transfers import sent
 from atlas.results.shards import batches, shard_of
@@ -49,8 +50,10 @@ def extract(
     the order of `prompt`.
     """
     groups = shard_of(batches([len(p.with_span) for p in prompts], batch_tokens), shard, shards)
-    parts = [_batch(model, [prompts[i] for i in group], group) for group in progress(groups)]
-    return merge([_empty(model), *parts])
+    fitted, parts = Batches("batch_tokens", shorten="max_tokens"), [_empty(model)]
+    for group in progress(groups):
+        parts += fitted.run(lambda some: _batch(model, [prompts[i] for i in some], some), group)
+    return merge(parts)
 
 
 def _empty(model: PreTrainedModel) -> dict[str, np.ndarray]:

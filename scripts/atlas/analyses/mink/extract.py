@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from atlas.analyses.mink import storage
 from atlas.data.tokens import common_prefix
+from atlas.models.batches import Batches
 from atlas.models.finite import require_finite
 from atlas.models.next_token import check_head, token_statistics
 from atlas.models.shared_prefix import continued, padded, prefix_cache
@@ -40,15 +42,17 @@ def extract(
     Raises AtlasError for a family whose logits this workflow does not reproduce.
     """
     check_head(model)
-    parts = []
+    parts: list[dict[str, np.ndarray]] = []
+    fitted = Batches("batch_tokens", shorten="max_tokens")
     for text, sequences in texts.items():
         start = shared_context(sequences)
         groups = batches([len(sequence.ids) - start for sequence in sequences], batch_tokens)
         parts.append(storage.empty(text))
         shared = prefix_cache(model, sequences[0].ids[:start])
         for group in progress(shard_of(groups, shard, shards)):
-            found = batch_logprobs(model, [sequences[i] for i in group], shared)
-            parts.append({f"{text}.{name}": array for name, array in found.items()})
+            chosen = [sequences[i] for i in group]
+            for found in fitted.run(partial(batch_logprobs, model, shared=shared), chosen):
+                parts.append({f"{text}.{name}": array for name, array in found.items()})
     return storage.merge(parts)
 
 

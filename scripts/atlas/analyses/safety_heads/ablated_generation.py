@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
-from atlas.analyses.safety_heads.extract import ablation_plan, group_masks, head_means
+from atlas.analyses.safety_heads.head_edits import ablation_plan, group_masks, head_means
 from atlas.attention import attend
 from atlas.data.tokens import texts_of
+from atlas.models.batches import Batches
 from atlas.models.generation import Prompt, generate_batch, model_ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from atlas.analyses.safety_heads.extract import Groups, Means, Progress, Prompts
+    from atlas.analyses.safety_heads.extract import Progress
+    from atlas.analyses.safety_heads.head_edits import Groups, Means, Prompts
     from atlas.attention import Plan
 
 _ROWS = 128  # (variant, prompt) pairs of one batch when max_rows is left open
@@ -44,16 +47,20 @@ def answers(
     ends = model_ends(model) if ends is None else ends
     means = head_means(model, prompts) if any(ablation == "mean" for ablation, _ in unique) else None
     written: dict[tuple[tuple, int], str] = {}
+    fitted = Batches("max_rows", one="an answer", shorten="new_tokens")
+
+    def run(ablation: str, batch: Sequence[tuple[tuple, int]]) -> None:
+        plan = _plan(model, ablation, [heads for (_, heads), _ in batch], epsilon, means)
+        texts = _generate(model, tokenizer, [prompts[i] for _, i in batch], plan, new_tokens, ends)
+        written.update(zip(batch, texts, strict=True))
+
     for ablation in dict.fromkeys(ablation for ablation, _ in unique):
         # Prompts of similar length side by side, so that little is padded.
         pairs = [(key, i) for key in unique if key[0] == ablation for i in range(len(prompts))]
         pairs.sort(key=lambda pair: (len(prompts[pair[1]]), pair[1]))
         step = max_rows or _ROWS
         for start in progress(range(0, len(pairs), step)):
-            batch = pairs[start : start + step]
-            plan = _plan(model, ablation, [heads for (_, heads), _ in batch], epsilon, means)
-            texts = _generate(model, tokenizer, [prompts[i] for _, i in batch], plan, new_tokens, ends)
-            written.update(zip(batch, texts, strict=True))
+            fitted.run(partial(run, ablation), pairs[start : start + step])
     return [[written[key, i] for i in range(len(prompts))] for key in keys]
 
 

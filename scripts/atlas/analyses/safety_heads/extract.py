@@ -14,27 +14,30 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from atlas.analyses.safety_heads.head_edits import ablation_plan, group_masks, head_means
 from atlas.attention import Pack, Plan, attend, decoder_layers, layer_inputs, packed
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
+from atlas.models.batches import Batches
 from atlas.models.finite import require_finite
 from atlas.models.transfers import fetched, sent
 from atlas.results.shards import shard_of
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Float, Int
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    Prompts = Sequence[Sequence[int]]  # token ids
-    Groups = Sequence[Sequence[tuple[int, int]]]  # of (layer, head), ablated together
-    Means = dict[int, Tensor]  # {layer: (heads, value width)}
+    from atlas.analyses.safety_heads.head_edits import Groups, Prompts
+    from atlas.attention.packed import Run
+
     Progress = Callable[[Iterable], Iterable]
 
 # Bytes of one residual component over the tokens of a forward when max_rows is left open: more is slower on a CPU.
@@ -98,6 +101,18 @@ def default_rows(model: PreTrainedModel, prompts: Prompts) -> int:
     return rows
 
 
+@dataclass(frozen=True)
+class _Clean:
+    """What the clean pass over some prompts leaves: their numbers, their pack, their last states, their distributions,
+    and what enters each layer (on the CPU)."""
+
+    part: list[int]
+    pack: Pack
+    states: Float[np.ndarray, "prompts width"]
+    divergence: Divergence
+    inputs: dict[int, Float[Tensor, "1 tokens width"]]
+
+
 class HeadAblation:
     """The clean pass over `prompts`, and the effects of ablating groups of heads.
 
@@ -121,26 +136,34 @@ class HeadAblation:
         self.max_rows = max_rows or default_rows(model, prompts)
         # Prompts that begin alike share tokens, so they go into one pack.
         order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]))
-        self.parts = [order[i : i + self.max_rows] for i in range(0, len(order), self.max_rows)]
-        self.packs = [Pack([prompts[i] for i in part]) for part in self.parts]
         embeddings = self._embeddings(prompts)
         self.means = head_means(model, prompts) if means else None
-        self.inputs: list[dict[int, Tensor]] = []
-        self.divergences: list[Divergence] = []
-        states = np.zeros((0, 0))
-        for part, pack in zip(self.parts, self.packs, strict=True):
-            embedded = torch.zeros(1, len(pack.ids), embeddings[0].shape[-1], dtype=embeddings[0].dtype)
-            for i, path in zip(part, pack.paths, strict=True):
-                embedded[:, path] = embeddings[i]
-            with packed(model, pack) as run, layer_inputs(model, set(layers)) as inputs:
-                found, logits = run(0, embedded.to(self.devices[0]), Plan(), 1)
-            states = states if states.size else np.zeros((len(prompts), found.shape[-1]))
-            states[part] = found[0].double().cpu().numpy()
-            self.divergences.append(Divergence(logits[0]))
-            self.inputs.append({layer: hidden.cpu() for layer, hidden in inputs.items()})
+        self.packs: list[_Clean] = []
+        self._fitted = Batches("max_rows", one="a prompt")
+        for i in range(0, len(order), self.max_rows):
+            self.packs += self._fitted.run(
+                lambda part: self._clean(prompts, part, embeddings, layers), order[i : i + self.max_rows]
+            )
+        states = np.zeros((len(prompts), self.packs[0].states.shape[-1]))
+        for pack in self.packs:
+            states[pack.part] = pack.states
         self._check(states, prompts)
         self.clean_gram = states @ states.T
         self.prompts, self.width = states.shape
+
+    def _clean(
+        self, prompts: Prompts, part: Sequence[int], embeddings: Sequence[Tensor], layers: Sequence[int]
+    ) -> _Clean:
+        """The clean pass over the prompts with the numbers `part`."""
+        pack = Pack([prompts[i] for i in part])
+        embedded = torch.zeros(1, len(pack.ids), embeddings[0].shape[-1], dtype=embeddings[0].dtype)
+        for i, path in zip(part, pack.paths, strict=True):
+            embedded[:, path] = embeddings[i]
+        with packed(self.model, pack) as run, layer_inputs(self.model, set(layers)) as inputs:
+            found, logits = run(0, sent(embedded, self.devices[0]), Plan(), 1)
+        states, *entering = fetched([found[0].double(), *inputs.values()])
+        kept = dict(zip(inputs, entering, strict=True))
+        return _Clean(list(part), pack, states.numpy(), Divergence(logits[0]), kept)
 
     @torch.no_grad()
     def _embeddings(self, prompts: Prompts) -> list[Float[Tensor, "1 tokens width"]]:
@@ -196,18 +219,24 @@ class HeadAblation:
         """(Gram matrices (G, Q, Q), KL (G, Q)) float64 of ablating each group, a list of (layer, head), together."""
         states = np.zeros((len(groups), self.prompts, self.width))
         kl = np.zeros((len(groups), self.prompts))
-        for part, pack, divergence, inputs in zip(self.parts, self.packs, self.divergences, self.inputs, strict=True):
-            with packed(self.model, pack) as run:
-                for batch in self._batches(groups, len(part)):
-                    chosen = [groups[i] for i in batch]
+        for clean in self.packs:
+            with packed(self.model, clean.pack) as run:
+
+                def batch(numbers: Sequence[int], clean: _Clean = clean, run: Run = run) -> None:
+                    chosen = [groups[i] for i in numbers]
                     start = min(layer for group in chosen for layer, _ in group)
-                    hidden = sent(inputs[start], self.devices[start])
-                    last, changed = run(start, hidden, self._plan(ablation, chosen), len(batch))
-                    found, kl[np.ix_(batch, part)] = (x.numpy() for x in fetched([last.double(), divergence(changed)]))
+                    hidden = sent(clean.inputs[start], self.devices[start])
+                    last, changed = run(start, hidden, self._plan(ablation, chosen), len(numbers))
+                    found, kl[np.ix_(numbers, clean.part)] = (
+                        x.numpy() for x in fetched([last.double(), clean.divergence(changed)])
+                    )
                     if not np.isfinite(found).all():
                         group = chosen[int(np.flatnonzero(~np.isfinite(found).all((1, 2)))[0])]
                         raise AtlasError(f"ablating (layer, head) {group}: the last state has NaN or infinite values.")
-                    states[np.ix_(batch, part)] = found
+                    states[np.ix_(numbers, clean.part)] = found
+
+                for numbers in self._batches(groups, len(clean.part)):
+                    self._fitted.run(batch, numbers)
         return states @ states.transpose(0, 2, 1), kl
 
     def _batches(self, groups: Groups, prompts: int) -> list[list[int]]:
@@ -219,43 +248,6 @@ class HeadAblation:
 
     def _plan(self, ablation: str, groups: Groups) -> Plan:
         return ablation_plan(ablation, group_masks(groups, self.heads), self.epsilon, self.means)
-
-
-def group_masks(groups: Groups, heads: int) -> dict[int, Bool[Tensor, "groups heads"]]:
-    """{layer: which of its `heads` each group ablates}."""
-    where: dict[int, Tensor] = {}
-    for row, group in enumerate(groups):
-        for layer, head in group:
-            mask = where.setdefault(layer, torch.zeros(len(groups), heads, dtype=torch.bool))
-            mask[row, head] = True
-    return where
-
-
-@torch.no_grad()
-def head_means(model: PreTrainedModel, prompts: Prompts) -> Means:
-    """{layer: (heads, value width) float64}: each head's attention output averaged over all tokens of all prompts."""
-    sums: dict[int, Tensor] = {}
-    tokens = sum(map(len, prompts))
-    with attend(model, Plan(capture=True)) as record:
-        for prompt in prompts:
-            ids = sent(torch.tensor([prompt]), input_device(model))
-            model(ids, use_cache=False, logits_to_keep=1)
-            for layer, capture in record.captures.items():
-                sums[layer] = sums.get(layer, 0) + cast("Tensor", capture.output).double().sum((0, 1))
-    return {layer: total / tokens for layer, total in sums.items()}
-
-
-def ablation_plan(
-    ablation: str, where: dict[int, Bool[Tensor, "rows heads"]], epsilon: float, means: Means | None = None
-) -> Plan:
-    """The Plan that ablates the heads `where` ({layer: (rows, heads) bool}); means: {layer: (heads, value width)}."""
-    if ablation == "undifferentiated":
-        return Plan(uniform=where)
-    if ablation == "scaling":
-        return Plan(scale={layer: torch.where(mask, epsilon, 1.0) for layer, mask in where.items()})
-    if ablation == "mean" and means is not None:
-        return Plan(replace={layer: (mask, means[layer]) for layer, mask in where.items()})
-    raise AtlasError(f"ablation {ablation!r} is unknown; use undifferentiated, scaling, or mean with the heads' means.")
 
 
 class Divergence:

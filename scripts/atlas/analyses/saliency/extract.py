@@ -35,6 +35,7 @@ from atlas.attention import (
 )
 from atlas.errors import AtlasError
 from atlas.models.architectures import logit_scaling, unembedding
+from atlas.models.batches import Batches
 from atlas.models.next_token import check_head
 from atlas.models.shared_prefix import continued, padded, prefix_cache
 from atlas.models.transfers import fetched, sent
@@ -99,12 +100,16 @@ def extract(
     with lowest_layers(model, height):
         with attend(model), _top(model, backward, sample_probe, None):
             shared = prefix_cache(model, prefix)
-        for group in progress(groups):
-            chosen = [samples[i] for i in group]
-            own = None
+
+        def batch(group: Sequence[int]) -> dict[str, np.ndarray]:
+            chosen, own = [samples[i] for i in group], None
             if sample_probe is not None and "probe_logit" in backward:
                 own = SampleProbe(sample_probe.layer, sample_probe.weight[group], sample_probe.bias[group])
-            parts.append(_batch(model, shared, chosen, len(prefix), backward, own, block))
+            return _batch(model, shared, chosen, len(prefix), backward, own, block)
+
+        fitted = Batches("batch_tokens")
+        for group in progress(groups):
+            parts += fitted.run(batch, group)
     return merge(parts)
 
 

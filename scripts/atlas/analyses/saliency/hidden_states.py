@@ -13,6 +13,7 @@ import torch
 
 from atlas.attention import decoder_layers, residuals
 from atlas.errors import AtlasError
+from atlas.models.batches import Batches
 from atlas.models.shared_prefix import continued, padded, prefix_cache
 from atlas.models.transfers import fetched, sent
 from atlas.results.shards import batches, merge_samples, shard_of
@@ -45,8 +46,10 @@ def extract(
     config, depth = model.config.get_text_config(), len(decoder_layers(model))
     shared = prefix_cache(model, prefix)
     none = {"number": np.zeros(0, np.int32), "states": np.zeros((0, depth + 1, config.hidden_size), np.float32)}
-    parts = [_batch(model, shared, [samples[i] for i in group], len(prefix), depth) for group in progress(groups)]
-    return merge_samples([none, *parts], "number")
+    fitted, parts = Batches("batch_tokens"), [none]
+    for group in progress(groups):
+        parts += fitted.run(lambda some: _batch(model, shared, some, len(prefix), depth), [samples[i] for i in group])
+    return merge_samples(parts, "number")
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from atlas.attention import ColumnSum, Plan, attend
 from atlas.data.tokens import encode, front_ids, ordinary_ids
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
+from atlas.models.batches import Batches
 from atlas.models.limits import UNKNOWN, Limits
 from atlas.models.transfers import sent
 from atlas.own_options import own_options
@@ -112,12 +113,17 @@ def column_means(
     rows = length - torch.arange(length)
     config = model.config.get_text_config()
     alpha = [np.zeros((0, config.num_hidden_layers, config.num_attention_heads, length), np.float32)]
-    for group in progress(groups):
+
+    def batch(group: Sequence[int]) -> np.ndarray:
         plan = Plan(column_sums={"alpha": ColumnSum(min_distance=0)})
         given = sent(torch.as_tensor(ids[group]), device)
         with torch.no_grad(), attend(model, plan, padded_right=True) as record:
             model.base_model(input_ids=given, attention_mask=torch.ones_like(given), use_cache=False)
         stacked = stack_layers(record.column_sums["alpha"], model, ids[group].tolist())
-        alpha.append((stacked / rows).numpy())
+        return (stacked / rows).numpy()
+
+    fitted = Batches("batch_tokens", shorten="length")
+    for group in progress(groups):
+        alpha += fitted.run(batch, group)
     numbers = np.array([i for group in groups for i in group], np.int32)
     return {"sequence": numbers, "alpha": np.concatenate(alpha)}

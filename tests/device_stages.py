@@ -1,4 +1,4 @@
-"""Every extraction on small made-up inputs, by name: what tests run on one device and another."""
+"""Every extraction as a function of a model, on a few made texts; for tests of devices."""
 
 import random
 
