@@ -101,12 +101,15 @@ def rounding_errors(
 
 
 def ties(degrees: Float[np.ndarray, " heads"], error: float) -> Int[np.ndarray, " heads"]:
-    """(heads,) how many other heads have an angle that differs by no more than `error`; 0 where it is NaN."""
+    """(heads,) how many other heads have an angle that differs by no more than two of `error`; 0 where it is NaN.
+
+    Both angles of a difference err.
+    """
     if np.isnan(error):
         return np.zeros(len(degrees), np.int64)
     ordered = np.sort(degrees)
-    last = np.searchsorted(ordered, degrees + error, side="right")
-    return last - np.searchsorted(ordered, degrees - error, side="left") - 1
+    last = np.searchsorted(ordered, degrees + 2 * error, side="right")
+    return last - np.searchsorted(ordered, degrees - 2 * error, side="left") - 1
 
 
 def query_table(arrays: Arrays, keys: Mapping[str, str], names: Sequence[str], options: ShipsOptions) -> pd.DataFrame:

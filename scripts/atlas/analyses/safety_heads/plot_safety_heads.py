@@ -61,11 +61,11 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
 
 
 def _shown(heads: pd.DataFrame, top: int) -> pd.DataFrame:
-    """The `top` strongest heads of each model; `unsure`: by less than the error stronger than one that is not shown."""
+    """The `top` strongest heads of each model; `unsure`: by less than two errors stronger than one left out."""
     parts = []
     for _, rows in heads.groupby("model", sort=False):
         shown, others = rows[rows["position"] <= top], rows[rows["position"] > top]
-        known = shown["error_degrees"].fillna(-1.0)
+        known = 2 * shown["error_degrees"].fillna(-1.0)
         parts.append(shown.assign(unsure=shown["ships_degrees"] - others["ships_degrees"].max() <= known))
     return pd.concat(parts)
 
@@ -165,7 +165,7 @@ def _precision(rows: pd.DataFrame, options: Options) -> Iterator[str]:
         own = rows[rows["ablation"] == ablation]
         best, unsure = own[own["position"] == 1].iloc[0], int(_shown(own, options["top"])["unsure"].sum())
         yield (
-            f"Smaller differences are no order; {ablation}: {best['tied']} more could be the strongest, and {unsure} "
+            f"Less than twice that is no order; {ablation}: {best['tied']} more could be the strongest, and {unsure} "
             "of those shown (ringed) might be one that is not."
         )
 
