@@ -8,10 +8,11 @@ STAMP := $(VENV)/.installed
 
 CLUSTER_STAMP := $(VENV)/.installed-cluster
 
-.PHONY: help figures report test test-fast test-long benchmarks environment environment-cluster lint format lock config clean
+.PHONY: help figures estimate report test test-fast test-long benchmarks environment environment-cluster lint format lock config clean
 
 help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
+	@echo "make estimate     what make figures would take on this machine, before it starts: minutes, memory, disk"
 	@echo "make report       the same, then all figures and tables with their captions in one file, report.html"
 	@echo "make test         set up the environment and run all tests"
 	@echo "make test-fast    the tests of the library and of the data alone, without Snakemake (about a minute)"
@@ -65,6 +66,9 @@ test-fast: $(STAMP)
 
 test-long: $(CLUSTER_STAMP)
 	$(PYTEST) --long tests/cluster
+
+estimate: $(STAMP)
+	$(BIN)/python scripts/estimate.py --cores $(CORES) figures/all
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py

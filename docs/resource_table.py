@@ -1,7 +1,8 @@
-"""Write the table of docs/clusters.md: what each stage asks for models of three sizes, under config.yaml."""
+"""Write the tables of what jobs ask for under config.yaml: by stage (docs/clusters.md), by card (docs/gpu.md)."""
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from atlas.config import checked
 from atlas.planning.estimates import ROWS, Job, Size
-from atlas.planning.resources import STAGES, gpus, memory_mb, runtime_minutes, stage_options
+from atlas.planning.resources import STAGES, gpu_mb, gpus, memory_mb, runtime_minutes, stage_options
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- table: python docs/resource_table.py -->\n", "<!-- end of table -->\n"
 # name: (shape, how it is loaded)
 MODELS: dict[str, tuple[Size, dict[str, Any]]] = {
-    "135M on a CPU": (Size(134_515_008, 30, 270, 64, 192, 576, 49_152, file_bytes=4), {}),
-    "8B on a GPU": (Size(8_030_261_248, 32, 1_024, 128, 1_024, 4_096, 128_256), {"gpu": True}),
+    "135M on a CPU": (Size(134_515_008, 30, 270, 64, 192, 576, 49_152, file_bytes=4, inner=4_608), {}),
+    "8B on a GPU": (Size(8_030_261_248, 32, 1_024, 128, 1_024, 4_096, 128_256, inner=43_008), {"gpu": True}),
     "70B on GPUs of 80 GB": (
-        Size(70_553_706_496, 80, 5_120, 128, 1_024, 8_192, 128_256),
+        Size(70_553_706_496, 80, 5_120, 128, 1_024, 8_192, 128_256, inner=86_016),
         {"gpu": True, "device_map": "auto"},
     ),
 }
+
+# Of docs/gpu.md, with the dtypes that each is shown in.
+SIZES: dict[str, tuple[Size, tuple[str, ...]]] = {
+    "SmolLM2-135M": (MODELS["135M on a CPU"][0], ("float32", "bfloat16")),
+    "GPT-2 XL": (Size(1_557_611_200, 48, 1_200, 64, 1_600, 1_600, 50_257, inner=25_600), ("float32", "bfloat16")),
+    "Llama-2-7B": (Size(6_738_415_616, 32, 1_024, 128, 4_096, 4_096, 32_000, inner=33_024), ("float32", "bfloat16")),
+    "Llama-3-8B": (MODELS["8B on a GPU"][0], ("float32", "bfloat16")),
+    "Pythia-12B": (Size(11_846_072_320, 36, 1_440, 128, 5_120, 5_120, 50_688, inner=40_960), ("bfloat16",)),
+    "Llama-3-70B": (MODELS["70B on GPUs of 80 GB"][0], ("bfloat16",)),
+}
+CARDS = (24, 40, 80)
 
 
 def rows(config: Mapping[str, Any], block: Mapping[str, Any]) -> int:
@@ -32,18 +44,25 @@ def rows(config: Mapping[str, Any], block: Mapping[str, Any]) -> int:
     return (entry["sample"] or {}).get("n") or entry["limit"] or ROWS
 
 
-def table() -> str:
-    """One line for each stage: main memory, GPUs and minutes for each of MODELS."""
+def jobs(size: Size, **loaded: Any) -> dict[str, tuple[Job, int]]:
+    """{stage: (one of its jobs, shards)} of a model under config.yaml."""
     config = checked(yaml.safe_load((ROOT / "config.yaml").read_text()), ROOT)
+    blocks, found = config["analyses"], {}
+    for stage, record in STAGES.items():
+        options = stage_options(stage, blocks.__getitem__)
+        shards = blocks[record.analyses[0]].get("shards", 1) if len(record.analyses) == 1 else 1
+        found[stage] = Job(size, options, rows(config, blocks[record.analyses[-1]]), **loaded), shards
+    return found
+
+
+def stage_table() -> str:
+    """One line for each stage: main memory, GPUs and minutes for each of MODELS."""
     lines = ["| stage | " + " | ".join(MODELS) + " |", "| --- |" + " --- |" * len(MODELS)]
-    for stage, found in STAGES.items():
-        blocks = config["analyses"]
+    by_model = [jobs(size, **loaded) for size, loaded in MODELS.values()]
+    for stage in STAGES:
         cells = []
-        for size, loaded in MODELS.values():
-            job = Job(
-                size, stage_options(stage, blocks.__getitem__), rows(config, blocks[found.analyses[-1]]), **loaded
-            )
-            shards = blocks[found.analyses[0]].get("shards", 1) if len(found.analyses) == 1 else 1
+        for found in by_model:
+            job, shards = found[stage]
             number, minutes = gpus(stage, job), runtime_minutes(stage, job, shards=shards)
             cells.append(
                 f"{memory_mb(stage, job) / 1000:.1f} GB, " + (f"{number} GPU, " if number else "") + f"{minutes} min"
@@ -52,12 +71,49 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def render(text: str) -> str:
-    """`text` with what stands between the two marks replaced by the table."""
+def one_text(job: Job) -> Job:
+    """The same job with batches of one text: the least that cut batches need."""
+    small = {"batch_tokens": 64, "batch_size": 1, "max_rows": 1}
+    options = {key: small.get(key, value) for key, value in job.options.items()}
+    if "predictions" in options:
+        options["predictions"] = {**options["predictions"], "batch_size": 1}
+    return replace(job, options=options)
+
+
+def fit_table() -> str:
+    """One line for each model and dtype: the memory of its largest job, and how many cards of a size that needs."""
+    head = ["model", "dtype", "weights", "one text at a time", "whole batches", "largest in"]
+    head += [*(f"{card} GB" for card in CARDS), "minutes"]
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " --- |" * (len(head) - 1)]
+    for name, (size, dtypes) in SIZES.items():
+        for dtype in dtypes:
+            found = jobs(size, gpu=True, dtype=dtype)
+            asked = {stage: gpu_mb(stage, job) for stage, (job, _) in found.items()}
+            largest = max(asked, key=asked.__getitem__)
+            least = max(gpu_mb(stage, one_text(job)) for stage, (job, _) in found.items())
+            spread = [
+                [replace(job, device_map="auto", gpu_memory_gb=card) for job, _ in found.values()] for card in CARDS
+            ]
+            numbers = [max(map(gpus, found, some)) for some in spread]
+            minutes = sum(runtime_minutes(stage, job) for stage, (job, _) in found.items())
+            weights = size.parameters * found[largest][0].bytes
+            sizes = [f"{number / 1e3:.1f} GB" for number in (weights / 1e6, least, asked[largest])]
+            lines.append(
+                "| " + " | ".join([name, dtype, *sizes, f"`{largest}`", *map(str, numbers), str(minutes)]) + " |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"clusters.md": stage_table, "gpu.md": fit_table}
+
+
+def render(page: str, text: str) -> str:
+    """`text` of a page with what stands between the two marks replaced by its table."""
     before, rest = text.split(BEGIN)
-    return before + BEGIN + table() + END + rest.split(END)[1]
+    return before + BEGIN + TABLES[page]() + END + rest.split(END)[1]
 
 
 if __name__ == "__main__":
-    path = ROOT / "docs" / "clusters.md"
-    path.write_text(render(path.read_text()))
+    for page in TABLES:
+        path = ROOT / "docs" / page
+        path.write_text(render(page, path.read_text()))

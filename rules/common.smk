@@ -18,6 +18,7 @@ from atlas.analyses import registry
 from atlas.config import checked, package_key, packages
 from atlas.config.by_model import block_of, table_made, told_options
 from atlas.config.command_line import typed
+from atlas.config.figure_labels import label_of, labels_in
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import allowed
 from atlas.planning import paths
@@ -301,8 +302,8 @@ def metric_files(table, models=None, datasets=None):
     return [
         metric(table).format(model=model, dataset=dataset)
         for model in block["models"]
-        if table_made(table, model, CONFIG)
         for dataset in datasets_of(block)
+        if table_made(table, model, dataset, CONFIG)
         if (models is None or model in models) and (datasets is None or dataset in datasets)
     ]
 

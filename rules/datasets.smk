@@ -46,7 +46,7 @@ rule prepare_dataset:
         ),
         entry=lambda wildcards: {
             key: DATASETS[wildcards.dataset][key]
-            for key in ("kind", "format", "columns", "limit", "sample", "encoding")
+            for key in ("kind", "format", "columns", "relations", "limit", "sample", "encoding")
         },
     script:
         "../scripts/prepare_dataset.py"

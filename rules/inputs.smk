@@ -111,9 +111,10 @@ def drawn_tables(plot):
     return [*record.tables, *beside]
 
 
-def figure_datasets(figure):
-    """The data sets that a figure shows; None: those of its analysis."""
-    return figure.get("datasets") or ([figure["dataset"]] if "dataset" in figure else None)
+def figure_datasets(figure, table):
+    """The data sets that a figure shows by a table; None: those of its analysis."""
+    option = registry.PLOTS[figure["plot"]].datasets_of.get(table, "dataset")
+    return figure.get("datasets") or ([figure[option]] if option in figure else None)
 
 
 def figure_inputs(wildcards):
@@ -123,7 +124,7 @@ def figure_inputs(wildcards):
 
     def files(table):
         models = {*shown_models(figure, figure[listed.get(table, "models")])}
-        return list(filter(made, metric_files(table, models, figure_datasets(figure))))
+        return list(filter(made, metric_files(table, models, figure_datasets(figure, table))))
 
     fonts = list(map(handed_in, CONFIG["fonts"]))
     tables = {
@@ -154,7 +155,10 @@ def own_options(figure, models):
         if record.kind
         else ANALYSES[analysis]["datasets"]
     )
-    said = {MODELS[model]["label"]: told_options(shown, model, CONFIG) for model in models}
+    said = {
+        label_of("models", model, figure, CONFIG): told_options(shown, model, CONFIG)
+        for model in models
+    }
     return {label: ", ".join(lines) for label, lines in said.items() if lines}
 
 
@@ -165,14 +169,14 @@ def figure_params(wildcards):
     for key in {"models", "kde_models"} & figure.keys():
         figure[key] = shown_models(figure, figure[key])
     shown = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
-    gone = [MODELS[model]["label"] for model in asked if model not in shown]
+    gone = [label_of("models", model, figure, CONFIG) for model in asked if model not in shown]
     beside = [
         table
         for table in drawn_tables(figure["plot"])
         if table in registry.PLOTS[figure["plot"]].beside
     ]
     lost = missing_of(
-        f for table in beside for f in metric_files(table, shown, figure_datasets(figure))
+        f for table in beside for f in metric_files(table, shown, figure_datasets(figure, table))
     )
     own = own_options(figure, shown)
     found = {
@@ -180,18 +184,11 @@ def figure_params(wildcards):
         **({"not_shown": gone} if gone else {}),
         **({"not_made": lost} if lost else {}),
         **({"own_options": own} if own else {}),
-        "model_labels": {model: MODELS[model]["label"] for model in shown},
-        **({"dataset_label": DATASETS[figure["dataset"]]["label"]} if "dataset" in figure else {}),
-        "dataset_labels": {key: DATASETS[key]["label"] for key in figure.get("datasets", [])},
+        **labels_in(figure, list(shown), CONFIG),
     }
     if registry.PLOT_ANALYSES[figure["plot"]] == "heads":
-        # Figures of the joined table: what its options were, and the labels of its data sets.
-        chosen = ANALYSES["heads"]["datasets"]
-        found |= {
-            **{key: ANALYSES["heads"][key] for key in ("bootstrap", "confidence")},
-            "datasets": chosen,
-            "dataset_labels": {key: DATASETS[key]["label"] for key in chosen.values()},
-        }
+        # Figures of the joined table: what its options were.
+        found |= {key: ANALYSES["heads"][key] for key in ("bootstrap", "confidence", "datasets")}
     return found
 
 

@@ -3,13 +3,15 @@
 import errno
 import json
 from atlas.errors import AtlasError
-from atlas.models.architectures import read_config, read_shape
+from atlas.models.architectures import mlp_states, read_config, read_shape
 from atlas.models.devices import visible_gpus
 from atlas.models.gpu_locks import GIVEN
 from atlas.planning.estimates import ROWS, Job, Size
+from atlas.planning.forecast import KNOWN
 from atlas.planning.resources import (
     download_mb,
     download_minutes,
+    gpu_mb,
     gpus,
     light_mb,
     memory_mb,
@@ -47,7 +49,8 @@ def size_of(model, awaited=None):
         # Snakemake asks again when this input is there, and plans with <TBD> until then.
         raise FileNotFoundError(errno.ENOENT, "size not known yet", awaited) from None
     try:
-        return Size.of(read_shape(read_config(folder)), record)
+        config = read_config(folder)
+        return Size.of(read_shape(config), record, mlp_states(config))
     except AtlasError:  # a family whose sizes transformers alone knows: too slow to ask for a plan
         return Size.guess(record["parameters"])
 
@@ -58,6 +61,18 @@ def size_or_guess(model):
         return size_of(model)
     except FileNotFoundError:
         return Size.guess(UNKNOWN)
+
+
+def size_and_whether_known(model):
+    """The size that a forecast counts with, and whether it is more than a guess."""
+    try:
+        return size_of(model), True
+    except FileNotFoundError:
+        return size_or_guess(model), False
+
+
+KNOWN.size = size_and_whether_known
+KNOWN.cores = workflow.cores or 1
 
 
 def on_gpu(entry):
@@ -88,20 +103,29 @@ if workflow.is_main_process:
         print(note, file=sys.stderr)
 
 
+def job_of(stage, analysis, model, dataset, size):
+    """What a job of `stage` is for a model and data set; analysis: whose dtype it runs in."""
+    entry, source = MODELS[model], DATASETS[dataset]
+    return Job(
+        size=size,
+        options=stage_options(stage, lambda name: block_of(name, model, CONFIG)),
+        rows=(source["sample"] or {}).get("n") or source["limit"] or ROWS,
+        gpu=on_gpu(entry),
+        dtype=dtype_of(model, analysis),
+        **{key: entry[key] for key in ("device_map", "gpu_memory_gb", "threads")},
+    )
+
+
 def asks(stage, analysis=None):
     """The `resources:` of jobs that run a model; analysis: whose dtype it runs in."""
 
     def job(wildcards, input):
-        entry = MODELS[wildcards.model]
-        dataset = DATASETS[wildcards.dataset]
-        return Job(
-            size=size_of(wildcards.model, input.model),
-            options=stage_options(stage, lambda name: block_of(name, wildcards.model, CONFIG)),
-            rows=(dataset["sample"] or {}).get("n") or dataset["limit"] or ROWS,
-            gpu=on_gpu(entry),
-            dtype=dtype_of(wildcards.model, analysis),
-            **{key: entry[key] for key in ("device_map", "gpu_memory_gb", "threads")},
-        )
+        model = wildcards.model
+        return job_of(stage, analysis, model, wildcards.dataset, size_of(model, input.model))
+
+    KNOWN.jobs[stage] = lambda wildcards: job_of(
+        stage, analysis, wildcards["model"], wildcards["dataset"], size_or_guess(wildcards["model"])
+    )
 
     def minutes(wildcards, input, attempt):
         return runtime_minutes(
@@ -112,7 +136,9 @@ def asks(stage, analysis=None):
         "mem_mb": lambda wildcards, input, attempt: memory_mb(
             stage, job(wildcards, input), attempt
         ),
-        "gpu": lambda wildcards, input: gpus(stage, job(wildcards, input)),
+        "gpu": lambda wildcards, input, attempt: gpus(stage, job(wildcards, input), attempt),
+        # What no plugin of Snakemake reads by itself: for submit commands, and options of a site's own.
+        "gpu_mb": lambda wildcards, input, attempt: gpu_mb(stage, job(wildcards, input), attempt),
         "runtime": minutes,
     }
 

@@ -16,5 +16,6 @@ with job(snakemake) as log:
         staging=Path(snakemake.params.staging),
         wheel=optional_path(snakemake.input.get("wheel")),
         base=optional_path(snakemake.input.get("base")),
+        tokenizer=snakemake.params.tokenizer,
         log=log.info,
     )

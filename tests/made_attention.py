@@ -12,7 +12,8 @@ INPUTS = {"natural": 0.7, "random": 0.4, "repeated": 0.1}
 
 
 def number_of(model):
-    return int(model[1:])
+    """The number of a model m0, m1, ...; 0 for one of another name."""
+    return int(model[1:]) if model[1:].isdigit() else 0
 
 
 def every_head(layers, heads):

@@ -3,6 +3,7 @@
 from importlib import import_module
 
 from atlas.analyses.registry import PLOT_ANALYSES, PLOT_FOLDERS, PLOTS
+from atlas.config.figure_labels import labels_in
 from configurations import check, overlaid
 
 
@@ -22,18 +23,11 @@ def figures(config):
     """{figure: (its plot, its options as a job gets them)} of a checked configuration."""
     found = {}
     for key, figure in config["figures"].items():
-        shown = [*figure["models"], *figure.get("kde_models", [])]
-        options = {**figure, "model_labels": {model: config["models"][model]["label"] for model in shown}}
-        if "dataset" in figure:
-            options["dataset_label"] = config["datasets"][figure["dataset"]]["label"]
-        options["dataset_labels"] = {name: config["datasets"][name]["label"] for name in figure.get("datasets", [])}
+        shown = list(dict.fromkeys([*figure["models"], *figure.get("kde_models", [])]))
+        options = {**figure, **labels_in(figure, shown, config)}
         if PLOT_ANALYSES[figure["plot"]] == "heads":
             block = config["analyses"]["heads"]
-            options |= {name: block[name] for name in ("bootstrap", "confidence")}
-            options |= {
-                "datasets": block["datasets"],
-                "dataset_labels": {name: config["datasets"][name]["label"] for name in block["datasets"].values()},
-            }
+            options |= {name: block[name] for name in ("bootstrap", "confidence", "datasets")}
         found[key] = figure["plot"], options
     return found
 

@@ -16,11 +16,14 @@ LABEL = "gemma-2-2b-it-abliterated, dequantised from Q4_K_M (control)"  # of 60 
 FLOWS = ("question_to_answer", "question_to_all", "random_to_answer", "random_to_all")
 
 
-def tables_of(config, layers=6, heads=4, seed=0):
-    """({table: frame}, {table: {path: document}}) of a checked configuration, as its jobs would write them."""
+def tables_of(config, layers=6, heads=4, seed=0, only=()):
+    """({table: frame}, {table: {path: document}}) of a checked configuration, as its jobs would write them.
+
+    only: names of MAKERS; empty: all.
+    """
     rng = np.random.default_rng(seed)
     frames, documents = {}, {}
-    for make in (sinks, meaningless, categories, _mink, _safety, _saliency, _heads, _costs):
+    for make in [MAKERS[name] for name in only or MAKERS]:
         made = make(config, list(config["models"]), layers, heads, rng)
         for name, (parts, document) in made.items():
             frame = pd.concat(parts, ignore_index=True)
@@ -58,7 +61,7 @@ def _mink(config, models, layers, heads, rng):
                 )
                 trends.append(
                     pd.DataFrame([{
-                        **one, "average": block["average"], "questions": number,
+                        **one, "average": block["average"], "questions": number, "predecessors": 4 * (depth - 1),
                         "dropped": sum(dropped[model].values()),
                         "median": np.median(values), "low": 1.0, "high": 9.0, "trend_tau": 0.1 * number_of(model) - 0.1,
                         "trend_p": 0.02 * 10 ** -number_of(model), "median_pp": 1.0, "low_pp": 0.5, "high_pp": 2.0,
@@ -244,3 +247,15 @@ def _costs(config, models, layers, heads, rng):
                     }])
                 )  # fmt: skip
     return {"costs": (parts, lambda _: {})}
+
+
+MAKERS = {
+    "sinks": sinks,
+    "meaningless_tokens": meaningless,
+    "head_categories": categories,
+    "mink": _mink,
+    "safety_heads": _safety,
+    "saliency": _saliency,
+    "heads": _heads,
+    "costs": _costs,
+}

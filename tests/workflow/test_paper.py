@@ -27,19 +27,29 @@ def test_full_plan_resolves_without_network(fresh_shared):
     expected = {
         "extract_attention": ("meaningless_tokens", 1),
         "extract_head_mappings": ("head_categories", 1),
-        "extract_token_logprobs": ("mink", 1),
-        "generate_answers": ("mink", 1),
+        "extract_token_logprobs": ("mink", 2),
+        "generate_answers": ("mink", 1),  # of the data set with graphs alone
         "extract_head_ablations": ("safety_heads", 2),
     }
     for rule, (analysis, datasets) in expected.items():
         assert jobs[rule] == len(block[analysis]["models"]) * block[analysis]["shards"] * datasets, rule
     assert jobs["extract_sinks"] == len(block["sinks"]["models"]) == 3
-    assert jobs["compute_head_categories"] == jobs["compute_mink"] == jobs["judge_answers"] == 4
+    assert jobs["compute_head_categories"] == jobs["judge_answers"] == jobs["compute_score_gap"] == 4
+    assert jobs["compute_mink"] == 8
     assert jobs["generate_ablated"] == jobs["search_head_groups"] == 2
     assert jobs["plot_attention_sinks"] == jobs["plot_head_categories"] == 2
     for plot in ("sink_rates", "category_share", "mink_depth", "safety_heads", "safety_effect"):
         assert jobs[f"plot_{plot}"] == 1
     assert jobs["download_package"] >= 2
+
+
+def test_all_but_the_score_gaps_is_planned_with_every_source_pinned(fresh_shared):
+    jobs = fresh_shared.planned("figures/all", "--configfile", "configs/paper.yaml", "configs/paper_pinned.yaml")
+    assert jobs["compute_mink"] == jobs["judge_answers"] == jobs["compute_score_gap"] == 4
+    assert jobs["plot_mink_depth"] == 1
+    refused = fresh_shared.run("-n", "figures/all", "--configfile", "configs/paper.yaml")
+    assert refused.returncode != 0
+    assert "datasets.depthqa-graphs.source.hub: nothing pins it" in refused.stdout
 
 
 def asked(project, *arguments):
@@ -49,7 +59,7 @@ def asked(project, *arguments):
     for block in re.split(r"\n(?=(?:local)?rule )", said):
         model, resources = re.search(r"wildcards: .*?model=([^,\n]+)", block), re.search(r"resources: (.*)", block)
         if model and resources:
-            numbers = re.findall(r"(gpu|runtime|mem_mb)=(\d+)", resources[1])
+            numbers = re.findall(r"(gpu|gpu_mb|runtime|mem_mb)=(\d+)", resources[1])
             found.append((model[1], {name: int(number) for name, number in numbers}))
     return found, said
 
@@ -60,11 +70,18 @@ def test_the_models_of_the_sources_are_planned_on_gpus_on_a_machine_without_one(
     gpus = {}
     for model, resources in jobs:
         assert resources["runtime"] <= 72 * 60
+        assert resources.get("gpu_mb", 0) <= 80 * 2**30 / 1e6  # each fits a card of 80 GB
+        assert bool(resources.get("gpu_mb")) == bool(resources.get("gpu"))
         gpus[model] = max(gpus.get(model, 0), resources.get("gpu", 0))
     assert gpus.pop("llama-3-70b") == gpus.pop("llama-2-70b-chat") == gpus.pop("llama-3-70b-instruct") == 3
     assert len(gpus) >= 7
     assert {model for model, number in gpus.items() if number != 1} == set()
     assert "planned on CPUs" not in said
+    # As docs/gpu.md says
+    assert max(resources["runtime"] for _, resources in jobs) <= 7 * 60
+    blocks = [block for block in re.split(r"\n(?=(?:local)?rule )", said) if "rule extract_token_logprobs" in block]
+    scored = [re.search(r"\bgpu=(\d+)", block)[1] for block in blocks if re.search(r"model=[\w-]*70b", block)]
+    assert set(scored) == {"2"}
 
 
 def test_a_large_model_that_is_planned_on_cpus_is_named(fresh_shared):

@@ -13,7 +13,8 @@ class Plot:
     tables: read by it, of the figure's models alone; beside: also those, where their analysis is configured.
     category: its heading in the report. page: one HTML page instead of pdf, svg and png; files: what it is put
     together from. measures_machine: its bytes differ from run to run, so the manifest leaves it out. models_of: {table
-    that is read of other models than `models`: the figure's option that lists them}.
+    that is read of other models than `models`: the figure's option that lists them}; datasets_of: likewise of another
+    data set than `dataset`.
     """
 
     tables: tuple[str, ...]
@@ -23,6 +24,7 @@ class Plot:
     files: tuple[str, ...] = ()
     measures_machine: bool = False
     models_of: Mapping[str, str] = field(default_factory=dict)
+    datasets_of: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

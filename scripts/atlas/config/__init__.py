@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from atlas.config import by_model
+from atlas.config import by_model, figure_labels
 from atlas.config.analyses import check_analyses
 from atlas.config.chat import chat_notes, chat_problems, dates_as_text, template_problems
 from atlas.config.figures import figure_problems
@@ -39,7 +39,7 @@ def checked(raw: Mapping[str, Any], project: Path) -> Config:
     schema = _schema((project / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
     config = clean(raw)
     notes = switched(config)
-    raise_all(by_model.form_problems(config))
+    raise_all([*by_model.form_problems(config), *figure_labels.form_problems(config)])
     check_schema(config, schema)
     fill_defaults(config, schema, schema)
     by_model.complete(config, schema)

@@ -70,11 +70,12 @@ def told_options(names: Iterable[str], model: str, config: Config) -> list[str]:
     ]
 
 
-def table_made(table: str, model: str, config: Config) -> bool:
-    """Whether there is this table of a model: one that is not to answer has none of answers, nor has its control."""
+def table_made(table: str, model: str, dataset: str, config: Config) -> bool:
+    """Whether there is this table of a model and data set: one that is not to answer has none of answers, nor has its
+    control."""
     name, source = TABLE_ANALYSES[table], config["models"][model]["source"]
-    made = checks.makes(name, table, block_of(name, model, config))
-    return made and ("control" not in source or table_made(table, source["control"]["of"], config))
+    made = checks.makes(name, table, block_of(name, model, config), dataset)
+    return made and ("control" not in source or table_made(table, source["control"]["of"], dataset, config))
 
 
 def notes(config: Config) -> Iterator[str]:

@@ -48,7 +48,7 @@ def dates_as_text(value: Any) -> Any:
 
 
 def chat_problems(config: dict[str, Any]) -> Iterator[str]:
-    """Problems of `chat_date` and of each model's `chat_template_kwargs`, which are filled in for controls."""
+    """Problems of `chat_date` and of each model's `chat_template_kwargs` (filled in for controls) and `tokenizer`."""
     try:
         date.fromisoformat(config["chat_date"])
     except ValueError:
@@ -59,6 +59,8 @@ def chat_problems(config: dict[str, Any]) -> Iterator[str]:
             if name in _OURS:
                 yield f"models.{key}.chat_template_kwargs: {name!r} is set by the workflow; take it out."
         entry["chat_template_kwargs"] = _own_or_base(key, models)
+        if entry["tokenizer"] and "control" in entry["source"]:
+            yield f"models.{key}.tokenizer: a control has the tokenizer of its base; give it there."
 
 
 def template_problems(config: dict[str, Any], base: Path) -> Iterator[str]:

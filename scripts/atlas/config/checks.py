@@ -35,10 +35,10 @@ def figure_without(analysis: str, figure: Config, off: Iterable[str]) -> Iterabl
     return _call(analysis, "figure_without", figure, off)
 
 
-def makes(name: str, table: str, block: Config) -> bool:
-    """Whether an analysis makes this table of its own of a model that has this block."""
+def makes(name: str, table: str, block: Config, dataset: str) -> bool:
+    """Whether an analysis makes this table of its own of a model that has this block, and of this data set."""
     found = _function(name, "makes")
-    return found is None or found(table, block)
+    return found is None or found(table, block, dataset)
 
 
 def panels(analysis: str | None, option: str, figure: Config) -> list[str]:

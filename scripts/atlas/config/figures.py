@@ -9,6 +9,7 @@ from typing import Any
 from atlas.analyses.registry import ANALYSES, PLOT_ANALYSES, PLOTS
 from atlas.config import checks
 from atlas.config.analyses import datasets_of, trained
+from atlas.config.figure_labels import figure_label_problems
 from atlas.config.problems import nearest
 from atlas.plots.labels import title_problem
 
@@ -17,7 +18,7 @@ Config = dict[str, Any]
 
 def figure_problems(key: str, figure: Config, config: Config, fonts: tuple[Path, ...] = ()) -> Iterator[str]:
     """Problems of figures.{key}, once the analyses are resolved; fills in what the figure leaves open."""
-    where = f"figures.{key}"
+    where, found = f"figures.{key}", False
     figure.setdefault("plot", key)
     if figure["plot"] not in PLOTS:
         yield f"{where}: {key!r} is not a plot; give `plot:`, one of {', '.join(PLOTS)} ({nearest(key, PLOTS)})"
@@ -27,11 +28,11 @@ def figure_problems(key: str, figure: Config, config: Config, fonts: tuple[Path,
         yield f"{where}: it draws analyses.{analysis}, which is not in the configuration; add that block."
         return
     block = config["analyses"][analysis] if analysis else {"models": list(config["models"])}
-    yield from _models(where, figure, analysis, block, config)
-    if analysis and ANALYSES[analysis].kind:
-        yield from _datasets(where, figure, block)
-    if analysis:
-        yield from checks.figure_problems(analysis, where, figure, config)
+    for said in _shown(where, figure, analysis, block, config):
+        found = True
+        yield said
+    if not found:  # what the labels are of is there
+        yield from figure_label_problems(where, figure, config, fonts)
     for option in ("title", "titles"):
         given = figure.get(option) or {}
         for name, title in given.items() if isinstance(given, dict) else [(None, given)]:
@@ -43,6 +44,15 @@ def figure_problems(key: str, figure: Config, config: Config, fonts: tuple[Path,
             for model in figure[option]:
                 if model not in known:
                     yield f"{where}.{option}: {model!r} is not among its models; {nearest(model, known)}"
+
+
+def _shown(where: str, figure: Config, analysis: str | None, block: Config, config: Config) -> Iterator[str]:
+    """Problems of what the figure shows: models, data sets, and what its analysis says of its options."""
+    yield from _models(where, figure, analysis, block, config)
+    if analysis and ANALYSES[analysis].kind:
+        yield from _datasets(where, figure, block)
+    if analysis:
+        yield from checks.figure_problems(analysis, where, figure, config)
 
 
 def _models(where: str, figure: Config, analysis: str | None, block: Config, config: Config) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from atlas.config.problems import nearest
 from atlas.errors import AtlasError
 from atlas.fetch.mirrors import shared_files, stated_files
+from atlas.fetch.url_source import url_problems
 from atlas.plots.labels import label_problem
 
 Entries = dict[str, Any]
@@ -51,6 +52,8 @@ def source_problems(models: Entries, datasets: Entries, base: Path, allow_unpinn
     for section, entries in (("models", models), ("datasets", datasets)):
         for key, entry in entries.items():
             source, where = entry["source"], f"{section}.{key}.source"
+            if section == "datasets":
+                yield from _relations(f"{section}.{key}.relations", entry)
             if isinstance(source, dict):
                 yield from _problems(source, where, wheels)
                 yield from _place(section, key, source, models, base, allow_unpinned)
@@ -64,8 +67,24 @@ def source_problems(models: Entries, datasets: Entries, base: Path, allow_unpinn
                 yield f"{where}: {error}"
 
 
+def _relations(where: str, entry: Entries) -> Iterator[str]:
+    """A list of relations is of the kind that has them, and names files that the source states."""
+    listed = entry.get("relations")
+    if not listed:
+        return
+    if entry["kind"] != "relations":
+        yield f"{where}: only data sets of kind relations have them, not one of kind {entry['kind']}; take it out."
+    sources = entry["source"] if isinstance(entry["source"], list) else [entry["source"]]
+    stated = next((files for source in sources if (files := stated_files(source))), None)
+    for name, relation in listed.items():
+        if stated and relation["file"] not in stated:
+            yield f"{where}.{name}.file: the source has no {relation['file']!r}; {nearest(relation['file'], stated)}"
+
+
 def _problems(source: Entries, where: str, wheels: dict[str, tuple[str, str]]) -> Iterator[str]:
-    """One wheel has one sha256, wherever it is named."""
+    """One wheel has one sha256, wherever it is named; what a url source needs."""
+    if "url" in source:
+        yield from (f"{where}.url{said}" for said in url_problems(source["url"], where.startswith("models.")))
     if "package" in source:
         wheel, sha256 = package_key(source["package"]), source["package"]["sha256"]
         first = wheels.setdefault(wheel, (sha256, where))

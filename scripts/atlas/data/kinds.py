@@ -17,7 +17,13 @@ from atlas.data import checks, trees
 from atlas.data.columns import convert, pick
 from atlas.data.depth_folder import depth_files, is_depth_folder, iterate_depth
 from atlas.data.readers import Row, data_files, iterate_rows
-from atlas.data.relations_folder import is_relations_folder, iterate_relations, relations_files
+from atlas.data.relations_folder import (
+    is_relations_folder,
+    iterate_listed,
+    iterate_relations,
+    listed_files,
+    relations_files,
+)
 from atlas.data.selection import by_row, select
 from atlas.errors import AtlasError
 from atlas.names import closest
@@ -83,7 +89,8 @@ KINDS = {
 def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     """The checked table of a data set, and a report on it.
 
-    kind: key of KINDS. entry: the data set's config entry (`format`, `encoding`, `columns`, `limit`, `sample`).
+    kind: key of KINDS. entry: the data set's config entry (`format`, `encoding`, `columns`, `limit`, `sample`,
+    `relations`).
     raw: a file, or the folder that materialise_dataset made.
     All rows are checked, used or not. `limit` and `sample` count rows; for `depth` the questions of the greatest depth,
     which come with all their predecessors; for `relations` the pairs of each relation that are left to a model, so that
@@ -99,7 +106,8 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     rules = KINDS[kind]
     columns = _check_columns(rules, entry.get("columns") or {}, raw)
     format, encoding = entry.get("format") or "auto", entry.get("encoding") or "utf-8"
-    rows, files = _rows_and_files(kind, raw, format, encoding)
+    listed = entry.get("relations")
+    rows, files = _rows_and_files(kind, raw, format, encoding, listed)
     records, places = [], []
     unusable: dict[str, list[str]] = {}
     unused: set[str] = set()
@@ -119,7 +127,8 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     table = _as_table(rules, records)
     if "id" in table:
         checks.check_unique(table["id"], places, "id")
-    rules.check_table(table, places)
+    if not listed:  # published lists are pinned as they are: a source may have several targets there
+        rules.check_table(table, places)
     chosen = rules.choose(table, entry, raw.name)
     used = table.iloc[chosen].reset_index(drop=True)
     reason = "not in the sample" if entry.get("sample") else "beyond the limit"
@@ -136,9 +145,13 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     return used, report
 
 
-def _rows_and_files(kind: str, raw: Path, format: str, encoding: str) -> tuple[Iterable[Row], list[Path]]:
+def _rows_and_files(
+    kind: str, raw: Path, format: str, encoding: str, listed: dict[str, dict[str, str]] | None
+) -> tuple[Iterable[Row], list[Path]]:
     """The rows of a file or folder, and the files that they are read from. Raises AtlasError."""
-    if kind == "relations" and is_relations_folder(raw):
+    if listed:
+        found = iterate_listed(raw, listed, format, encoding), listed_files(raw, listed)
+    elif kind == "relations" and is_relations_folder(raw):
         categories = KINDS[kind].field_schema("category")["enum"]
         found = iterate_relations(raw, categories, encoding), relations_files(raw, encoding)
     elif kind == "depth" and is_depth_folder(raw):

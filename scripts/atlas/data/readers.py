@@ -1,26 +1,26 @@
-"""Rows out of files: JSON lines and arrays, CSV, parquet, Arrow, lines; every problem named with file and place."""
+"""Rows out of files: JSON, CSV, parquet, Arrow, lines; every problem named with file and place."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from atlas.data.json_files import read_any_json, read_json, read_json_lines
 from atlas.data.suffixes import DATA_SUFFIXES
+from atlas.data.text_files import read_text
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMATS = ("auto", "jsonl", "csv", "tsv", "parquet", "arrow", "lines")
+FORMATS = ("auto", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "lines")
 _BY_SUFFIX = {
-    ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
+    ".jsonl": "jsonl", ".json": "any_json", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
     ".arrow": "arrow", ".feather": "arrow", ".txt": "lines",
 }  # fmt: skip
 _SHARD = re.compile(r"(.*?)[-_.](\d{3,5})-of-(\d{3,5})")
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 def read_rows(path: Path, format: str = "auto", encoding: str = "utf-8") -> Iterator[tuple[int, dict[str, Any]]]:
     """(row number from 0, {column: value}) of every row of a file, or of a folder with one data file or its shards.
 
-    format: one of FORMATS; 'auto' goes by the file's ending (.json may be an array of objects or one object a line).
+    format: one of FORMATS; 'auto' goes by the file's ending (.json may be a document or one object a line; json_files).
     Plain lines have the one column `text`. Raises AtlasError, naming file, row and line.
     """
     return ((row.number, row.values) for row in iterate_rows(Path(path), format, encoding))
@@ -109,64 +109,6 @@ def _format_of(file: Path, format: str) -> str:
             f"{file}: the format cannot be told from the name; set `format` to one of {', '.join(FORMATS[1:])}."
         )
     return _BY_SUFFIX[suffix]
-
-
-def read_text(file: Path, encoding: str = "utf-8") -> str:
-    """The file's text, without a byte-order mark. Raises AtlasError naming line and byte of a wrong encoding."""
-    data = file.read_bytes()
-    if file.name.endswith(".gz"):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError) as error:
-            raise AtlasError(f"{file} is not a complete gzip file: bring it in again.") from error
-    try:
-        return data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise AtlasError(
-            f"{file.name} line {line} is not {encoding}: byte {error.start} is 0x{data[error.start]:02x}; set "
-            "`encoding` to the file's own (latin-1 and cp1252 are common)."
-        ) from error
-
-
-def _read_json(file: Path, encoding: str) -> Iterator[tuple[int | None, dict]]:
-    text = read_text(file, encoding)
-    if text.lstrip()[:1] == "[":
-        yield from _read_json_array(file, text)
-        return
-    # not splitlines(): U+2028 and its like may stand inside a JSON string
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            values = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply")
-            hint = "; a file of one JSON object over several lines must be made an array" if line == 1 else ""
-            raise AtlasError(
-                f"{file.name} line {line} is not valid JSON ({reason}){hint}: correct the line."
-            ) from error
-        if not isinstance(values, dict):
-            raise AtlasError(
-                f'{file.name} line {line} is not a JSON object but {_named(values)}: write {{"column": value}}.'
-            )
-        yield line, values
-
-
-def _read_json_array(file: Path, text: str) -> Iterator[tuple[None, dict]]:
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        place = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise AtlasError(
-            f"{file.name}{place} is not valid JSON ({getattr(error, 'msg', error)}): correct the file."
-        ) from error
-    for number, values in enumerate(rows):
-        if not isinstance(values, dict):
-            raise AtlasError(
-                f'{file.name} row {number} is not a JSON object but {_named(values)}: write {{"column": value}}.'
-            )
-        yield None, values
 
 
 def _read_separated(separator: str) -> Callable[[Path, str], Iterator[tuple[int, dict]]]:
@@ -265,20 +207,10 @@ def _refuse_twins(file: Path, names: list[str]) -> None:
         raise AtlasError(f"{file.name}: the column name {double[0]!r} stands there twice; rename one.")
 
 
-def _named(value: Any) -> str:
-    names = {
-        list: "a list",
-        str: "a text",
-        bool: "a truth value",
-        int: "a number",
-        float: "a number",
-        type(None): "null",
-    }
-    return names.get(type(value), type(value).__name__)
-
-
 _READERS = {
-    "jsonl": _read_json,
+    "jsonl": read_json_lines,
+    "json": read_json,
+    "any_json": read_any_json,
     "csv": _read_separated(","),
     "tsv": _read_separated("\t"),
     "lines": _read_lines,

@@ -1,14 +1,21 @@
-"""A relations data set as a folder: relations.csv lists the relations, one CSV file each holds the pairs."""
+"""A relations data set of several files, one for each relation.
 
-from collections.abc import Iterator
+Either relations.csv lists the relations and there is one CSV file for each, or the configuration lists them
+(`relations: {name: {file, category}}`), for files of any format under any name.
+"""
+
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from atlas.data.readers import Row, iterate_rows
+from atlas.data.suffixes import DATA_SUFFIXES
 from atlas.errors import AtlasError
 from atlas.fetch.files import plain_name
 from atlas.names import closest
+from atlas.results.provenance import NAME as PROVENANCE
 
 INDEX = "relations.csv"
+_ABOUT = ("LICENSE", "LICENCE", "NOTICE", "README")  # text files that are no data
 
 
 def is_relations_folder(path: Path) -> bool:
@@ -46,6 +53,44 @@ def iterate_relations(folder: Path, categories: list[str], encoding: str = "utf-
         for pair in iterate_rows(file, "csv", encoding):
             _need(pair, ("source", "target"))
             yield Row(number, pair.place, {**pair.values, "relation": name, "category": category})
+            number += 1
+
+
+def listed_files(raw: Path, listed: Mapping[str, Mapping[str, str]]) -> list[Path]:
+    """The file of each relation that the configuration lists, in its order.
+
+    raw: the folder that they stand in, or the one file itself.
+    Raises AtlasError: a file that is not there or stands for two relations, a data file that no relation names.
+    """
+    root = raw if raw.is_dir() else raw.parent
+    there = (
+        {file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()}
+        if raw.is_dir()
+        else {raw.name}
+    )
+    relation_of: dict[str, str] = {}
+    for name, entry in listed.items():
+        file = entry["file"]
+        if file not in there:
+            raise AtlasError(f"relation {name!r} has the file {file!r}, which the source lacks{closest(file, there)}.")
+        if file in relation_of:
+            raise AtlasError(f"relations {relation_of[file]!r} and {name!r} have the same file {file!r}; correct one.")
+        relation_of[file] = name
+    for file in sorted(there - relation_of.keys()):
+        name = Path(file).name
+        if name.endswith(DATA_SUFFIXES) and not name.upper().startswith(_ABOUT) and file != PROVENANCE:
+            raise AtlasError(f"{file} belongs to no relation of the configuration: list it under `relations`.")
+    return [root / file for file in relation_of]
+
+
+def iterate_listed(
+    raw: Path, listed: Mapping[str, Mapping[str, str]], format: str = "auto", encoding: str = "utf-8"
+) -> Iterator[Row]:
+    """The rows of every file with the columns relation and category from the configuration, in its order."""
+    number = 0
+    for file, (name, entry) in zip(listed_files(raw, listed), listed.items(), strict=True):
+        for pair in iterate_rows(file, format, encoding):
+            yield Row(number, pair.place, {**pair.values, "relation": name, "category": entry["category"]})
             number += 1
 
 

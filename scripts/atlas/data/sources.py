@@ -9,12 +9,12 @@ from typing import Any
 from atlas.data.depth_folder import depth_files, is_depth_folder
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import PICKLES
-from atlas.fetch.entries import describe_served, public_url, single_source
-from atlas.fetch.files import fresh_folder, link_or_copy, plain_name
+from atlas.fetch.entries import describe_served, single_source
+from atlas.fetch.files import fresh_folder, link_or_copy
 from atlas.fetch.hub import download_hub, pin
 from atlas.fetch.mirrors import CHOSEN, KINDS, first_that_serves
 from atlas.fetch.package import download_package, extract_members
-from atlas.fetch.url import download_url
+from atlas.fetch.url_source import download_url_source, url_files
 from atlas.results.provenance import NAME, file_record, write_provenance
 
 
@@ -75,9 +75,9 @@ def _collect(kind: str, options: Any, staging: Path, wheel: Path | None) -> tupl
         shutil.rmtree(raw, ignore_errors=True)
         return raw, extract_members(wheel, options["files"], raw)
     if kind == "url":
-        name = options.get("file") or public_url(options["url"]).rsplit("/", 1)[-1]
-        _refuse_pickle(plain_name(name, "the file of the url source"))
-        return raw, [download_url(options["url"], options["sha256"], raw / name)]
+        for name in url_files(options):
+            _refuse_pickle(name)
+        return raw, download_url_source(options, raw)
     return raw, download_hub(**{"revision": None, **options}, folder=raw, repo_type="dataset")
 
 

@@ -9,11 +9,23 @@ import pandas as pd
 from atlas.data.selection import by_row, select
 
 
+def has_graph(table: pd.DataFrame) -> bool:
+    """Whether a `depth` table says what its questions build on; where it names no predecessor at all, it does not."""
+    return any(len(names) for names in table["predecessors"])
+
+
 def choose_trees(table: pd.DataFrame, entry: dict, name: str) -> np.ndarray:
     """For `depth`: n questions of the greatest depth there is, and everything below them.
 
-    Rows by themselves would leave predecessors behind that the kind's own check demands.
+    Rows by themselves would leave predecessors behind that the kind's own check demands. Where no predecessor is named
+    nothing is known to be below a question: n questions of each depth.
     """
+    if not has_graph(table):
+        depths = table.groupby("depth", sort=True).indices.items()
+        chosen = [
+            rows[select(table.iloc[rows], entry, by_row, name, f"questions of depth {depth}")] for depth, rows in depths
+        ]
+        return np.sort(np.concatenate(chosen))
     top = table["depth"].max()
     graphs = f"graphs (questions of depth {top}, each with all below it)"
 

@@ -13,6 +13,7 @@ from atlas.checksums import sha256_file
 from atlas.errors import AtlasError
 from atlas.fetch.entries import public_url, single_source
 from atlas.fetch.files import link_or_copy
+from atlas.fetch.url_source import url_files
 
 KINDS = ("package", "hub", "url", "path")
 CHOSEN = "chosen"  # the folder below `staging` that the files lie in
@@ -28,8 +29,8 @@ def stated_files(source: dict) -> dict[str, str]:
     kind, options = next(iter(source.items()))
     if kind == "package":
         return {PurePosixPath(member).name: sha256 for member, sha256 in options["files"].items()}
-    if kind == "url":
-        return {options.get("file") or public_url(options["url"]).rsplit("/", 1)[-1]: options["sha256"]}
+    if kind == "url" and (options.get("files") or options.get("sha256")):
+        return url_files(options)
     if kind == "hub" and options.get("files"):
         return dict(options["files"])
     if kind == "hub" and options.get("file") and options.get("sha256"):

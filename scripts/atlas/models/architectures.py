@@ -34,6 +34,7 @@ __all__ = [
     "input_device",
     "input_embedding",
     "logit_scaling",
+    "mlp_states",
     "output_projection",
     "read_config",
     "read_shape",
@@ -63,6 +64,8 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "width": ("hidden_size", "n_embd"),
     "vocabulary": ("vocab_size",),
 }
+_INNER = ("intermediate_size", "ffn_dim", "n_inner")
+_STEPWISE = ("gelu_new", "gelu_fast")
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 
 # Module names in the live models.
@@ -117,6 +120,21 @@ def read_shape(source: str | Path | dict[str, Any] | PreTrainedConfig) -> Shape:
     if shape is None:
         raise AtlasError(f"{Path(source) / 'config.json'} lacks the sizes of a decoder; give a decoder language model.")
     return shape
+
+
+def mlp_states(config: dict[str, Any]) -> int:
+    """Numbers that the MLP of a layer holds for each token, from config.json; 0 where that is not known.
+
+    Of a gated one gate, activation and product; of a plain one what goes into the activation and comes out of it, and
+    twice as many where transformers computes that step by step.
+    """
+    family, width = FAMILIES.get(config["model_type"]), _first(config, _INNER)
+    if family is None or family.mlp is None:
+        return 0
+    if family.mlp.kind == "gated":
+        return 3 * (width or 0)
+    width = width or 4 * (_first(config, _KEYS["width"]) or 0)
+    return (4 if config.get(family.mlp.activation, "gelu_new") in _STEPWISE else 2) * width
 
 
 def _is_complete(values: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from atlas.models.architectures import read_config, read_shape
 
 LONG = "longer than the model's context"
 UNKNOWN = "has a token that the model does not know"
+EMPTY = "gives no token"  # a text of nothing that its tokenizer keeps
 _DYNAMIC, _LONG_ROTATION = "dynamic", ("longrope", "su")
 
 
@@ -27,7 +28,9 @@ class Limits:
     vocabulary: int
 
     def objection(self, ids: Sequence[int], new_tokens: int = 0) -> str | None:
-        """Why the model cannot take `ids` and write `new_tokens` more: LONG, UNKNOWN, or None where it can."""
+        """Why the model cannot take `ids` and write `new_tokens` more: EMPTY, LONG, UNKNOWN, or None where it can."""
+        if not len(ids):
+            return EMPTY
         if self.tokens is not None and len(ids) + new_tokens > self.tokens:
             return LONG
         return UNKNOWN if any(not 0 <= token < self.vocabulary for token in ids) else None

@@ -12,6 +12,7 @@ from atlas.models.devices import choose_device, refuse_spilling
 from atlas.models.memory import keep_freed_memory
 from atlas.models.precision import chosen_dtype, keep_products_exact, products, stored_dtype
 from atlas.models.structure import from_pretrained, refuse_difference
+from atlas.models.tokenizer_files import choose, chosen_for
 
 if TYPE_CHECKING:
     import torch
@@ -85,14 +86,17 @@ def _contiguous_before_the_head(model: PreTrainedModel) -> None:
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`, without network or remote code. Raises AtlasError."""
-    from transformers import AutoTokenizer
+    """The tokenizer in `folder`, without network or remote code. Raises AtlasError.
 
+    Where tokenizer.json and transformers' class of the family disagree, the folder's record says which is meant.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise AtlasError(f"Tokenizer folder {folder} does not exist; download the model first.")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        tokenizer = choose(folder, chosen_for(folder))
+    except AtlasError as error:
+        raise AtlasError(f"The tokenizer in {folder}: {error}.") from error
     except Exception as error:
         raise AtlasError(f"The tokenizer in {folder} cannot be loaded: {_first_line(error)}") from error
     if len(tokenizer) == 0:

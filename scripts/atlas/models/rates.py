@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
+
+from atlas.planning.resources import GPU_FLOPS
 
 if TYPE_CHECKING:
     import torch
@@ -55,3 +58,22 @@ def bfloat16_is_faster(device: str, clock: Callable[[], float] = time.perf_count
 
     half, whole = (product_rate(dtype, device=device, clock=clock) for dtype in (torch.bfloat16, torch.float32))
     return half > _FASTER * whole
+
+
+@cache
+def rate_of(dtype: str, device: str) -> float:
+    """Floating-point operations per second of one core, or of one GPU (`device` cuda), measured once in a process.
+
+    Of a GPU that this machine lacks: what is planned with for every GPU (planning/resources.py).
+    """
+    import torch
+
+    if device != "cpu" and not torch.cuda.is_available():
+        return GPU_FLOPS
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        sizes = {} if device == "cpu" else {"rows": 4096, "inner": 4096, "columns": 4096}
+        return product_rate(getattr(torch, dtype), device=device, **sizes)
+    finally:
+        torch.set_num_threads(threads)

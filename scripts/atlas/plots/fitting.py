@@ -94,6 +94,22 @@ def legend_outside(
     return legend
 
 
+def clear(text: Text, axes: Axes) -> None:
+    """Move a text inside a panel below the panel's legend and to the right of its left edge, where it touches them.
+
+    After `fit`, which decides how large both are.
+    """
+    renderer, inside = _renderer(axes.get_figure(root=True)), axes.get_window_extent()
+    legend = axes.get_legend()
+    if legend is not None and legend.get_window_extent(renderer).overlaps(text.get_window_extent(renderer)):
+        low = axes.transAxes.inverted().transform((0, legend.get_window_extent(renderer).y0))[1]
+        text.set(y=low, va="top")
+    beyond = inside.x0 - text.get_window_extent(renderer).x0
+    if beyond > 0:
+        x = axes.transData.transform((text.get_position()[0], 0))[0] + beyond + 2
+        text.set_x(axes.transData.inverted().transform((x, 0))[0])
+
+
 def wrapped(line: str, width: float, measure: Any) -> str:
     """`line` broken behind blanks and signs, and inside a word only where it alone is wider; no line is wider.
 

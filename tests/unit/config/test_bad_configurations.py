@@ -11,6 +11,7 @@ from places import ROOT
 SHA = "0" * 64
 TINY = ROOT / "configs" / "tiny.yaml"
 PAPER = ROOT / "configs" / "paper.yaml"
+PINNED = ROOT / "configs" / "paper_pinned.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,54 @@ CONFIGS = {
         "models: {other: {source: {hub: {repo: a/b, revision: main}}}}",
         ["models.other.source.hub.revision", "main"],
     ),
-    "url without a hash": ("models: {other: {source: {url: {url: 'https://x.org/m'}}}}", ["sha256", "missing"]),
+    "url without a hash": (
+        "models: {other: {source: {url: {url: 'https://x.org/m'}}}}",
+        ["models.other.source.url: nothing pins it; give sha256"],
+    ),
+    "mirror by url without a hash": (
+        "models: {other: {source: [{url: {url: 'https://x.org/m'}}, "
+        f"{{url: {{url: 'http://x.org/m', sha256: '{SHA}'}}}}]}}}}",
+        ["models.other.source.0.url: nothing pins it"],
+    ),
+    "url of files and a hash": (
+        f"datasets: {{d: {{kind: text, source: {{url: {{url: 'https://x.org/', sha256: '{SHA}', "
+        f"files: {{a.txt: '{SHA}'}}}}}}}}}}",
+        ["datasets.d.source.url.sha256: it is of a single file; leave it out"],
+    ),
+    "url of files with a query": (
+        f"datasets: {{d: {{kind: text, source: {{url: {{url: 'https://x.org/?a=b', files: {{a.txt: '{SHA}'}}}}}}}}}}",
+        ["datasets.d.source.url.url: it is the address of a folder here"],
+    ),
+    "url of files outside": (
+        f"datasets: {{d: {{kind: text, source: {{url: {{url: 'https://x.org', files: {{../a.txt: '{SHA}'}}}}}}}}}}",
+        ["datasets.d.source.url.files: '../a.txt' is no plain path"],
+    ),
+    "url of code": (
+        f"datasets: {{d: {{kind: text, source: {{url: {{url: 'https://x.org', files: {{a.pkl: '{SHA}'}}}}}}}}}}",
+        ["datasets.d.source.url.files: 'a.pkl' is no plain path of a file of a type that is taken"],
+    ),
+    "url of a model in folders": (
+        f"models: {{m: {{source: {{url: {{url: 'https://x.org', files: {{a/model.safetensors: '{SHA}'}}}}}}}}}}",
+        ["models.m.source.url.files: 'a/model.safetensors' has a folder"],
+    ),
+    "relations of another kind": (
+        "datasets: {passages: {relations: {a: {file: a.json, category: Knowledge}}}}",
+        ["datasets.passages.relations: only data sets of kind relations have them, not one of kind text"],
+    ),
+    "relation without its file": (
+        f"datasets: {{maps: {{kind: relations, source: {{url: {{url: 'https://x.org', files: {{a.json: '{SHA}'}}}}}}, "
+        "relations: {a: {file: b.json, category: Knowledge}}}}",
+        ["datasets.maps.relations.a.file: the source has no 'b.json'; did you mean 'a.json'?"],
+    ),
+    "relation of an unknown category": (
+        "datasets: {maps: {kind: relations, source: {path: tiny/relations}, "
+        "relations: {a: {file: b.json, category: Knowlege}}}}",
+        ["datasets.maps.relations", "Knowlege"],
+    ),
+    "answers to no data set": (
+        "analyses: {mink: {answered_datasets: [grap]}}",
+        ["analyses.mink.answered_datasets: 'grap' is not among analyses.mink.datasets; did you mean 'graph'?"],
+    ),
     "short hash": (
         "models: {other: {source: {url: {url: 'https://x.org/m', sha256: abc}}}}",
         ["models.other.source.url.sha256", "abc"],
@@ -214,6 +262,13 @@ def test_good_configurations_are_accepted(place):
 def test_plan_is_refused_where_nothing_pins_a_source(place):
     with pytest.raises(AtlasError) as caught:
         checked(overlaid(PAPER), place)
-    for key in ("models.pythia-12b", "datasets.depthqa", "datasets.malicious-instruct"):
-        assert f"{key}.source.hub: nothing pins it" in str(caught.value)
+    assert str(caught.value).count("nothing pins it") == 1  # of all models and data sets of the sources
+    assert "datasets.depthqa-graphs.source.hub: nothing pins it" in str(caught.value)
     assert "allow_unpinned: true" in str(caught.value)
+
+
+def test_the_models_and_data_of_the_sources_are_pinned_without_the_score_gaps(place):
+    config = checked(overlaid(PAPER, PINNED), place)
+    assert config["figures"]["mink_depth"]["models"] == config["analyses"]["mink"]["models"]
+    assert config["figures"]["mink_depth"]["kde_models"] == []
+    assert config["analyses"]["mink"]["answered_datasets"] == ["depthqa"]

@@ -229,11 +229,11 @@ def test_a_downloaded_model_is_asked_if_it_is_still_the_one_of_the_configuration
 def test_a_model_that_is_not_to_answer_has_no_tables_of_answers():
     config = check("models: {tiny: {options: {mink: {predictions: {questions: 0}}}}}")
     for key in ("tiny", "tiny-shuffled"):
-        made = {table: by_model.table_made(table, key, config) for table in ANALYSES["mink"].tables}
+        made = {table: by_model.table_made(table, key, "graph", config) for table in ANALYSES["mink"].tables}
         assert {table for table, there in made.items() if there} == {"mink", "mink_graphs", "mink_trend"}
     assert config["figures"]["mink_depth"]["kde_models"] == []
     judged = check("analyses: {mink: {judge: {kind: column}, predictions: {questions: 0}}}")
-    assert by_model.table_made("score_gap", "tiny", judged)
+    assert by_model.table_made("score_gap", "tiny", "graph", judged)
 
 
 def test_the_lower_row_of_a_figure_may_be_empty_and_shows_only_what_answers():

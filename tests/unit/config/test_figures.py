@@ -15,7 +15,8 @@ AXES = ("xlim", "ylim", "xticks", "yticks")
 # Modules that draw functions hand their options to.
 HELPERS = {"saliency": ["plot_common"], "explorer": ["explorer_data"]}
 # What the checks and the rules add to a figure's options.
-ADDED = {"model_labels", "dataset_label", "dataset_labels", "datasets", "average", "confidence", "bootstrap"}
+ADDED = {"model_labels", "dataset_label", "dataset_labels", "datasets", "average", "confidence", "bootstrap",
+         "kde_dataset_label"}  # fmt: skip
 
 
 @pytest.mark.parametrize("plot", PLOTS)
@@ -40,7 +41,7 @@ def read_by(plot):
 @pytest.mark.parametrize("block", plot_blocks(), ids=lambda block: block.name)
 def test_every_option_of_a_plot_is_read_and_every_one_read_is_there(block):
     read = read_by(block.name)
-    accepted = {option.name for option in block.options} - {"plot"}
+    accepted = {option.name for option in block.options} - {"plot", "labels"}  # which the rules read
     assert accepted - read - {"dataset"} == set()  # a label may be all that is shown of the data set
     assert read - accepted - ADDED == set()
 
@@ -53,7 +54,10 @@ def test_every_option_of_a_plot_is_read_and_every_one_read_is_there(block):
             ["figures.sink_rates: unknown key 'common_norm'", "figures.sink_rates: unknown key 'relations'"],
         ),
         ("sink_rates: {tile: x}", ["figures.sink_rates: unknown key 'tile'; did you mean 'title'?"]),
-        ("mine: {plot: costs, title: x}", ["figures.mine: unknown key 'title'; valid keys: models, plot, width."]),
+        (
+            "mine: {plot: costs, title: x}",
+            ["figures.mine: unknown key 'title'; valid keys: labels, models, plot, width."],
+        ),
         ("explorer: {width: 3}", ["figures.explorer: unknown key 'width'"]),
         ("safety_heads: {title: x}", ["figures.safety_heads: unknown key 'title'; did you mean 'titles'?"]),
         ("head_overlap: {dataset: questions}", ["figures.head_overlap: unknown key 'dataset'"]),
@@ -71,6 +75,21 @@ def test_every_option_of_a_plot_is_read_and_every_one_read_is_there(block):
         ("probe_auroc: {ylim: {tiny: [0, 1]}}", ["figures.probe_auroc.ylim", "for all panels"]),
         ("safety_heads: {xticks: {tiny: [0]}}", ["figures.safety_heads.xticks", "for all panels"]),
         ("category_share: {ylim: {tiny: [0, 1]}}", ["figures.category_share.ylim", "for all panels"]),
+        ("sink_rates: {labels: {tyny: x}}", ["figures.sink_rates.labels: 'tyny' is none of", "did you mean 'tiny'?"]),
+        ("sink_rates: {labels: {tiny: ' x'}}", ["figures.sink_rates.labels.tiny: ' x' has white space around it"]),
+        (
+            "sink_rates: {labels: {tiny: A, tiny-shuffled: A}}",
+            ["figures.sink_rates.labels: tiny and tiny-shuffled are both called 'A' in it; labels must differ."],
+        ),
+        (
+            "attention_sinks: {labels: zero_based}",
+            ["figures.attention_sinks.labels: how titles count is `numbering` now; write numbering: zero_based."],
+        ),
+        ("attention_sinks: {top: {ylim: {tyny: [0, 1]}}}", ["figures.attention_sinks.top.ylim: 'tyny' is not among"]),
+        ("attention_sinks: {top: {ylim: [[0]]}}", ["figures.attention_sinks.top.ylim"]),
+        ("mink_depth: {kde_dataset: grafs}", ["figures.mink_depth.kde_dataset: 'grafs' is not among"]),
+        ("safety_heads: {clim: {scale: [0, 1]}}", ["figures.safety_heads.clim: unknown key 'scale'"]),
+        ("saliency_density: {colours: [blue]}", ["figures.saliency_density.colours"]),
         ("mink_depth: {kde_models: [tiny], xlim: {tiny-shuffled: [0, 1]}}", ["figures.mink_depth.xlim: 'tiny-"]),
         ("safety_effect: {ablations: [mean]}", ["figures.safety_effect.ablations: 'mean' is not among"]),
         ("explorer: {metrics: [score, nothing]}", ["figures.explorer.metrics.1: 'nothing' is not one of"]),
@@ -92,6 +111,10 @@ def test_what_a_plot_does_not_read_is_refused(figure, sentences):
         "category_share: {ylim: [0, 50], xlim: {tiny: [0, 5]}}",
         "safety_heads: {titles: {scaling: 'Scaling, {top}'}}",
         "sinks_of_mine: {plot: sink_rates, models: [tiny], width: 3.4}",
+        "saliency_density: {labels: {tiny: Tiny 1}, colours: ['#a1c9f4']}",
+        "attention_sinks: {top: {ylim: [[0, 1], [0, 2], [0, 3]], xticks: {tiny: [[0], [1], [2]]}}}",
+        "mink_depth: {columns: 4, kde_ylim: {tiny: [0, 1]}, marks: false}",
+        "safety_heads: {legend: each, clim: {scaling: [0, 20]}, bar_label: Ships}",
     ],
 )
 def test_what_a_plot_reads_is_accepted(figure):

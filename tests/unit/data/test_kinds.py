@@ -272,6 +272,92 @@ def test_bad_relations_folder(tmp_path, files, message):
         prepare("relations", {}, relations_folder(tmp_path, **files))
 
 
+MAPS = {
+    "capital": {"file": "capital/capital.json", "category": "Knowledge"},
+    "plural": {"file": "plural.csv", "category": "Linguistic"},
+}
+
+
+def listed_folder(folder, **files):
+    files = {
+        "capital/capital.json": '[["France", "Paris"], ["Italy", "Rome"], ["Bolivia", "Sucre"], ["Bolivia", "La Paz"]]',
+        "plural.csv": "singular,target\ncat,cats\n",
+        "README.md": "about",
+    } | files
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        if content is not None:
+            (folder / name).write_text(content)
+    return folder
+
+
+def test_relations_of_several_files_have_the_names_and_categories_of_the_configuration(tmp_path):
+    """Files of any name and format; a source may have several targets, as published lists have."""
+    folder = listed_folder(tmp_path, **{"plural.csv": "source,target\ncat,cats\n"})
+    table, report = prepare("relations", {"relations": MAPS}, folder)
+    assert table.to_dict("list") == {
+        "relation": ["capital"] * 4 + ["plural"],
+        "category": ["Knowledge"] * 4 + ["Linguistic"],
+        "source": ["France", "Italy", "Bolivia", "Bolivia", "cat"],
+        "target": ["Paris", "Rome", "Sucre", "La Paz", "cats"],
+    }
+    assert list(report["files"]) == ["capital/capital.json", "plural.csv"]
+    assert report["unused_files"] == ["README.md"]
+    reverse = {"columns": {"source": "target", "target": "source"}, "relations": MAPS}
+    assert prepare("relations", reverse, folder)[0]["source"].tolist()[:2] == ["Paris", "Rome"]
+    one = {"relations": {"capital": MAPS["capital"] | {"file": "capital.json"}}}
+    assert len(prepare("relations", one, folder / "capital" / "capital.json")[0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("files", "relations", "message"),
+    [
+        (
+            {"capital/capital.json": None},
+            MAPS,
+            r"'capital' has the file 'capital/capital.json', which the source lacks",
+        ),
+        ({}, {"capital": MAPS["capital"]}, r"plural\.csv belongs to no relation of the configuration: list it"),
+        ({}, MAPS | {"other": MAPS["plural"]}, r"'plural' and 'other' have the same file 'plural\.csv'"),
+        ({}, MAPS, r"plural\.csv row 0 \(line 2\) has no column 'source'.*columns are: singular, target"),
+        ({"capital/capital.json": '[["France"]]'}, MAPS, r"capital\.json row 0 has 1 parts, but a pair has 2"),
+        ({"capital/capital.json": '[["France", ""]]'}, MAPS, r"capital\.json row 0: field 'target' is empty"),
+        ({"capital/capital.json": '[["France", ["Paris"]]]'}, MAPS, r"field 'target' must be of type string"),
+    ],
+)
+def test_bad_relations_of_several_files(tmp_path, files, relations, message):
+    with pytest.raises(AtlasError, match=message):
+        prepare("relations", {"relations": relations}, listed_folder(tmp_path, **files))
+
+
+def graphless(tmp_path, numbers=(5, 4, 3)):
+    """A mapping of records by their names, without predecessors, as DepthQA's authors publish their answers."""
+    records = {
+        f"d{depth}_q{i}": {"qid": f"d{depth}_q{i}", "depth": depth, "question": "q", "answer": "a"}
+        for depth, number in enumerate(numbers, 1)
+        for i in range(number)
+    }
+    path = tmp_path / "answers.json"
+    path.write_text(json.dumps(records, indent=1))
+    return path
+
+
+def test_depth_without_predecessors(tmp_path):
+    entry = {"format": "json", "columns": {"id": "qid"}}
+    table, report = prepare("depth", entry, graphless(tmp_path))
+    assert table["id"].tolist()[:2] == ["d1_q0", "d1_q1"]
+    assert set(map(len, table["predecessors"])) == {0}
+    assert report["unused_columns"] == ["key"]
+    # Nothing is known to be below a question, so each depth gives its own.
+    limited, report = prepare("depth", {**entry, "limit": 2}, graphless(tmp_path))
+    assert limited["id"].tolist() == ["d1_q0", "d1_q1", "d2_q0", "d2_q1", "d3_q0", "d3_q1"]
+    assert report["dropped"] == {"beyond the limit": 6}
+    sampled = prepare("depth", {**entry, "sample": {"n": 3, "seed": 1}}, graphless(tmp_path))[0]
+    assert sampled["depth"].value_counts().to_dict() == {1: 3, 2: 3, 3: 3}
+    with pytest.raises(AtlasError, match="is 4, but there are only 3 questions of depth 3 to draw from"):
+        prepare("depth", {**entry, "sample": {"n": 4, "seed": 1}}, graphless(tmp_path))
+
+
 def test_blank_line_in_a_list_of_prompts(tmp_path):
     (tmp_path / "a.txt").write_text("one\n\nthree\n")
     with pytest.raises(AtlasError, match=r"a\.txt row 1 \(line 2\): field 'text' is empty"):

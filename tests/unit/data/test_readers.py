@@ -28,6 +28,7 @@ def write_all(folder):
     yield write(folder / "bom.jsonl", b"\xef\xbb\xbf" + jsonl(ROWS).encode()), "auto"
     yield write(folder / "a.json", json.dumps(ROWS, indent=1)), "auto"
     yield write(folder / "lines.json", jsonl(ROWS)), "auto"
+    yield write(folder / "array.txt", json.dumps(ROWS)), "json"
     yield write(folder / "a.jsonl.gz", gzip.compress(jsonl(ROWS).encode())), "auto"
     yield write(folder / "a.csv", 'id,text\na,"first, with ""quotes"""\nb,zwei\u2028Zeilen ä\n'), "auto"
     yield write(folder / "crlf.csv", 'id,text\r\na,"first, with ""quotes"""\r\nb,zwei\u2028Zeilen ä\r\n'), "auto"
@@ -44,6 +45,23 @@ def write_all(folder):
 def test_every_format_gives_the_same_rows(tmp_path):
     for path, format in write_all(tmp_path):
         assert list(read_rows(path, format)) == list(enumerate(ROWS)), path.name
+
+
+def test_json_documents(tmp_path):
+    """An array of pairs, and a mapping of records, whose keys become a column."""
+    pairs = write(tmp_path / "pairs.json", json.dumps([["Rome", "Italy"], ["Oslo", 7]], indent=1))
+    expected = [(0, {"source": "Rome", "target": "Italy"}), (1, {"source": "Oslo", "target": 7})]
+    assert list(read_rows(pairs)) == list(read_rows(pairs, "json")) == expected
+    records = {"q1": {"text": "a", "key": "q1"}, "q2": {"text": "b\u2028c"}}
+    expected = [(number, {"key": key, **values}) for number, (key, values) in enumerate(records.items())]
+    path = write(tmp_path / "records.json", json.dumps(records, indent=1))
+    assert list(read_rows(path)) == list(read_rows(path, "json")) == expected
+    line = write(tmp_path / "line.json", json.dumps(records))
+    assert list(read_rows(line, "json")) == expected
+    assert list(read_rows(line, "jsonl")) == [(0, records)]
+    for content, message in (('"x"', "other.json is a text"), ("", "other.json has no rows"), ("[]", "has no rows")):
+        with pytest.raises(AtlasError, match=message):
+            list(read_rows(write(tmp_path / "other.json", content), "json"))
 
 
 def test_plain_lines(tmp_path):
@@ -80,7 +98,19 @@ def test_missing_shard(tmp_path):
 BAD = {
     "bad json": ("a.jsonl", '{"text": "x"}\n{"text": }\n', r"a\.jsonl line 2 is not valid JSON"),
     "json not an object": ("a.jsonl", '{"text": "x"}\n[1]\n', r"a\.jsonl line 2 is not a JSON object but a list"),
-    "pretty json": ("a.json", '{\n"text": "x"\n}\n', r"a\.json line 1 is not valid JSON .*array"),
+    "pretty json": ("a.jsonl", '{\n"text": "x"\n}\n', r"a\.jsonl line 1 is not valid JSON .*`format: json`"),
+    "one pretty record": ("a.json", '{\n"text": "x"\n}\n', r"a\.json row 0 \(key 'text'\) is not a record but a text"),
+    "a mapping on one line": (
+        "a.json",
+        '{"a": {"text": "x"}}',
+        r"a\.json is one line .* set `format` to json or jsonl",
+    ),
+    "a mapping cut off": ("a.json", '{\n"a": {"text": "x"},\n', r"a\.json line 1 is not valid JSON"),
+    "a key twice": ("a.jsonl", '{"text": "x", "text": "y"}', r"a\.jsonl line 1: the key 'text' stands twice"),
+    "a record twice": ("a.json", '{\n"a": {},\n"a": {}\n}', r"a\.json: the key 'a' stands twice"),
+    "another key inside": ("a.json", '{\n"a": {"key": "b"}\n}', r"a\.json row 0 .* key 'a' and has another 'key', 'b'"),
+    "a triple": ("a.json", '[["a", "b"], ["a", "b", "c"]]', r"a\.json row 1 has 3 parts, but a pair has 2"),
+    "pairs and records": ("a.json", '[["a", "b"], {"a": "b"}]', r"a\.json row 1 is a JSON object, but .* are pairs"),
     "bad array": ("a.json", '[{"text": "x"},\n{"text"]', r"a\.json line 2 is not valid JSON"),
     "array of texts": ("a.json", '[{"text": "x"}, "y"]', r"a\.json row 1 is not a JSON object but a text"),
     "encoding": ("a.jsonl", b'{"text": "x"}\n{"text": "K\xe4se"}\n', r"a\.jsonl line 2 is not utf-8: byte 25 is 0xe4"),
@@ -118,8 +148,8 @@ def test_cut_off_binary_files(tmp_path, name):
 
 def test_unknown_format_encoding_and_path(tmp_path):
     path = write(tmp_path / "a.jsonl", jsonl(ROWS))
-    with pytest.raises(AtlasError, match="format 'json' is unknown"):
-        list(read_rows(path, "json"))
+    with pytest.raises(AtlasError, match="format 'xml' is unknown"):
+        list(read_rows(path, "xml"))
     with pytest.raises(AtlasError, match="encoding 'utf8x' is unknown"):
         list(read_rows(path, encoding="utf8x"))
     with pytest.raises(AtlasError, match=r"none\.csv does not exist"):

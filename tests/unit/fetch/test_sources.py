@@ -326,6 +326,39 @@ def test_data_set_by_url_and_path(tmp_path):
     assert (again / "rows.jsonl").stat().st_ino != (folder / "rows.jsonl").stat().st_ino
 
 
+def test_data_set_of_several_files_by_url(tmp_path):
+    """Each file below one address with its own hash; a run that breaks off keeps what has arrived."""
+    files = {"a/a b.json": b'[["x", "y"]]', "b/b.json": b'[["u", "v"]]'}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    with Server() as server:
+        server.add("/d/a/a b.json", files["a/a b.json"])
+        source = {"url": {"url": f"{server.url}/d/", "files": hashes}}
+        with pytest.raises(AtlasError, match=r"/d/b/b\.json does not exist \(404\)"):
+            materialise_dataset(source, tmp_path / "data" / "d")
+        assert list((tmp_path / "data").iterdir()) == [tmp_path / "data" / ".d.staging"]
+        server.add("/d/b/b.json", files["b/b.json"])
+        folder = materialise_dataset(source, tmp_path / "data" / "d")
+        asked = [path for _, path, _ in server.requests]
+        wrong = {"url": {"url": f"{server.url}/d", "files": {"b/b.json": "0" * 64}}}
+        with pytest.raises(AtlasError, match=r"/d/b/b\.json has sha256 .*, not"):
+            materialise_dataset(wrong, tmp_path / "data" / "e")
+    assert asked.count("/d/a/a b.json") == 1
+    record = json.loads((folder / "provenance.json").read_text())
+    assert {name: facts["sha256"] for name, facts in record["files"].items()} == hashes
+    assert record["source"] == source
+    assert {name: (folder / name).read_bytes() for name in files} == files
+
+
+def test_model_of_several_files_by_url(model, tmp_path):
+    with Server() as server:
+        hashes = {path.name: sha(path) for path in model.iterdir()}
+        for path in model.iterdir():
+            server.add(f"/m/{path.name}", path.read_bytes())
+        folder = bring({"url": {"url": f"{server.url}/m", "files": hashes}}, tmp_path)
+    assert check_model_folder(folder, full=True)["dtype"] == "float32"
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+
+
 def test_what_a_data_folder_holds_besides_is_named(tmp_path):
     folder = tmp_path / "data"
     (folder / "train").mkdir(parents=True)
@@ -352,6 +385,7 @@ def test_data_set_by_hub(tmp_path, monkeypatch):
     [
         ({"path": "nowhere.csv"}, r"nowhere\.csv does not exist"),
         ({"url": {"url": "http://127.0.0.1/a.pkl", "sha256": "0" * 64}}, r"a\.pkl can run code"),
+        ({"url": {"url": "http://127.0.0.1/a", "files": {"b/../../x.csv": "0" * 64}}}, "not a plain file name"),
         ({"control": {}}, "exactly one of the keys package, hub, url, path"),
         ({"hub": {"repo": "a/b", "revision": "main"}}, "data set a/b of the hub: revision 'main' is not a commit"),
         ({"hub": {"repo": "a/b"}}, "is not pinned"),

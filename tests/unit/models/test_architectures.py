@@ -179,3 +179,18 @@ def test_a_decoder_without_layers_is_refused():
     model.config.num_hidden_layers = 3
     with pytest.raises(AtlasError, match="No list of 3 decoder layers in LlamaForCausalLM"):
         architectures.decoder_layers(model)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"model_type": "llama", "intermediate_size": 14_336}, 43_008),
+        ({"model_type": "gpt_neox", "intermediate_size": 20_480, "hidden_act": "gelu"}, 40_960),
+        ({"model_type": "gpt2", "n_embd": 1_600, "n_inner": None, "activation_function": "gelu_new"}, 25_600),
+        ({"model_type": "opt", "ffn_dim": 64, "activation_function": "relu"}, 128),
+        ({"model_type": "mixtral", "intermediate_size": 64}, 0),
+        ({"model_type": "unheard of", "intermediate_size": 64}, 0),
+    ],
+)
+def test_states_of_the_mlp(config, expected):
+    assert architectures.mlp_states(config) == expected

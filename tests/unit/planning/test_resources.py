@@ -11,6 +11,7 @@ from atlas.planning.resources import (
     STAGES,
     download_mb,
     download_minutes,
+    gpu_mb,
     gpus,
     light_mb,
     memory_mb,
@@ -19,16 +20,19 @@ from atlas.planning.resources import (
 )
 from places import ROOT
 
-SMALL = Size(134_515_008, 30, 270, 64, 192, 576, 49_152, file_bytes=4)
-LARGE = Size(70_553_706_496, 80, 5_120, 128, 1_024, 8_192, 128_256)
+SMALL = Size(134_515_008, 30, 270, 64, 192, 576, 49_152, file_bytes=4, inner=4_608)
+LARGE = Size(70_553_706_496, 80, 5_120, 128, 1_024, 8_192, 128_256, inner=86_016)
 OPTIONS = {"batch_tokens": 4096, "inputs": ["natural", "random"], "length": 64, "sequences": 64}
 
 
 def test_memory_on_a_cpu_holds_the_weights_as_stored_and_as_loaded():
-    # 1200 + 538 MB mapped + 538 MB in float32 + 4096 tokens x 576 x 20 x 4 bytes
-    assert memory_mb("extract_sinks", Job(SMALL, OPTIONS)) == round(1200 + 2 * 538.060 + 188.744 + 0.5)
+    # 1200 + 538 MB mapped + 538 MB in float32 + 4096 tokens x (4608 + 5 x 576) x 4 bytes
+    # + 2 tiles of 2**21 scores + sums of 270 heads
+    working = 122.683 + 16.777 + 4.424
+    assert memory_mb("extract_sinks", Job(SMALL, OPTIONS)) == round(1200 + 2 * 538.060 + working + 0.5)
     half = memory_mb("extract_sinks", Job(SMALL, OPTIONS, dtype="bfloat16"))
-    assert half == round(1200 + 538.060 + 269.030 + 94.372 + 0.5)
+    working = 122.683 / 2 + 16.777 + 4.194 + 4.424  # the scores as they come, too
+    assert half == round(1200 + 538.060 + 269.030 + working + 0.5)
 
 
 def test_memory_with_a_gpu_is_bounded_by_what_is_staged():
@@ -67,10 +71,44 @@ def test_gpus_are_counted_from_memory_only_under_a_device_map():
     assert gpus("extract_sinks", Job(**job)) == 0
     assert gpus("extract_sinks", Job(**job, gpu=True)) == 1
     spread = {**job, "gpu": True, "device_map": "auto"}
-    assert gpus("extract_sinks", Job(**spread)) == 2  # 141 GB and 1.3 GB into 72 GB each
+    assert gpus("extract_sinks", Job(**spread)) == 2  # 141 GB, and 1.7 GB each, into 77 GB each
     assert gpus("extract_sinks", Job(**spread, gpu_memory_gb=24)) == 7
     assert gpus("extract_sinks", Job(**spread, dtype="float32")) == 4
+    assert gpus("extract_head_mappings", Job(LARGE, {"memory_mb": 1024}, gpu=True, device_map="auto")) == 1
+    assert gpus("extract_sinks", Job(**spread, gpu_memory_gb=1)) == LARGE.layers  # no more than can have a layer
     assert gpus("extract_sinks", Job(SMALL, OPTIONS, gpu=True, device_map="auto")) == 1
+
+
+def test_memory_of_a_gpu_holds_its_context_its_part_of_the_weights_and_the_work():
+    working = STAGES["extract_sinks"].memory(Job(LARGE, OPTIONS, gpu=True))
+    assert working.single * 1e6 == pytest.approx(4096 * (86_016 + 5 * 8_192) * 2 + 4096 * 64 * 64 * (4 + 6))
+    assert working.spread * 1e6 == pytest.approx(4096 * 5_120 * 4)
+    assert gpu_mb("extract_sinks", Job(LARGE, OPTIONS)) == 0
+    one = gpu_mb("extract_sinks", Job(LARGE, OPTIONS, gpu=True))
+    assert one == pytest.approx((650 + 141_107.4 + working.spread + working.single) / 0.9, abs=1)
+    two = gpu_mb("extract_sinks", Job(LARGE, OPTIONS, gpu=True, device_map="auto"))
+    assert two == pytest.approx((650 + (141_107.4 + working.spread) / 2 + working.single) / 0.9, abs=1)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_further_attempts_ask_for_more_gpu_memory_or_more_gpus(stage, defaults):
+    options = stage_options(stage, defaults.__getitem__)
+    whole = Job(LARGE, options, gpu=True)
+    asked = [gpu_mb(stage, whole, attempt) for attempt in (1, 2, 3)]
+    assert asked[0] < asked[1] < asked[2]
+    assert [gpus(stage, whole, attempt) for attempt in (1, 2, 3)] == [1, 1, 1]
+    spread = [gpus(stage, Job(LARGE, options, gpu=True, device_map="auto"), attempt) for attempt in (1, 2, 3)]
+    assert spread[0] < spread[1] < spread[2] or stage == "extract_head_mappings"
+    assert [gpus(stage, Job(LARGE, options), attempt) for attempt in (1, 2)] == [0, 0]
+
+
+def test_log_probabilities_hold_blocks_of_logits_and_not_all():
+    options = {"batch_tokens": 8192, "texts": ["answer"]}
+    job = Job(LARGE, options, gpu=True, device_map="auto")
+    assert STAGES["extract_token_logprobs"].memory(job).total == pytest.approx(2_080, rel=0.02)
+    assert gpus("extract_token_logprobs", job) == 2
+    wide = Job(SMALL, options, gpu=True)  # 2**26 logits as they come, in float32, and two more arrays
+    assert STAGES["extract_token_logprobs"].memory(wide).total == pytest.approx(2**26 * 14 / 1e6 + 18.9, rel=0.01)
 
 
 def test_shards_and_threads_divide_the_work_not_the_start():
@@ -107,13 +145,14 @@ def test_downloads_and_jobs_without_a_model():
     assert (light_mb(270), light_mb(270, 2)) == (1635, 3270)
 
 
-def test_table_in_the_docs_is_what_the_code_says():
+def test_tables_in_the_docs_are_what_the_code_says():
     sys.path.insert(0, str(ROOT / "docs"))
-    from resource_table import render
+    from resource_table import TABLES, render
 
-    text = (ROOT / "docs" / "clusters.md").read_text()
-    assert render(text) == text, "run python docs/resource_table.py"
-    assert all(f"`{stage}`" in text for stage in STAGES)
+    pages = {page: (ROOT / "docs" / page).read_text() for page in TABLES}
+    for page, text in pages.items():
+        assert render(page, text) == text, "run python docs/resource_table.py"
+    assert all(f"`{stage}`" in pages["clusters.md"] for stage in STAGES)
 
 
 def test_containers_install_the_locks_with_their_versions():

@@ -10,11 +10,14 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+import caption_numbers as numbers
+from caption_numbers import check, of
 from made_figures import configuration, drawn, figures
 from made_tables import tables_of
 
 LABELS = ["Alpha", "Beta", "Gamma"]
 MODELS = {f"m{number}": label for number, label in enumerate(LABELS)}
+DATASETS = {"triviaqa": "TriviaQA", "nq": "Natural Questions"}
 OVER = "analyses: {heads: {top: 5}, head_categories: {permutations: 100}}"
 
 
@@ -31,14 +34,6 @@ def closed():
     plt.close("all")
 
 
-def check(text, expected, constant=()):
-    """Every expected phrase is there, and nothing else in `text` holds a digit."""
-    for phrase in [*expected, *constant]:
-        assert phrase in text, f"{phrase!r} is not in {text!r}"
-        text = text.replace(phrase, "~")
-    assert not re.search(r"\d", text), text
-
-
 def draw(made, figure, change=None, **options):
     config, tables, documents = made
     plot, own = figures(config)[figure]
@@ -53,42 +48,11 @@ def texts(figure):
     return [" ".join(text.get_text().split()) for text in found]
 
 
-def of(table, **wanted):
-    for column, value in wanted.items():
-        table = table[table[column] == value]
-    return table
-
-
 def test_safety_effect(made):
-    effect = made[1]["ablation_effect"]
-    groups = made[1]["head_groups"]
     figure, caption = draw(made, "safety_effect")
-    expected, notes = [], []
-    for model, label in MODELS.items():
-        # Before anything is ablated every draw gives the same answers, so the share of all answers is that of prompts.
-        before = of(effect, model=model, heads_ablated=0)
-        prompts = before["prompts"].iloc[0]
-        refused = round((before["refused"].sum() / (before["prompts"] * before["draws"]).sum()) * prompts)
-        expected.append(f"{prompts} prompts ({label})")
-        if refused:
-            expected.append(f"{label} refuses {refused} of {prompts} prompts with all heads in place.")
-        else:
-            notes.append(f"this model refuses none of the {prompts} prompts with all heads in place: nothing to lose")
-            assert f"{label} refuses none of the prompts" in caption
-        for ablation, rows in of(groups, model=model).groupby("ablation"):
-            rows = rows.sort_values("step")
-            heads = " + ".join(f"({layer}, {head})" for layer, head in zip(rows["layer"], rows["head"], strict=True))
-            expected.append(
-                f"Greedy group among the {rows['candidates'].max()} strongest heads of {label}, {ablation}: {heads}, "
-                f"{rows['ships_degrees'].iloc[-1]:.2f} degrees."
-            )
+    expected, notes = numbers.safety_effect(made[1], MODELS)
     assert len(notes) == 1
-    draws = of(effect, selection="random")["draws"].unique()
-    check(
-        caption,
-        [*expected, f"{draws.item()} draws", "3 phrases"],
-        ["rank 1", "24 tokens", "95% Wilson"],
-    )  # fmt: skip
+    check(caption, [*expected, "3 phrases"], ["rank 1", "24 tokens", "95% Wilson"])
     check(" / ".join(texts(figure)), notes[:1])
 
 
@@ -127,24 +91,9 @@ def test_heads_that_rounding_could_swap_are_ringed_and_counted(made):
 
 
 def test_safety_heads(made):
-    table = of(made[1]["safety_heads"], rank=1)
     figure, caption = draw(made, "safety_heads", top=30)
-    expected = []
-    for model, label in MODELS.items():
-        own = of(table, model=model)
-        strongest = []
-        for ablation in ("undifferentiated", "scaling"):
-            row = of(own, ablation=ablation).nlargest(1, "ships_degrees").iloc[0]
-            strongest.append(
-                f"{ablation} ({row.layer}, {row['head']}) {row.ships_degrees:.2f} "
-                f"[{row.ships_low:.2f}, {row.ships_high:.2f}]"
-            )
-        prompts, dropped = own["queries"].unique().item(), own["queries_dropped"].unique().item()
-        heads = len(own[["layer", "head"]].drop_duplicates())
-        expected.append(
-            f"{label}: {prompts} prompts ({dropped} dropped); strongest (layer, head) {'; '.join(strongest)}. "
-            f"It has only {heads} heads."
-        )
+    table = of(made[1]["safety_heads"], rank=1)
+    expected = numbers.safety_heads(made[1], MODELS, top=30)
     for ablation in ("undifferentiated", "scaling"):  # the second model's are in bfloat16, with an error
         own = of(table, model="m1", ablation=ablation)
         error = own["error_degrees"].iloc[0]
@@ -166,16 +115,10 @@ def test_safety_heads(made):
 
 
 def test_sink_rates(made):
-    rates = made[1]["sink_rates"]
     figure, caption = draw(made, "sink_rates")
     check(caption, ["epsilon = 0.3", "95% bootstrap", "64 sequences of 64 tokens", "count from 0"])
     found = " / ".join(texts(figure))
-    whole = [
-        f"{kind} {100 * of(rates, model=model, input=kind).dropna(subset='layer')['rate'].mean():.1f} %"
-        for model in MODELS
-        for kind in ("natural", "random", "repeated")
-    ]
-    check(found, dict.fromkeys(whole), [r"Sink$_0^{\epsilon=0.3}$", r"$\alpha_0$"])
+    check(found, numbers.sink_rates(made[1], MODELS), [r"Sink$_0^{\epsilon=0.3}$", r"$\alpha_0$"])
 
 
 def test_sink_rates_name_the_kinds_of_input_that_there_are(made):
@@ -186,20 +129,8 @@ def test_sink_rates_name_the_kinds_of_input_that_there_are(made):
 
 
 def test_attention_sinks(made):
-    effect, weights = made[1]["meaningless_effect"], made[1]["attention_weights"]
     figure, caption = draw(made, "attention_sinks", heads={"auto": 5, "layer": 0})
-    expected, hidden = [], []
-    for model, label in MODELS.items():
-        own = of(effect, model=model, layer=0).sort_values("effect").head(5)
-        heads = ", ".join(f"({layer}, {head})" for layer, head in zip(own["layer"], own["head"], strict=True))
-        counts = own["prompts"].unique().item(), own["prompts_dropped"].unique().item()
-        expected.append(f"{label}: {counts[0]} prompts ({counts[1]} dropped), heads (layer, head; 0-based) {heads}.")
-        expected.append(f"{label} has only {len(own)} there.")
-        fall = (own["effect"] < 0).sum()
-        if fall < len(own):
-            expected.append(f"In {label} attention falls in {fall or 'none'} of these {len(own)}.")
-        first = of(weights, model=model, layer=0, position=0)
-        hidden += [label] if (first["weight"] > 0.3).any() else []
+    expected, hidden = numbers.attention_sinks(made[1], MODELS, heads=5, layer=0)
     assert 0 < len(hidden) < 3
     assert sum("attention falls in none" in phrase for phrase in expected) == 1
     check(
@@ -223,36 +154,15 @@ def test_head_categories(made, figure, significance):
     constant = ["tau = 0.15", "k = 10", "above layer 0"]
     if significance != "tau":
         constant += ["q < 0.05", "100 permutations", *_too_few(made)]
-    check(caption, _categories(made, table), constant)
+    check(caption, numbers.categories(made[1], MODELS, table, minimum=30), constant)
 
 
 def test_category_share(made):
     _, caption = draw(made, "category_share")
-    expected = _categories(made, of(made[1]["head_categories"], significance="tau"))
+    expected = numbers.categories(made[1], MODELS, of(made[1]["head_categories"], significance="tau"), minimum=30)
     check(
         caption, [*expected, *_too_few(made)], ["tau = 0.15", "k = 10", "above layer 0", "q < 0.05", "100 permutations"]
     )
-
-
-def _categories(made, table):
-    pairs = made[1]["relation_pairs"]
-    some = [
-        f"{relation} ({', '.join(MODELS[model] for model in rows.loc[rows['kept'] >= 30, 'model'])})"
-        for relation, rows in pairs.groupby("relation", sort=False)
-        if 0 < sum(rows["kept"] >= 30) < 3
-    ]
-    assert some
-    found = [f"only some on: {', '.join(some)}."]
-    for model, label in MODELS.items():
-        report, own = of(made[1]["relation_pairs"], model=model), of(table, model=model)
-        used = report[report["kept"] >= 30]
-        dropped = ", ".join(report.loc[report["kept"] < 30, "relation"])
-        labelled = sum(own["label"] != "Unclassified") / len(own)
-        found.append(
-            f"{label}: {len(used)} of {len(report)} relations (dropped: {dropped or 'none'}), "
-            f"{used['scored'].sum()} of {report['given'].sum()} pairs, {len(own)} heads, {labelled:.0%} labelled."
-        )
-    return found
 
 
 def _too_few(made):
@@ -306,31 +216,9 @@ def test_groups_without_a_density_have_no_axis_of_densities(made):
 def test_saliency_density(made):
     tables = made[1]
     _, caption = draw(made, "saliency_density", xlim={"m1": [0, 9]})
-    expected = _answers(made, tables["saliency"])
-    ends = []
-    for model, label in MODELS.items():
-        own = of(tables["saliency"], model=model, loss="probe_bce")
-        own = own[own["flow"].isin(["question_to_answer", "question_to_all"])]
-        weight = own["weight"] / own.groupby(["dataset", "flow"])["weight"].transform("sum")
-        order = own["saliency"].sort_values()
-        end = order[weight[order.index].cumsum() >= 0.995 * weight.sum() - 1e-12].iloc[0]
-        ends += [] if model == "m1" else [f"{end:.2g} ({label})"]
-        for dataset, name in (("triviaqa", "TriviaQA"), ("nq", "Natural Questions")):
-            one = of(tables["probe_auroc"], model=model, dataset=dataset).dropna(subset="auroc").nlargest(1, "auroc")
-            for row in one.itertuples():
-                expected.append(
-                    f"Probe of {label} on {name}: hidden state {row.layer}, AUROC {row.auroc:.2f}, nested "
-                    f"{row.nested_auroc:.2f} ({row.nested_low:.2f} to {row.nested_high:.2f})."
-                )
-            for row in (
-                of(tables["saliency_mixture"], model=model, dataset=dataset).dropna(subset="separation").itertuples()
-            ):
-                lost = row.draws - row.draws_used
-                told = f", {lost} of {row.draws} bootstrap draws left out: no fit" if lost else ""
-                expected.append(
-                    f"{row.separation:.1f} [{row.separation_low:.1f}, {row.separation_high:.1f}], dip p = "
-                    f"{row.dip_p:.2f} ({label}, {name}, {row.group}{told})"
-                )
+    expected = numbers.answers(tables["saliency"], MODELS, DATASETS)
+    expected += numbers.probes(tables, MODELS, DATASETS) + numbers.mixtures(tables, MODELS, DATASETS)
+    ends = numbers.ends(tables["saliency"], {model: label for model, label in MODELS.items() if model != "m1"})
     check(
         caption,
         [*expected, f"99.5 % quantile: {', '.join(ends)}."],
@@ -350,53 +238,25 @@ def test_a_curve_of_one_value_is_said(made):
     assert "No curve" not in draw(made, "saliency_density")[1]
 
 
-def _answers(made, table):
-    found = []
-    for model, label in MODELS.items():
-        for dataset, name in (("triviaqa", "TriviaQA"), ("nq", "Natural Questions")):
-            own = of(table, model=model, dataset=dataset, loss="probe_bce").drop_duplicates("sample")
-            if own.empty:
-                continue
-            right, wrong = own[own["correct"]], own[~own["correct"]]
-            ways = own["answer_strategy"].value_counts()
-            found.append(
-                f"{label}, {name}: n = {len(right)} right and {len(wrong)} wrong answers, which stand for "
-                f"{right['weight'].sum():.0f} and {wrong['weight'].sum():.0f} (sampling weights are used); exact "
-                f"tokens: question content_words {len(own)}, answer "
-                f"{'/'.join(f'{way} {count}' for way, count in sorted(ways.items(), key=lambda pair: -pair[1]))}."
-            )
-    return found
-
-
 def test_saliency_by_layer(made):
     _, caption = draw(made, "saliency_by_layer")
-    check(caption, _answers(made, made[1]["saliency_layers"]), ["Luo et al. 2026", "95% intervals", "count from 0"])
+    check(
+        caption,
+        numbers.answers(made[1]["saliency_layers"], MODELS, DATASETS),
+        ["Luo et al. 2026", "95% intervals", "count from 0"],
+    )
 
 
 def test_probe_auroc(made):
-    table = made[1]["probe_auroc"]
     figure, caption = draw(made, "probe_auroc")
-    expected, legend = [], []
-    for dataset, name in (("triviaqa", "TriviaQA"), ("nq", "Natural Questions")):
-        own = [(label, of(table, model=model, dataset=dataset).iloc[0]) for model, label in MODELS.items()]
-        each = ", ".join(f"{row['correct']} right and {row['wrong']} wrong answers ({label})" for label, row in own)
-        expected.append(f"{name}: n = {each}.")
-        legend += [f"{label} (nested {row['nested_auroc']:.2f})" for label, row in own if row["nested_auroc"] > 0]
+    expected, legend = numbers.probe_auroc(made[1], MODELS, DATASETS)
     check(caption, expected, ["C = 1", "the 5 stratified", "95% interval"])
     check(" / ".join(texts(figure)), dict.fromkeys(legend), ["(0: embedding)"])
 
 
 def test_head_overlap(made):
-    table, heads = made[1]["head_overlap"], made[1]["heads"]
     figure, caption = draw(made, "head_overlap")
-    expected = []
-    for model, label in MODELS.items():
-        own = of(table, model=model)
-        there = own.dropna(subset="rho")
-        expected.append(
-            f"{label}: {len(of(heads, model=model))} heads, {sum(there['q'] < 0.05)} of {len(there)} pairs significant "
-            f"over all heads, {sum(there['within_q'] < 0.05)} of {len(there)} within layers."
-        )
+    expected = numbers.head_overlap(made[1], MODELS)
     assert (
         len({re.search(r"of (\d+) pairs", phrase)[1] for phrase in expected}) == 2
     )  # a model without Ships has fewer pairs

@@ -16,10 +16,12 @@ DOCUMENT = {
     },
     "metric_options": {"reading": "drop_columns", "confidence": 0.95},
 }  # fmt: skip
+NO_AXES = dict.fromkeys(("xlim", "ylim", "xticks", "yticks"))
 OPTIONS = {
     "models": ["m"], "model_labels": {"m": "Model M"}, "dataset": "d", "dataset_label": "Data D", "width": 5.0,
-    "heads": {"auto": 2, "layer": 0}, "labels": "one_based", "title": "{label} Layer {layer} Head {head}",
+    "heads": {"auto": 2, "layer": 0}, "numbering": "one_based", "title": "{label} Layer {layer} Head {head}",
     "first_token": "auto", "min_prompts": 2, "xlim": None, "ylim": None, "xticks": None, "yticks": None,
+    "top": NO_AXES, "bottom": NO_AXES,
 }  # fmt: skip
 
 
@@ -86,7 +88,17 @@ def test_panels_show_both_conditions_and_the_span():
 
 
 def test_labels_count_from_zero_where_asked():
-    assert drawn(labels="zero_based")[0].axes[0].get_title() == "Model M Layer 0 Head 2"
+    assert drawn(numbering="zero_based")[0].axes[0].get_title() == "Model M Layer 0 Head 2"
+
+
+def test_rows_have_axes_of_their_own_for_all_panels_or_for_each():
+    top = NO_AXES | {"ylim": [[0, 1], [0, 2]], "xlim": [0, 9], "yticks": {"m": [[0, 1], [0, 2]]}}
+    axes = drawn(ylim=[0, 3], top=top, bottom=NO_AXES | {"xlim": {"m": [0, 8]}})[0].axes
+    assert [panel.get_ylim() for panel in axes] == [(0, 1), (0, 2), (0, 3), (0, 3)]
+    assert [panel.get_xlim() for panel in axes] == [(0, 9), (0, 9), (0, 8), (0, 8)]
+    assert [panel.get_yticks().tolist() for panel in axes[:2]] == [[0, 1], [0, 2]]
+    with pytest.raises(AtlasError, match="ylim of the upper or lower row has 3 values, but m is shown by 2 heads"):
+        drawn(bottom=NO_AXES | {"ylim": [[0, 1]] * 3})
 
 
 def test_a_first_token_that_is_a_sink_is_left_out_and_said():

@@ -9,7 +9,13 @@ from atlas.config.problems import nearest
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
-    """Heads that are listed by model are listed for each model of the figure, and for no other."""
+    """Heads that are listed by model, and axes of the rows, are those of models of the figure."""
+    for row in ("top", "bottom"):
+        for option, value in figure[row].items():
+            for model in value if isinstance(value, dict) else ():
+                if model not in figure["models"]:
+                    near = nearest(model, figure["models"])
+                    yield f"{where}.{row}.{option}: {model!r} is not among its models; {near}"
     heads = figure["heads"]
     if not isinstance(heads, dict) or "auto" in heads:
         return

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 from atlas.errors import AtlasError
 from atlas.plots import style
 from atlas.plots.captions import option_of
-from atlas.plots.fitting import fit
+from atlas.plots.fitting import clear, fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,16 +64,36 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
             panel = shown[(shown["layer"] == layer) & (shown["head"] == head)]
             _top(top, panel)
             _bottom(bottom, panel)
-            step = 1 if options["labels"] == "one_based" else 0
+            step = 1 if options["numbering"] == "one_based" else 0
             title = style.title(options["title"], options["model_labels"][model], layer=layer + step, head=head + step)
-            for axes in (top, bottom):
+            for said, axes in ((options["top"], top), (options["bottom"], bottom)):
                 axes.set_title(title, fontsize=7)
                 style.apply_axes(axes, options, model)
+                style.apply_axes(axes, _of_panel(said, model, column, len(chosen[model])), model)
                 axes.set_xlabel("Token position")
                 if column == 0:
                     axes.set_ylabel("Average\nAttention Weight")
     fit(figure)
+    for axes in figure.axes:
+        for label in axes.texts:
+            clear(label, axes)
     return figure, _caption(options, sources["attention_weights"], effect, chosen, hidden)
+
+
+def _of_panel(said: Mapping[str, Any], model: str, column: int, panels: int) -> dict[str, Any]:
+    """What the options `said` of a row have for one of its panels, where they may have a value for each."""
+    found = {}
+    for key, value in said.items():
+        own = style.option(value, model)
+        if own and isinstance(own[0], list):
+            if len(own) != panels:
+                raise AtlasError(
+                    f"figures: {key} of the upper or lower row has {len(own)} values, but {model} is shown by {panels} "
+                    "heads; give one for each."
+                )
+            own = own[column]
+        found[key] = own
+    return found
 
 
 def choose_heads(effect: pd.DataFrame, heads: Any, model: str) -> list[tuple[int, int]]:
@@ -120,8 +140,7 @@ def _top(axes: Axes, panel: pd.DataFrame) -> None:
         ("with", style.VERMILION, "w/ Meaningless tokens"),
     ):
         _curve(axes, outside[outside["condition"] == condition], "aligned_position", colour, label)
-    style.headroom(axes, 0.3)
-    axes.legend(loc="upper left", frameon=False)
+    _finish(axes, outside, 0.3, "upper left")
 
 
 def _bottom(axes: Axes, panel: pd.DataFrame) -> None:
@@ -138,8 +157,16 @@ def _bottom(axes: Axes, panel: pd.DataFrame) -> None:
         va="top",
         fontsize=6.5,
     )
-    style.headroom(axes, 0.35)
-    axes.legend(loc="upper right", frameon=False)
+    _finish(axes, panel, 0.35, "upper right")
+
+
+def _finish(axes: Axes, panel: pd.DataFrame, free: float, corner: str) -> None:
+    """Room for a legend above the curves; no axis below what a weight can be."""
+    if panel["weight_high"].max() > 0:
+        style.headroom(axes, free)
+    else:
+        axes.set_ylim(0, 1)  # all weights are 0, around which matplotlib would centre the axis
+    axes.legend(loc=corner, frameon=False)
 
 
 def _caption(
@@ -171,7 +198,7 @@ def _caption(
     parts.append(
         f"Reading: {reading}. Bands: {confidence} Student-t intervals over prompts, cut at 0. Positions "
         f"reached by fewer than {options['min_prompts']} prompts are left out; titles count "
-        f"{options['labels'].replace('_', '-')}."
+        f"{options['numbering'].replace('_', '-')}."
     )
     rule = f" (rule: mean weight above {SINK} in a head shown)" if options["first_token"] == "auto" else ""
     parts.append(f"First token not shown{rule}: {', '.join(hidden) if hidden else 'none'}.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 from atlas.data.chat import ChatOption
 from atlas.data.tokens import encode
 from atlas.errors import AtlasError
-from atlas.models.limits import LONG, UNKNOWN, Limits
+from atlas.models.limits import EMPTY, LONG, UNKNOWN, Limits
 
 if TYPE_CHECKING:
     from atlas.analyses.types import Ids
@@ -104,6 +104,7 @@ def build_prompts(
     objections = [_objection(prompt, options["max_tokens"], limits) for prompt in built]
     usable = [prompt for prompt, objection in zip(built, objections, strict=True) if objection is None]
     dropped = {reason: objections.count(reason) for reason in (_LONG, LONG, UNKNOWN, _SHORT)}
+    dropped |= {EMPTY: objections.count(EMPTY)} if EMPTY in objections else {}
     if not usable:
         counts = ", ".join(f"{number} {reason}" for reason, number in dropped.items() if number)
         raise AtlasError(

@@ -13,6 +13,7 @@ ANALYSES = {
                 ("mink", "mink_graphs", "mink_trend", "score_gap"),
                 "Depthwise memorisation",
                 models_of={"score_gap": "kde_models"},
+                datasets_of={"score_gap": "kde_dataset"},
             ),
         },
     ),

@@ -58,7 +58,7 @@ def question_prompts(
         if objection is None:
             found.append((number, ids, new_tokens))
         else:
-            dropped[objection] += 1
+            dropped[objection] = dropped.get(objection, 0) + 1
     if not found:
         counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
         raise AtlasError(

@@ -12,14 +12,30 @@ from atlas.config.problems import nearest
 _OF_ANSWERS = ("score_gap", "discrepancy", "depth_accuracy")
 
 
-def makes(table: str, block: dict[str, Any]) -> bool:
+def makes(table: str, block: dict[str, Any], dataset: str) -> bool:
     """Whether there is this table of a model with this block: nothing is judged where no answers are made or come."""
-    return table not in _OF_ANSWERS or block["judge"]["kind"] == "column" or block["predictions"]["questions"] != 0
+    if table not in _OF_ANSWERS:
+        return True
+    asked = block["answered_datasets"] == "all" or dataset in block["answered_datasets"]
+    return asked and (block["judge"]["kind"] == "column" or block["predictions"]["questions"] != 0)
 
 
 def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
     """Parameters of the judge's requests that are asked for in another way, or whose answers are not read; answers
-    that are scored but not made."""
+    that are scored but not made; data sets to answer that are none of the analysis."""
+    if block["answered_datasets"] != "all":
+        for dataset in block["answered_datasets"]:
+            if dataset not in block["datasets"]:
+                yield (
+                    f"{where}.answered_datasets: {dataset!r} is not among analyses.mink.datasets; "
+                    f"{nearest(dataset, block['datasets'])}"
+                )
+        unasked = [dataset for dataset in block["datasets"] if dataset not in block["answered_datasets"]]
+        if unasked and "prediction" in block["texts"]:
+            yield (
+                f"{where}.answered_datasets: {', '.join(unasked)} has no answers, but analyses.mink.texts scores "
+                "`prediction`; add it or take `prediction` out."
+            )
     if block["predictions"]["questions"] == 0 and "prediction" in block["texts"]:
         yield f"{where}.predictions.questions: 0 makes no answers, but analyses.mink.texts scores `prediction`."
     for key in block["judge"]["api"]["request"]:
@@ -30,14 +46,23 @@ def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Itera
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
-    """Models of the lower row, K and text are those of the analysis."""
+    """Models and data set of the lower row, K and text are those of the analysis."""
     block = config["analyses"]["mink"]
-    answering = [model for model in block["models"] if table_made("score_gap", model, config)]
+    if figure["kde_dataset"] is None:
+        figure["kde_dataset"] = figure["dataset"]
+    elif figure["kde_dataset"] not in block["datasets"]:
+        near = nearest(figure["kde_dataset"], block["datasets"])
+        yield f"{where}.kde_dataset: {figure['kde_dataset']!r} is not among analyses.mink.datasets; {near}"
+        return
+    answering = [m for m in block["models"] if table_made("score_gap", m, figure["kde_dataset"], config)]
     if figure["kde_models"] == "all":
         figure["kde_models"] = [model for model in figure["models"] if model in answering]
     for model in figure["kde_models"]:
         if model in block["models"] and model not in answering:
-            yield f"{where}.kde_models: {model} gives no answers (analyses.mink.predictions.questions: 0); take it out."
+            yield (
+                f"{where}.kde_models: {model} gives no answers to {figure['kde_dataset']} (analyses.mink.predictions."
+                "questions: 0, or analyses.mink.answered_datasets); take it out."
+            )
         if model not in block["models"]:
             yield f"{where}.kde_models: {model!r} is not among analyses.mink.models; {nearest(model, block['models'])}"
     yield from first_of(where, figure, "k_percent", "mink.k_percent", block)

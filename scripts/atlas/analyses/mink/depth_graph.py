@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.data.trees import tree
+from atlas.data.trees import has_graph, tree
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from jaxtyping import Int
 
 STRATEGIC = 3
 
@@ -30,8 +31,18 @@ def successors(table: pd.DataFrame) -> dict[int, list[int]]:
     return found
 
 
+def predecessors_by_depth(table: pd.DataFrame) -> dict[int, int]:
+    """{depth: how many predecessors its questions name}; 0 at every depth where the data set has no graph."""
+    return {int(depth): int(rows["predecessors"].map(len).sum()) for depth, rows in table.groupby("depth")}
+
+
 def graphs(table: pd.DataFrame) -> dict[int, list[int]]:
-    """{row of a D3 question: [its row and those of everything below it, in the order of the data]}."""
+    """{row of a D3 question: [its row and those of everything below it, in the order of the data]}.
+
+    Empty where the data set names no predecessor: a question by itself is no graph.
+    """
+    if not has_graph(table):
+        return {}
     roots = table.index[table["depth"] == STRATEGIC]
     return {int(root): np.flatnonzero(table["id"].isin(tree(table, [table["id"][root]]))).tolist() for root in roots}
 
@@ -39,11 +50,21 @@ def graphs(table: pd.DataFrame) -> dict[int, list[int]]:
 def prediction_rows(table: pd.DataFrame, questions: int | None, seed: int) -> list[int]:
     """Rows of `questions` D3 questions drawn with `seed` (None: all of them) and of everything below these.
 
-    Raises AtlasError where the data set has no D3 question; more than there are means all.
+    Where the data set names no predecessor: of so many questions of each depth, or all. Raises AtlasError where the
+    data set has no D3 question; more than there are means all.
     """
     roots = table.index[table["depth"] == STRATEGIC].to_numpy()
     if not len(roots):
         raise AtlasError("the data set has no question of depth 3, so there is nothing to predict or to compare.")
-    if questions is not None and questions < len(roots):
-        roots = np.sort(np.random.default_rng(seed).choice(roots, size=questions, replace=False))
+    if not has_graph(table):
+        by_depth = [np.asarray(rows) for _, rows in sorted(table.groupby("depth").indices.items())]
+        return np.sort(np.concatenate([_drawn(rows, questions, seed) for rows in by_depth])).tolist()
+    roots = _drawn(roots, questions, seed)
     return np.flatnonzero(table["id"].isin(tree(table, table["id"][roots]))).tolist()
+
+
+def _drawn(rows: Int[np.ndarray, " rows"], number: int | None, seed: int) -> Int[np.ndarray, " drawn"]:
+    """`number` of `rows` in their order, all where that is None or more than there are."""
+    if number is None or number >= len(rows):
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, size=number, replace=False))

@@ -130,8 +130,14 @@ def trend_table(
     graph gives one mean per depth). Intervals: bootstrap percentiles over questions or graphs. Trend over questions:
     Kendall's tau-b of depth and value, which is the Jonckheere-Terpstra test; over graphs: Page's test with graphs as
     blocks, both sides, tau-b beside it.
+    Raises AtlasError for "graph" where the data set has none.
     """
     source = mink if average == "question" else by_graph
+    if source.empty:
+        raise AtlasError(
+            f"analyses.mink.average is graph, but data set {mink['dataset'].iloc[0]} names no predecessors, so it has "
+            "no graphs; write question."
+        )
     frames = []
     for (text, k_percent), part in source.groupby(["text", "k_percent"], sort=True):
         depths = sorted(part["depth"].unique())

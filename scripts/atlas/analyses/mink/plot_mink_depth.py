@@ -5,6 +5,7 @@ Source: Ko et al. 2024, arXiv 2406.19502, the figure of Min-K% by depth and of s
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
@@ -22,11 +23,13 @@ from atlas.plots.fitting import fit
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from atlas.plots.types import Document, Documents, Drawn, Options, Sources, Tables
 
 _DEPTHS = {1: style.BLUE, 2: style.ORANGE, 3: style.GREEN}
 _NO_CURVE = "no density of a single value"
+_NO_GAPS = "no predecessors in the data"
 _GROUPS = {"25%": style.GREEN, "75%": style.ORANGE}
 _COLUMNS = 3
 _MEASURES = {"mink": "MIN-K%", "minkpp": "MIN-K%++"}
@@ -36,22 +39,36 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the tables mink, mink_graphs, mink_trend and score_gap."""
     style.begin()
     upper, lower = options["models"], options["kde_models"]
-    columns = min(max(len(upper), len(lower)), _COLUMNS)
-    lines = -(-len(upper) // columns)
-    rows = lines - (-len(lower) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(options["width"], options["width"] * 0.72 * rows / max(columns, 2)), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    figure, (above, below), columns = _places(options)
     values = _chosen(tables["mink" if options["average"] == "question" else "mink_graphs"], options)
     letters = iter(string.ascii_lowercase)
-    _panels(grid[:lines].flat, upper, letters, options, lambda axes, model: _boxes(axes, values, model, options))
+    _panels(above, upper, letters, options, lambda axes, model: _boxes(axes, values, model, options))
     free = 0.2 if columns < _COLUMNS else 0.36  # of a panel's height, for its legend; narrow panels are low
     gaps = tables["score_gap"]
-    gaps = gaps[gaps["dataset"] == options["dataset"]]
-    _panels(grid[lines:].flat, lower, letters, options, lambda axes, model: _gaps(axes, gaps, model, options, free))
+    gaps = gaps[gaps["dataset"] == options["kde_dataset"]]
+    _panels(below, lower, letters, options, lambda axes, model: _gaps(axes, gaps, model, options, free))
     fit(figure)
     return figure, _caption(tables, options, sources)
+
+
+def _places(options: Options) -> tuple[Figure, list[list[Axes]], int]:
+    """(figure, [panels of the upper row, of the lower one], panels side by side at most)."""
+    numbers = [len(options["models"]), len(options["kde_models"])]
+    columns = min(max(numbers), options["columns"] or _COLUMNS)
+    lines = [-(-number // columns) for number in numbers]
+    size = (options["width"], options["width"] * 0.72 * sum(lines) / max(columns, 2))
+    if options["columns"] is None:
+        figure, grid = plt.subplots(sum(lines), columns, figsize=size, squeeze=False, layout="constrained")
+        return figure, [[*grid[: lines[0]].flat], [*grid[lines[0] :].flat]], columns
+    figure = plt.figure(figsize=size, layout="constrained")
+    across = [min(number, columns) or 1 for number in numbers]
+    cells = figure.add_gridspec(sum(lines), math.lcm(*across))
+    found: list[list[Axes]] = []
+    for number, wide, first in zip(numbers, across, (0, lines[0]), strict=True):
+        step = math.lcm(*across) // wide
+        places = [(first + i // wide, slice(i % wide * step, (i % wide + 1) * step)) for i in range(number)]
+        found.append([figure.add_subplot(cells[place]) for place in places])
+    return figure, found, columns
 
 
 def _panels(
@@ -92,24 +109,29 @@ def _boxes(axes: Axes, values: pd.DataFrame, model: str, options: Options) -> No
 
 def _gaps(axes: Axes, gaps: pd.DataFrame, model: str, options: Options, free: float) -> None:
     part = gaps[gaps["model"] == model]
+    if gaps.empty:
+        axes.set(xlim=(-1, 1), ylim=(0, 1), xticks=[], yticks=[], xlabel="Score Gap (D3 - D2)")
+        axes.text(0.5, 0.5, _NO_GAPS, transform=axes.transAxes, ha="center", va="center", fontsize=7, color="0.25")
+        return
     for row, (group, colour) in enumerate(_GROUPS.items()):
         found = part.loc[part["group"] == group, "gap"]
-        label = f"{group} (n = {len(found)})"
+        label = f"{group} (n = {len(found)})" if options["marks"] else group
         if found.nunique() > 1:
             sns.kdeplot(
                 x=found, ax=axes, color=colour, fill=True, alpha=0.3, linewidth=1.1, label=label, warn_singular=False
             )
         else:  # no density of a single value
             axes.plot([], [], color=colour, label=label)
-        # The rug stands below zero, a line for each group, so that marks of both can be told apart.
-        axes.plot(
-            found, np.full(len(found), 0.05 - 0.026 * row), ls="", marker="|", ms=4, mew=0.7, color=colour,
-            transform=axes.get_xaxis_transform(),
-        )  # fmt: skip
+        if options["marks"]:
+            # The rug stands below zero, a line for each group, so that marks of both can be told apart.
+            axes.plot(
+                found, np.full(len(found), 0.05 - 0.026 * row), ls="", marker="|", ms=4, mew=0.7, color=colour,
+                transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
     drawn = bool(axes.collections)
     if drawn:
         top = axes.get_ylim()[1]
-        axes.set_ylim(-0.1 * top, top / (1 - free))
+        axes.set_ylim(-0.1 * top if options["marks"] else 0, top / (1 - free))
     else:  # marks alone: nothing that an axis of densities could measure
         axes.set(xlim=(-1, 1), ylim=(0, 1), yticks=[])
         axes.text(0.5, 0.5, _NO_CURVE, transform=axes.transAxes, ha="center", va="center", fontsize=7, color="0.25")
@@ -117,6 +139,10 @@ def _gaps(axes: Axes, gaps: pd.DataFrame, model: str, options: Options, free: fl
     axes.set(xlabel="Score Gap (D3 - D2)", ylabel="Density" if drawn else "")
     axes.legend(loc="upper right", frameon=False)
     _apply(axes, options, model, ("xlim", axes.set_xlim), ("xticks", axes.set_xticks))
+    if drawn:
+        for value, setter in ((options["kde_ylim"], axes.set_ylim), (options["kde_yticks"], axes.set_yticks)):
+            if (own := style.option(value, model)) is not None:
+                setter(own)
 
 
 def _apply(axes: Axes, options: Options, model: str, *setters: tuple[str, Callable[[Any], object]]) -> None:
@@ -136,10 +162,11 @@ def _caption(tables: Tables, options: Options, documents: Sources) -> str:
     sense = "mean log-probability" if options["measure"] == "mink" else "mean standardised log-probability"
     parts = [
         f"Depth is the question's: 1 conceptual, 2 procedural, 3 strategic. "
-        f"{_rows('Upper', options['models'])}: {measure} with K = {options['k_percent']:g} of "
+        f"{_rows('Upper', options['models'], options)}: {measure} with K = {options['k_percent']:g} of "
         f"{name} ({template} format), minus the {sense} of the "
         f"least likely K % of its tokens; larger means less memorised. Boxes are over {unit}: quartiles, whiskers to "
-        f"1.5 times their distance. Log-probabilities in {_dtypes(trend, options)}. Data: {options['dataset_label']}.",
+        f"1.5 times their distance. Log-probabilities in {_dtypes(trend, options)}. Data: "
+        f"{options['dataset_label']}{_graphless(trend)}.",
     ]
     test = "Kendall's tau-b" if options["average"] == "question" else "Page's test"
     for model in options["models"]:
@@ -156,8 +183,13 @@ def _caption(tables: Tables, options: Options, documents: Sources) -> str:
     return " ".join(parts)
 
 
-def _rows(which: str, models: Sequence[str]) -> str:
-    return f"{which} row" if len(models) <= _COLUMNS else f"{which} rows"
+def _graphless(trend: pd.DataFrame) -> str:
+    """What is said of a data set that does not tell what its questions build on."""
+    return "" if trend["predecessors"].any() else ", which names no predecessors, so that it has no graphs and no gaps"
+
+
+def _rows(which: str, models: Sequence[str], options: Options) -> str:
+    return f"{which} row" if len(models) <= (options["columns"] or _COLUMNS) else f"{which} rows"
 
 
 def _dropped(model: str, documents: Documents, options: Options) -> str:
@@ -175,30 +207,44 @@ def _dtypes(trend: pd.DataFrame, options: Options) -> str:
 
 
 def _gap_caption(gaps: pd.DataFrame, options: Options, documents: Documents) -> Iterator[str]:
-    gaps = gaps[gaps["dataset"] == options["dataset"]]
+    gaps = gaps[gaps["dataset"] == options["kde_dataset"]]
+    rows = _rows("Lower", options["kde_models"], options)
+    other = options["kde_dataset"] != options["dataset"]
+    data = f" Data of it: {options['kde_dataset_label']}." if other else ""
+    if gaps.empty:
+        yield f"{rows}: no score gaps, because the data names no predecessors.{data}"
+        return
     own = by_model(documents)
     shown = {**options, "models": options["kde_models"]}
     judged = option_of(documents, shown, _judge)
     first = {model: gaps[gaps["model"] == model].iloc[0] for model in options["kde_models"]}
     scored = told({m: f"K = {row['k_percent']:g}, {row['text']}" for m, row in first.items()}, options["model_labels"])
     yield (
-        f"{_rows('Lower', options['kde_models'])}: judged score of a D3 question minus the mean of its D2 "
+        f"{rows}: judged score of a D3 question minus the mean of its D2 "
         "predecessors, divided by 4, for questions "
         "at or below the 25 % quantile (best memorised) and at or above the 75 % quantile of D3 Min-K% "
-        f"({scored}) within the model; marks below are single questions. Judge: {judged}."
+        f"({scored}) within the model{'; marks below are single questions' if options['marks'] else ''}. Judge: "
+        f"{judged}.{data}"
     )
     for model in options["kde_models"]:
         part = gaps[gaps["model"] == model]
         base = part["answers_from"].iloc[0]
         left_out = ", ".join(f"{count} {reason}" for reason, count in own[model]["dropped"].items() if count)
         yield (
-            f"{options['model_labels'][model]}: {len(part)} D3 questions"
+            f"{options['model_labels'][model]}: {len(part)} D3 questions{_sizes(part, options)}"
             + (f" ({left_out})." if left_out else ".")
             + ("" if base == model else " A control's answers and scores are its base's: only the groups differ.")
         )
     answers = {model: _answers(own[model]) for model in options["kde_models"]}
     if answers := {model: words for model, words in answers.items() if words}:
         yield f"Answers: {told(answers, options['model_labels'])}."
+
+
+def _sizes(part: pd.DataFrame, options: Options) -> str:
+    """How many questions each group has, where the legend does not say so."""
+    if options["marks"]:
+        return ""
+    return ", " + ", ".join(f"{(part['group'] == group).sum()} in {group}" for group in _GROUPS)
 
 
 def _judge(document: Document) -> str:

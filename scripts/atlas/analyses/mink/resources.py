@@ -1,6 +1,17 @@
 """The work of the stages of Min-K%."""
 
-from atlas.planning.estimates import DECODE, ROW_TOKENS, ROWS, Job, Stage, batched, cache, forward, logits
+from atlas.planning.estimates import (
+    DECODE,
+    ROW_TOKENS,
+    ROWS,
+    Job,
+    Memory,
+    Stage,
+    activations,
+    answering,
+    forward,
+    logits,
+)
 
 
 def _answers(job: Job) -> float:
@@ -9,15 +20,27 @@ def _answers(job: Job) -> float:
     return forward(job, asked * (ROW_TOKENS + DECODE * max(predictions["max_new_tokens"])))
 
 
+def _answers_memory(job: Job) -> Memory:
+    predictions = job.options["predictions"]
+    return answering(job, predictions["batch_size"], ROW_TOKENS, ROW_TOKENS + max(predictions["max_new_tokens"]))
+
+
+def _scores_memory(job: Job) -> Memory:
+    """A batch, or the logits of its tokens beside their last states."""
+    tokens = job.options["batch_tokens"]
+    states = 2 * tokens * job.size.width * job.bytes / 1e6
+    return Memory(max(activations(job, tokens), logits(job, tokens) + states))
+
+
 STAGES = {
     "generate_answers": Stage(
         analyses=("mink",),
-        memory=lambda job: cache(job, job.options["predictions"]["batch_size"] * 1024) + logits(job, 256),
+        memory=_answers_memory,
         flops=_answers,
     ),
     "extract_token_logprobs": Stage(
         analyses=("mink",),
-        memory=lambda job: batched(job) + logits(job, job.options["batch_tokens"]),
+        memory=_scores_memory,
         flops=lambda job: forward(job, len(job.options["texts"]) * job.rows * ROW_TOKENS),
     ),
 }

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.analyses.mink.depth_graph import STRATEGIC, predecessors, successors
+from atlas.data.trees import has_graph
 from atlas.errors import AtlasError
 from atlas.statistics.intervals import bootstrap_interval
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.25, 0.75)
 LEVELS = ((2, 3), (1, 2))  # (depth below, depth above)
+NO_GRAPH = "without predecessors in the data"
+_COLUMNS = ["question", "score", "gap", "group", "mink", "predecessors"]
 
 
 def score_gap_table(
@@ -30,8 +33,12 @@ def score_gap_table(
     gap = (f(question) - mean f of its D2 predecessors that have a score) / 4, signed. `group` by the quantiles of
     Min-K% of all D3 questions of the model: at or below the 25 % quantile, at or above the 75 % quantile, else middle.
     table: the data set; judgements: frame with number and score; mink: the table mink of the model.
-    Raises AtlasError where no D3 question is left.
+    Without a row where the data set names no predecessor, and NO_GRAPH is the reason then. Raises AtlasError where it
+    does and no D3 question is left.
     """
+    if not has_graph(table):
+        frame = pd.DataFrame(columns=_COLUMNS).assign(k_percent=float(k_percent), text=text)
+        return frame, {NO_GRAPH: int((table["depth"] == STRATEGIC).sum())}
     score = scores_by_row(table, judgements)
     chosen = mink[(mink["k_percent"] == k_percent) & (mink["text"] == text)]
     value = table["id"].map(chosen.set_index("question")["mink"]).to_numpy(dtype=float)
@@ -63,7 +70,7 @@ def score_gap_table(
         raise AtlasError(
             f"no D3 question has a score gap ({reasons or 'there are none'}); look at predictions and judge."
         )
-    frame = pd.DataFrame(rows, columns=["question", "score", "gap", "group", "mink", "predecessors"])
+    frame = pd.DataFrame(rows, columns=_COLUMNS)
     return frame.assign(k_percent=float(k_percent), text=text), left_out
 
 

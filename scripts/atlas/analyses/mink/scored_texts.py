@@ -87,7 +87,7 @@ def scored_texts(
         if len(ids) > max_tokens:
             dropped["longer than max_tokens"] += 1
         elif (objection := limits.objection(ids)) is not None:
-            dropped[objection] += 1
+            dropped[objection] = dropped.get(objection, 0) + 1
         elif not any(scored[1:]):
             dropped["no scored token"] += 1
         else:

@@ -38,6 +38,7 @@ TABLES = {
         "average": "str",
         "depth": "int32",
         "questions": "int32",
+        "predecessors": "int32",
         "dropped": "int32",
         "median": "float64",
         "low": "float64",

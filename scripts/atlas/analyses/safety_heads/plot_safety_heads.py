@@ -50,12 +50,13 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     )
     for axes, ablation in zip(grid[0], ablations, strict=True):
         panel = data[data["ablation"] == ablation]
-        _panel(figure, axes, _shown(panel, options["top"]), models)
+        _panel(figure, axes, _shown(panel, options["top"]), options, options["clim"][ablation])
         _grid(axes, panel, headroom=inside)
         axes.set_title(options["titles"][ablation].format(top=options["top"]))
         axes.set(xlabel="Layer", ylabel="Head")
         style.apply_axes(axes, options, None)
-    _legend(figure, grid[0, -1], models, options["model_labels"], inside)
+    for axes in grid[0] if options["legend"] == "each" and inside else grid[0, -1:]:
+        _legend(figure, axes, models, options["model_labels"], inside)
     fit(figure)
     return figure, _caption(data, options, sources["safety_heads"])
 
@@ -70,8 +71,11 @@ def _shown(heads: pd.DataFrame, top: int) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def _panel(figure: Figure, axes: Axes, shown: pd.DataFrame, models: Sequence[str]) -> None:
-    high = shown["ships_degrees"].max()
+def _panel(figure: Figure, axes: Axes, shown: pd.DataFrame, options: Options, limits: Sequence[float] | None) -> None:
+    """limits: of the colours, in degrees; None: from 0 to the strongest head."""
+    models, high = options["models"], shown["ships_degrees"].max()
+    # From the weakest of those shown, a tenth of a degree would look like everything.
+    low, end = limits or (0, high if high > 0 else 1)
     for model, marker in zip(models, _MARKERS * len(models), strict=False):
         rows = shown[shown["model"] == model]
         points = axes.scatter(
@@ -82,8 +86,8 @@ def _panel(figure: Figure, axes: Axes, shown: pd.DataFrame, models: Sequence[str
             s=30 if marker == "x" else 52,  # a cross on a circle leaves both to be seen
             linewidths=1.6 if marker == "x" else 0.4,
             cmap="viridis",
-            vmin=0,  # from the weakest of those shown, a tenth of a degree would look like everything
-            vmax=high if high > 0 else 1,
+            vmin=low,
+            vmax=end,
             edgecolors=None if marker == "x" else "0.25",
             zorder=3,
         )
@@ -91,7 +95,9 @@ def _panel(figure: Figure, axes: Axes, shown: pd.DataFrame, models: Sequence[str
         axes.scatter(
             unsure["layer"], unsure["head"], s=150, facecolors="none", edgecolors="0.25", lw=0.8, ls=":", zorder=4
         )
-    figure.colorbar(points, ax=axes, label="Generalized Ships (°)", pad=0.02)
+    beyond = (shown["ships_degrees"] < low).any(), (shown["ships_degrees"] > end).any()
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
+    figure.colorbar(points, ax=axes, label=options["bar_label"], pad=0.02, extend=extend)
 
 
 def _grid(axes: Axes, panel: pd.DataFrame, headroom: bool) -> None:
@@ -143,8 +149,7 @@ def _caption(data: pd.DataFrame, options: Options, sources: Documents) -> str:
             parts.append(f"It has only {heads} heads.")
         parts += _precision(rows[rows["ablation"].isin(options["ablations"])], options)
     parts.append(
-        f"Brackets: {option_of(sources, options, _intervals)}. "
-        "Layers and heads count from 0. Colours share one scale per panel, which begins at 0."
+        f"Brackets: {option_of(sources, options, _intervals)}. Layers and heads count from 0. {_colours(data, options)}"
     )
     return " ".join(parts)
 
@@ -168,6 +173,19 @@ def _precision(rows: pd.DataFrame, options: Options) -> Iterator[str]:
             f"Less than twice that is no order; {ablation}: {best['tied']} more could be the strongest, and {unsure} "
             "of those shown (ringed) might be one that is not."
         )
+
+
+def _colours(data: pd.DataFrame, options: Options) -> str:
+    """What the colours of a panel mean, and which heads are beyond them."""
+    own = {ablation: options["clim"][ablation] for ablation in options["ablations"] if options["clim"][ablation]}
+    if not own:
+        return "Colours share one scale per panel, which begins at 0."
+    shown, told = data[data["position"] <= options["top"]], []
+    for ablation, (low, high) in own.items():
+        degrees = shown.loc[shown["ablation"] == ablation, "ships_degrees"]
+        beyond = int(((degrees < low) | (degrees > high)).sum())
+        told.append(f"{ablation} {low:g} to {high:g} degrees ({beyond} of {len(degrees)} heads beyond)")
+    return f"Colours: {'; '.join(told)}{'' if len(own) == len(options['ablations']) else '; others from 0'}."
 
 
 def _intervals(document: Document) -> str:

@@ -41,7 +41,7 @@ def build_queries(
         ids = _encode(prompter, text, system if isinstance(system, str) else None, template, said)
         objection = limits.objection(ids, new_tokens)
         if objection is not None:
-            dropped[objection].append(name)
+            dropped.setdefault(objection, []).append(name)
             continue
         queries.append(tuple(ids))
         used.append(name)

@@ -49,7 +49,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         plt.Rectangle((0, 0), 1, 1, facecolor=(*colour, 0.45), edgecolor=colour, label=common.symbol(flow, label))
         for dataset, label in options["dataset_labels"].items()
         for flow in common.FLOWS
-        for colour in [common.colour(options, dataset, flow)]
+        for colour in [common.colour(options, dataset, flow, options["colours"])]
     ]
     legend_outside(figure, handles, [str(handle.get_label()) for handle in handles], ncols=min(4, len(handles)))
     fit(figure)
@@ -65,14 +65,18 @@ def _panel(axes: Axes, part: pd.DataFrame, options: Options, model: str) -> floa
     limits = style.option(options["xlim"], model) or [0, end or 1]
     part["curve"] = part["dataset"] + " " + part["flow"]
     spread = part.groupby("curve")["saliency"].transform("nunique") > 1  # no density of a single value
-    order = {f"{d} {f}": common.colour(options, d, f) for d in options["datasets"] for f in common.FLOWS}
+    own = options["colours"]
+    order = {f"{d} {f}": common.colour(options, d, f, own) for d in options["datasets"] for f in common.FLOWS}
     if spread.any():
         sns.kdeplot(
             data=part[spread], x="saliency", hue="curve", hue_order=list(order), palette=order, weights="weight",
             common_norm=options["common_norm"], clip=(0, limits[1]), gridsize=500, fill=True, alpha=0.45,
             linewidth=1.1, legend=False, warn_singular=False, ax=axes,
         )  # fmt: skip
-    axes.set(xlabel="Saliency Score", ylabel="Density", xlim=limits)
+    else:  # nothing that an axis of densities could measure
+        axes.set(yticks=[])
+        axes.text(0.5, 0.5, "no two different values", transform=axes.transAxes, ha="center", fontsize=7, color="0.25")
+    axes.set(xlabel="Saliency Score", ylabel="Density" if spread.any() else "", xlim=limits)
     style.apply_axes(axes, options, model)
     return axes.get_xlim()[1]
 

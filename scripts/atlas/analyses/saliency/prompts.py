@@ -17,7 +17,7 @@ from atlas.data.chat import ChatOption
 from atlas.data.tokens import common_prefix, encode, encode_with_offsets
 from atlas.data.words import unread
 from atlas.errors import AtlasError
-from atlas.models.limits import LONG, UNKNOWN, Limits
+from atlas.models.limits import EMPTY, LONG, UNKNOWN, Limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,7 @@ def ask(
     shown = {tuple(word.text for word in words(row["question"])) for row in demonstrations}
     reasons = ("question is a worked example", "no answer holds a word", "prompt longer than the context")
     dropped: dict[str, list[str]] = {reason: [] for reason in reasons}
-    named = {LONG: "prompt longer than the context", UNKNOWN: f"prompt {UNKNOWN}"}
+    named = {LONG: "prompt longer than the context", UNKNOWN: f"prompt {UNKNOWN}", EMPTY: f"prompt {EMPTY}"}
     frame = answer_frame(prompter, demonstrations, prompt)
     asked = []
     for number, (name, question, answers) in enumerate(

@@ -1,22 +1,64 @@
 """The work of the stages of saliency."""
 
-from atlas.planning.estimates import DECODE, ROW_TOKENS, Job, Stage, activations, batched, cache, forward, logits
+from atlas.planning.estimates import (
+    DECODE,
+    ROW_TOKENS,
+    Job,
+    Memory,
+    Stage,
+    activations,
+    answering,
+    cache,
+    forward,
+    read_cache,
+)
+
+# Of a text of saliency: all of it; question and answer behind the prefix that all share; one answer token in so many
+# of these. Short answers are asked for in as many tokens.
+_WHOLE, _TOKENS, _ANSWER = 1024, 64, 8
 
 # Short answers to questions, few-shot: the same again where the model is asked for the exact answer inside each.
 _SHORT_ANSWERS = Stage(
     analyses=("saliency",),
-    memory=lambda job: cache(job, job.options["batch_size"] * 512) + logits(job, 256),
+    memory=lambda job: answering(job, job.options["batch_size"], _TOKENS, 512),
     flops=lambda job: forward(job, job.rows * (ROW_TOKENS + DECODE * job.options["max_new_tokens"])),
 )
 
-# Tokens of question and answer behind the prefix that all texts of saliency share.
-_SALIENCY_TOKENS = 64
+
+def _cached(job: Job) -> float:
+    """Tokens of a batch with what each begins with, which stands in the cache for each of them and once by itself."""
+    return job.options["batch_tokens"] * _WHOLE / _TOKENS + _WHOLE - _TOKENS
 
 
-def _graph(job: Job) -> float:
-    """MB of a batch's states in all layers at once, its keys and values with the prefix, and the answers' logits."""
-    tokens = job.options["batch_tokens"]
-    return job.size.layers * activations(job, tokens) + cache(job, 16 * tokens) + logits(job, tokens / 4)
+def _hidden_states(job: Job) -> Memory:
+    tokens = _cached(job)
+    single = max(activations(job, job.options["batch_tokens"]), read_cache(job, tokens) + _residuals(job, 5))
+    return Memory(single, cache(job, tokens))
+
+
+def _residuals(job: Job, number: float) -> float:
+    return job.options["batch_tokens"] * number * job.size.width * job.bytes / 1e6
+
+
+def _graph(job: Job) -> Memory:
+    """A batch's states in all layers at once, its keys and values; then a tile of scores, or the answers' logits.
+
+    In half precision the norms keep copies in float32. Keys and values that several heads share are kept for each head.
+    A graph is given up with its last loss: with two of them the first one's sums are taken beside all of it.
+    """
+    size, tokens, losses = job.size, job.options["batch_tokens"], job.options["loss"]
+    likelihood, probe = "answer_nll" in losses, losses != ["answer_nll"]
+    copied = read_cache(job, _cached(job)) - _cached(job) * 2 * size.kv_width * job.bytes / 1e6
+    states = activations(job, tokens) + (_residuals(job, 3.5) if job.bytes < 4 else 0)
+    answers = tokens / _ANSWER * size.vocabulary * (4 + job.copies) / 1e6 if likelihood else 0
+    tile = tokens * size.heads / size.layers * _WHOLE * (4 + job.copies) / 1e6
+    kept = size.layers * (states + copied)
+    if likelihood and probe:
+        return Memory(max(answers, tile + answers / 2), cache(job, _cached(job)) + kept)
+    outputs = size.layers * tokens * 2 * size.queries * job.bytes / 1e6
+    if kept + answers > outputs + tile:
+        return Memory(answers, cache(job, _cached(job)) + kept)
+    return Memory(tile, cache(job, _cached(job)) + outputs)
 
 
 STAGES = {
@@ -24,13 +66,13 @@ STAGES = {
     "extract_exact_answers": _SHORT_ANSWERS,
     "extract_hidden_states": Stage(
         analyses=("saliency",),
-        memory=lambda job: batched(job) + cache(job, 16 * job.options["batch_tokens"]),
-        flops=lambda job: forward(job, job.options["samples"] * _SALIENCY_TOKENS),
+        memory=_hidden_states,
+        flops=lambda job: forward(job, job.options["samples"] * _TOKENS),
     ),
     "extract_saliency": Stage(
         analyses=("saliency",),
         memory=_graph,
         # A forward pass and up to two backward passes of about twice its work.
-        flops=lambda job: forward(job, 5 * job.options["samples"] * _SALIENCY_TOKENS),
+        flops=lambda job: forward(job, 5 * job.options["samples"] * _TOKENS),
     ),
 }

@@ -1,10 +1,19 @@
 """The work of the stages of attention sinks."""
 
-from atlas.planning.estimates import Stage, forward
+from atlas.planning.estimates import Job, Memory, Stage, activations, forward, scores
+
+
+def _memory(job: Job) -> Memory:
+    """A batch, a tile of its scores, and the sums of all layers."""
+    tokens = job.options["batch_tokens"]
+    sums = tokens * job.size.heads * 4 / 1e6
+    return Memory(activations(job, tokens) + scores(job, tokens, job.options["length"]), sums)
+
 
 STAGES = {
     "extract_sinks": Stage(
         analyses=("sinks",),
+        memory=_memory,
         flops=lambda job: forward(job, len(job.options["inputs"]) * job.options["sequences"] * job.options["length"]),
     ),
 }

@@ -83,7 +83,7 @@ def plot_blocks() -> list[Block]:
     blocks = []
     for plot, folder in PLOT_FOLDERS.items():
         said = _read(FOLDERS / folder / f"plot_{plot}.yaml")
-        options = _options({"plot": None, **said["options"]}, shared()["figures"], None)
+        options = _options({"plot": None, "labels": None, **said["options"]}, shared()["figures"], None)
         blocks.append(Block(plot, options, said.get("why", ""), figures=said["figures"]))
     return blocks
 

@@ -114,6 +114,18 @@ def test_averages_by_graph_are_means_over_its_questions():
     assert found["questions"].tolist() == [2, 2, 1, 3, 2, 1]
 
 
+def test_without_predecessors_there_is_no_average_by_graph():
+    alone = graph().assign(predecessors=[[]] * len(graph()))
+    stored = arrays(dict.fromkeys(range(8), 30))
+    mink, short = mink_table(stored, alone, KEYS, k_percent=[20], min_tokens=5, template="raw", dtype="float32")
+    by_graph = graph_table(mink, alone)
+    assert by_graph.empty
+    options = {"confidence": 0.95, "draws": 200, "seed": 0}
+    assert trend_table(mink, by_graph, short, average="question", **options)["questions"].tolist() == [3, 3, 2]
+    with pytest.raises(AtlasError, match=r"average is graph, but data set \w+ names no predecessors"):
+        trend_table(mink, by_graph, short, average="graph", **options)
+
+
 @pytest.mark.parametrize("average", ["question", "graph"])
 def test_trend_table_says_what_it_is_over(average):
     table = graph()

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.analyses.mink.depth_graph import graphs, predecessors, prediction_rows, successors
+from atlas.analyses.mink.depth_graph import graphs, predecessors, predecessors_by_depth, prediction_rows, successors
 from atlas.analyses.mink.score_gaps import accuracy_table, discrepancy_table, group_of, score_gap_table
+from atlas.analyses.mink.tables import TABLES
 from atlas.errors import AtlasError
+from atlas.results.tables import conform
 
 #            id   depth  predecessors  score
 ROWS = [
@@ -138,6 +140,27 @@ def test_nothing_that_counts_is_nan_not_zero():
     found = discrepancy_table(table(), low, threshold=4, successor_rule="mean", **INTERVAL)
     assert found["value"].isna().all()
     assert (found["questions"] == 0).all()
+
+
+def test_without_predecessors_there_are_no_gaps_and_no_graphs_and_accuracy_is_there():
+    """A data set of questions alone: tables without gaps, not an error, and the reason with its count."""
+    alone = table().assign(predecessors=[[]] * len(ROWS))
+    found, left_out = score_gap_table(alone, judged(), mink(p=2.0, q=9.0), k_percent=20, text="answer")
+    assert found.empty
+    assert conform(found.assign(model="", dataset="", judge="", answers_from=""), TABLES["score_gap"]).empty
+    assert left_out == {"without predecessors in the data": 2}
+    assert graphs(alone) == {}
+    assert predecessors_by_depth(alone) == {1: 0, 2: 0, 3: 0}
+    assert predecessors_by_depth(table()) == {1: 0, 2: 4, 3: 4}
+    gaps = discrepancy_table(alone, judged(), threshold=1, successor_rule="mean", **INTERVAL)
+    assert gaps["value"].isna().all()
+    assert (gaps["questions"] == 0).all()
+    assert accuracy_table(alone, judged(), **INTERVAL)["score"].tolist() == [4.0, 11 / 3, 4.0]
+    # All are asked, or so many of each depth.
+    assert prediction_rows(alone, None, 0) == list(range(len(ROWS)))
+    assert alone["depth"][prediction_rows(alone, 2, 0)].tolist() == [1, 1, 2, 2, 3, 3]
+    assert prediction_rows(alone, 2, 0) != prediction_rows(alone, 2, 1)
+    assert prediction_rows(alone, 2, 0) == prediction_rows(alone, 2, 0)
 
 
 def test_accuracy_counts_answers_without_a_score():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from atlas.analyses.mink.depth_graph import predecessors_by_depth
 from atlas.analyses.mink.metrics import graph_table, mink_table, trend_table
 
 if TYPE_CHECKING:
@@ -34,5 +35,6 @@ def run(task: Task) -> Result:
         draws=options["bootstrap"],
         seed=options["seed"],
     )
+    trend["predecessors"] = trend["depth"].map(predecessors_by_depth(table))
     document.update(metric_options=options, dropped=dropped)
     return {"mink": mink, "mink_graphs": by_graph, "mink_trend": trend}, document
