@@ -16,8 +16,9 @@ def run(task: Task) -> Result:
     document["metric_options"] = options
     samples = document["samples"]
     dropped = samples["of"] - samples["prompts"]
+    dtype, progress = document["runtime"]["dtype"], task.progress("bootstrap", "draw")
     found = {
-        "safety_heads": head_table(arrays, task.keys, dropped, options, task.progress("bootstrap", "draw")),
+        "safety_heads": head_table(arrays, task.keys, dropped, options, dtype, progress),
         "safety_queries": query_table(arrays, task.keys, samples["ids"], options),
     }
     return found, document
