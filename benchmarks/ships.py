@@ -77,12 +77,14 @@ def scale_head(module: torch.nn.Linear, number: int, heads: Sequence[int]) -> Re
     factors = torch.ones(len(heads), number)
     factors[range(len(heads)), list(heads)] = 1e-5
     width = module.in_features // number
-    factors = factors.repeat_interleave(width, 1)[:, None].to(module.weight.dtype)
+    factors = factors.repeat_interleave(width, 1)[:, None].to(module.weight)
     return module.register_forward_pre_hook(lambda _, args: (args[0] * factors,))
 
 
 def projection(model: PreTrainedModel, layer: int) -> torch.nn.Linear:
     """The output projection of a layer's attention."""
+    import torch
+
     from atlas.models.architectures import attention_modules, output_projection
 
     found = output_projection(attention_modules(model)[layer])
@@ -97,7 +99,7 @@ def published(model: PreTrainedModel, prompts: Sequence[list[int]], pairs: Seque
     for layer, head in pairs:
         handle = scale_head(projection(model, layer), model.config.num_attention_heads, [head])
         for prompt in prompts:
-            model(torch.tensor([prompt]), use_cache=False).logits[0, -1].log_softmax(-1)
+            model(torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -1].log_softmax(-1)
         handle.remove()
     return len(pairs)
 
@@ -115,7 +117,7 @@ def batched(model: PreTrainedModel, prompts: Sequence[list[int]], layer: int, he
         for start in range(0, len(pairs), rows):
             part = pairs[start : start + rows]
             handle = scale_head(projection(model, layer), number, [head for head, _ in part])
-            ids = torch.tensor([prompt for _, prompt in part])
+            ids = torch.tensor([prompt for _, prompt in part], device=model.device)
             model(ids, use_cache=False, logits_to_keep=1).logits[:, -1].log_softmax(-1)
             handle.remove()
     return len(heads)
@@ -168,7 +170,7 @@ def compare(arguments: argparse.Namespace) -> list[Row]:
         work = scale["atlas"] * operations(lambda: ours(model))
         seconds = alternate(variants, arguments.rounds, arguments.clock)
         for name, net in (("atlas", model), ("atlas_bf16", half)):
-            rate[name] = gemm_rate(net.dtype, clock=arguments.clock)
+            rate[name] = gemm_rate(net.dtype, device=net.device.type, clock=arguments.clock)
     seconds = {name: [x * scale[name] + clean.get(name, 0) for x in found] for name, found in seconds.items()}
     middle = {name: statistics.median(found) for name, found in seconds.items()}
     note = f"{len(prompts)} prompts, {total} heads, from {len(depth)} of {layers} layers, {arguments.threads} thread(s)"
@@ -234,7 +236,8 @@ def peak(arguments: argparse.Namespace) -> None:
     from atlas.analyses.safety_heads.extract import HeadAblation
 
     model, prompts = load(arguments, "float32")
-    model(input_ids=torch.tensor(prompts[:1]), use_cache=False, logits_to_keep=1)  # the weights are mapped: touch them
+    ids = torch.tensor(prompts[:1], device=model.device)
+    model(input_ids=ids, use_cache=False, logits_to_keep=1)  # the weights are mapped: touch them
     reset_peak()
     before = peak_mib()
     ablation = HeadAblation(model, prompts, [0], epsilon=1e-5, max_rows=arguments.max_rows)

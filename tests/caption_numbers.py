@@ -169,7 +169,8 @@ def mixtures(tables, models, datasets):
     found = []
     for model, label in models.items():
         for dataset, name in datasets.items():
-            own = of(tables["saliency_mixture"], model=model, dataset=dataset).dropna(subset="separation")
+            own = of(tables["saliency_mixture"], model=model, dataset=dataset, loss="probe_bce")
+            own = of(own, flow="question_to_answer").dropna(subset="separation")
             for row in own.itertuples():
                 lost = row.draws - row.draws_used
                 told = f", {lost} of {row.draws} bootstrap draws left out: no fit" if lost else ""

@@ -114,6 +114,11 @@ def _safety(config, models, layers, heads, rng):
                 kl_mean=degrees / 90, kl_low=0.0, kl_high=1.0, queries=prompts, queries_dropped=number_of(model),
                 position=pd.Series(-degrees).rank(method="first"),
             )  # fmt: skip
+            # The second model is in half precision, the third too and was not measured again.
+            error = degrees.max() / 20 if number_of(model) % 3 == 1 else np.nan
+            frame["dtype"] = ("float32", "bfloat16", "float16")[number_of(model) % 3]
+            frame["error_degrees"], frame["error_kl"] = error, error / 90
+            frame["tied"] = [(np.abs(degrees - own) <= 2 * error).sum() - 1 if error > 0 else 0 for own in degrees]
             ranked.append(frame)
         strongest = frame.sort_values("position").head(3)
         groups.append(

@@ -50,6 +50,19 @@ def test_another_dtype_for_ships_plans_ships_alone(project):
     assert project.planned(*TARGETS) == {"extract_head_ablations": 2, "gather_shards": 1}
 
 
+def test_ships_in_half_precision_come_with_their_error(project):
+    """The job loads the model again in float32; what it measures reaches the table, over two shards."""
+    set_options(project, TINY, {"safety_heads": {"dtype": "bfloat16"}})
+    table = "results/metrics/tiny/safety_heads/questions.parquet"
+    process = project.run(table)
+    assert process.returncode == 0, process.stdout
+    frame = pd.read_parquet(project.folder / table)
+    assert set(frame["dtype"]) == {"bfloat16"}
+    assert (frame["error_degrees"] > 0).all()
+    assert (frame["error_kl"] > 0).all()
+    assert read_provenance(project.folder / SHIPS)["runtime"]["dtype"] == "bfloat16"
+
+
 @pytest.mark.parametrize(
     ("model", "options", "planned"),
     [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from atlas.models.finite import require_finite
+from atlas.models.transfers import fetched
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -24,6 +25,17 @@ def stack_layers(
 
     prompts: the token ids that were run. Raises AtlasError, naming the layer, where a value is not finite.
     """
-    for value in by_layer.values():
+    return stacked_layers([by_layer], model, prompts)[0]
+
+
+def stacked_layers(
+    records: Sequence[Mapping[int, Float[Tensor, "batch heads tokens"]]],
+    model: PreTrainedModel,
+    prompts: Sequence[Ids],
+) -> list[Float[Tensor, "batch layers heads tokens"]]:
+    """`stack_layers` of several records of one forward, for which the host waits once."""
+    here = fetched([of[layer].float() for of in records for layer in sorted(of)])
+    for value in here:
         require_finite(value, model, prompts, "the attention")
-    return torch.stack([by_layer[layer].float().cpu() for layer in sorted(by_layer)], 1)
+    parts = iter(here)
+    return [torch.stack([next(parts) for _ in of], 1) for of in records]

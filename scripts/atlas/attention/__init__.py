@@ -17,12 +17,13 @@ from .packs import Pack
 from .plan import ColumnSum, Flow, Plan, Record, RowMass
 from .residuals import lowest_layers, read_in_layer, residuals
 from .resume import layer_inputs, resume_from
-from .saliency import FlowSums, attention_gradients, attention_rows, flow_sums
+from .saliency import FlowPairs, FlowSums, attention_gradients, attention_rows, flow_sums
 
 __all__ = [
     "AttentionInputs",
     "ColumnSum",
     "Flow",
+    "FlowPairs",
     "FlowSums",
     "Pack",
     "Plan",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..errors import AtlasError
+from ..models.transfers import sent
 from .plan import Plan, over_batch
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Collector:
     """Accumulates a plan's statistics of one layer, tile by tile.
 
     `add` takes each tile once, `store` writes the totals.  Raises AtlasError for weights and masks that do not fit the
-    batch, and for a row that cannot be renormalised.
+    batch; rows that cannot be renormalised are reported by `Record.check`.
     """
 
     def __init__(self, x: AttentionInputs, plan: Plan) -> None:
@@ -35,7 +35,7 @@ class Collector:
         def mask(tensor: Shaped[Tensor, "*batch tokens"], what: str) -> Bool[Tensor, "batch keys"]:
             return over_batch(tensor, x.kv_len, x.batch, device, what).bool()
 
-        ones = torch.ones(x.kv_len)
+        ones = torch.ones(x.kv_len, device=device)
         self.weights = [
             over_batch(ones if s.row_weights is None else s.row_weights, x.kv_len, x.batch, device,
                        f"row_weights of column sum '{name}'").to(x.dtype)
@@ -48,10 +48,13 @@ class Collector:
         keys = [mask(plan.row_masses[name].keys, f"keys of row mass '{name}'") for name in self.mass_names]
         keys += [~e for e in self.excluded if e is not None]
         self.keys: Float[Tensor, "batch keys sets"] | None = torch.stack(keys, dim=-1).to(x.dtype) if keys else None
-        self.distances: dict[int, list[int]] = {}  # min_distance > 0 -> indices of its sums
+        distances: dict[int, list[int]] = {}
         for n, s in enumerate(sums):
             if s.min_distance:
-                self.distances.setdefault(s.min_distance, []).append(n)
+                distances.setdefault(s.min_distance, []).append(n)
+        # min_distance > 0 -> indices of its sums
+        self.distances = {distance: sent(torch.tensor(which), device) for distance, which in distances.items()}
+        self.failed: dict[str, Bool[Tensor, ""]] = {}  # of each sum with `exclude`: a row that cannot be renormalised
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(x.batch, x.heads, *shape, dtype=x.dtype, device=device)
@@ -91,7 +94,8 @@ class Collector:
                 continue
             query = torch.arange(rows.start + x.offset, rows.stop + x.offset, device=weights.device)
             keep = torch.arange(low, last, device=weights.device) <= query[:, None] - distance
-            part[:, :, which, low - first :] = torch.matmul(factors[:, :, which], weights[..., low - first :] * keep)
+            far = torch.matmul(factors.index_select(2, which), weights[..., low - first :] * keep)
+            part[..., low - first :].index_copy_(2, which, far)
         self.sums[batch, heads, :, first:last] += part
 
     def _factors(
@@ -116,20 +120,33 @@ class Collector:
                 if sink_mass is not None:
                     left = left + sink_mass.view_as(left)
                 gone = left <= 0
-                if bool((gone & (w != 0)).any()):
-                    seen = x.visible.seen(batch, heads, rows, 0, x.kv_len)
-                    some = (seen & ~excluded[batch, None, None]).any(-1)
-                    if bool((gone & (w != 0) & some).any()):
-                        raise AtlasError(
-                            f"Column sum '{name}': some query puts all its measurable attention on the excluded keys, "
-                            "so its row cannot be renormalised; exclude fewer keys or give such rows weight 0."
-                        )
+                self._note(name, gone & (w != 0), excluded[batch, None, None], batch, heads, rows)
                 w = torch.where(gone, 0, w / left.masked_fill(gone, 1))
             out.append(w)
         return torch.stack(out, dim=2)
 
+    def _note(
+        self,
+        name: str,
+        empty: Bool[Tensor, "batch heads rows"],
+        excluded: Bool[Tensor, "batch 1 1 keys"],
+        batch: slice,
+        heads: slice,
+        rows: slice,
+    ) -> None:
+        """Keep whether a row that counts has no mass left although it sees a key that is not excluded.
+
+        Nobody waits for the answer here: `Record.check` reads it once the forwards are over.
+        """
+        if empty.device.type == "cpu" and not bool(empty.any()):
+            return  # as a rule; looking costs a CPU less than what follows
+        seen = self.x.visible.seen(batch, heads, rows, 0, self.x.kv_len)
+        failed = (empty & (seen & ~excluded).any(-1)).any()
+        self.failed[name] = self.failed[name] | failed if name in self.failed else failed
+
     def store(self, record: Record, layer: int) -> None:
         """Write the totals of `layer` into `record`."""
+        record.unmeasured += self.failed.items()
         if self.sums is not None:
             for n, name in enumerate(self.sum_names):
                 total = self.sums[:, :, n].clone()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import AtlasError
+from ..models.transfers import sent
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped
@@ -45,14 +46,17 @@ def uniform_output(x: AttentionInputs) -> Float[Tensor, "batch queries heads val
 
 
 def _heads(
-    tensor: Shaped[Tensor, "rows heads"], x: AttentionInputs, layer: int, what: str
+    tensor: Shaped[Tensor, "rows heads"], x: AttentionInputs, plan: Plan, layer: int, what: str
 ) -> Shaped[Tensor, "rows 1 heads 1"]:
     if tensor.dim() != 2 or tensor.shape[0] not in (1, x.batch) or tensor.shape[1] != x.heads:
         raise AtlasError(
             f"The {what} edit of layer {layer} has shape {tuple(tensor.shape)}, but the layer has {x.heads} heads "
             f"and the batch {x.batch} rows; give ({x.batch}, {x.heads})."
         )
-    return tensor.to(x.query.device)[:, None, :, None]
+    key = (what, layer, x.query.device)
+    if key not in plan.moved or plan.moved[key][0] is not tensor:  # generation asks for it with every token
+        plan.moved[key] = tensor, sent(tensor, x.query.device)
+    return plan.moved[key][1][:, None, :, None]
 
 
 def apply_edits(
@@ -63,10 +67,10 @@ def apply_edits(
     Raises AtlasError for an edit whose shape is not (B, H) or (1, H).
     """
     if layer in plan.uniform:
-        out = torch.where(_heads(plan.uniform[layer], x, layer, "uniform").bool(), uniform_output(x), out)
+        out = torch.where(_heads(plan.uniform[layer], x, plan, layer, "uniform").bool(), uniform_output(x), out)
     if layer in plan.replace:
         where, values = plan.replace[layer]
-        out = torch.where(_heads(where, x, layer, "replace").bool(), values.to(out).expand_as(out), out)
+        out = torch.where(_heads(where, x, plan, layer, "replace").bool(), values.to(out).expand_as(out), out)
     if layer in plan.scale:
-        out = out * _heads(plan.scale[layer], x, layer, "scale").to(out.dtype)
+        out = out * _heads(plan.scale[layer], x, plan, layer, "scale").to(out.dtype)
     return out

@@ -18,7 +18,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_
 from ..errors import AtlasError
 from .collector import Collector
 from .edits import apply_edits
-from .kernels import AttentionInputs, Scratch, blocked_attention, collect, kept_normaliser
+from .kernels import AttentionInputs, Scratch, block_rows, blocked_attention, collect, kept_normaliser, tile_elements
 from .masks import Visibility
 from .plan import Plan, Record
 from .saliency import attention_gradients, attention_rows, flow_sums
@@ -43,20 +43,25 @@ class _State:
     plan: Plan
     record: Record
     fused: bool  # the model's classes declare that SDPA computes their attention
+    padded_right: bool = False  # what a mask hides lies behind all that is read
     scratch: Scratch = field(default_factory=Scratch)
-    masks: list[tuple[Tensor | None, Visibility]] = field(default_factory=list)  # a model has one or two
+    tiles: dict[torch.device, int] = field(default_factory=dict)  # scores that are computed at once
+    # mask, what it is for, and what is visible; a model has one or two
+    masks: list[tuple[Tensor | None, tuple[object, ...], Visibility]] = field(default_factory=list)
 
-    def visibility(
-        self, mask: Mask, causal: bool, batch: int, q_len: int, kv_len: int, device: torch.device
-    ) -> Visibility:
-        """What is visible under `mask`, made once for all layers that get the same tensor."""
-        block = self.plan.block
-        for known, visible in self.masks:
-            same = (visible.causal, visible.q_len, visible.kv_len, visible.device) == (causal, q_len, kv_len, device)
-            if known is mask and same and visible.block == block:
+    def visibility(self, mask: Mask, causal: bool, query: Tensor, kv_len: int) -> Visibility:
+        """What queries (B, H, Q, D) see of kv_len keys under `mask`, made once for all layers of the same tensor."""
+        (batch, heads, q_len, _), device = query.shape, query.device
+        use = causal, batch, heads, q_len, kv_len, device
+        for known, known_use, visible in self.masks:
+            if known is mask and known_use == use:
                 return visible
-        visible = Visibility(mask, causal, batch, q_len, kv_len, block, device)
-        self.masks = [*self.masks[-3:], (mask, visible)]
+        if device not in self.tiles:
+            self.tiles[device] = tile_elements(device)
+        tile = self.tiles[device]
+        block = block_rows(self.plan.block, batch * heads * kv_len, q_len, tile, device)
+        visible = Visibility(mask, causal, batch, q_len, kv_len, block, device, tile, self.padded_right)
+        self.masks = [*self.masks[-3:], (mask, use, visible)]
         return visible
 
 
@@ -120,7 +125,7 @@ def _attention(
     if causal and key.shape[2] > q_len:  # prefill of a static cache: the keys behind the queries are still empty
         key, value = key[:, :, :q_len], value[:, :, :q_len]
         position_bias = None if position_bias is None else position_bias[..., :q_len]
-    visible = state.visibility(attention_mask, causal, query.shape[0], q_len, key.shape[2], query.device)
+    visible = state.visibility(attention_mask, causal, query, key.shape[2])
     x = AttentionInputs(query, key, value, visible, scaling, softcap, s_aux, position_bias)
 
     recorded = layer is not None and plan.records(layer)
@@ -202,10 +207,17 @@ def _exact(
     return _attention(True, module, query, key, value, attention_mask, **options)
 
 
+def _mask(**options: Any) -> Tensor | None:
+    """transformers' mask function; where causality hides all padding, without the mask that it would read back."""
+    if (state := _ACTIVE.get()) is not None and state.padded_right:
+        options["attention_mask"] = None
+    return sdpa_mask(**options)
+
+
 AttentionInterface.register(FAST, _fast)
 AttentionInterface.register(EXACT, _exact)
 # Without these transformers hands attention_mask=None to a custom function: no causal mask, no padding mask.
-AttentionMaskInterface.register(FAST, sdpa_mask)
+AttentionMaskInterface.register(FAST, _mask)
 AttentionMaskInterface.register(EXACT, eager_mask)
 
 
@@ -251,14 +263,20 @@ def implementation(model: PreTrainedModel, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def attend(model: PreTrainedModel, plan: Plan | None = None, exact: bool = False) -> Iterator[Record]:
+def attend(
+    model: PreTrainedModel, plan: Plan | None = None, exact: bool = False, padded_right: bool = False
+) -> Iterator[Record]:
     """Run the model's forwards inside the block under `plan`; yields the Record.
 
     exact: attention output by the model file's own eager function, bit-identical to `attn_implementation="eager"`
         (T x T memory); otherwise fused SDPA, or the block kernel where statistics are recorded or where SDPA cannot
         compute the family's attention (soft caps, learned sinks).
+    padded_right: texts begin in the first column and padding stands behind them, so that causality hides it from every
+        token of a text: a mask that is given (and must be, or transformers looks for texts side by side) is not looked
+        at, but with `exact`. What is recorded of padding rows is meaningless; give them weight 0.
     Contexts do not nest on one model.  The former implementation comes back also after an exception.
-    Raises AtlasError for families without the attention interface and for a model in training mode.
+    Raises AtlasError for families without the attention interface, for a model in training mode, and at the end of the
+    block for column sums whose rows could not be renormalised.
 
         with torch.no_grad(), attend(model, Plan(diagonal=True), exact=True) as record:
             model(input_ids, attention_mask=mask, use_cache=False)
@@ -269,10 +287,11 @@ def attend(model: PreTrainedModel, plan: Plan | None = None, exact: bool = False
     if _ACTIVE.get() is not None:
         raise AtlasError("`attend` is active already; put everything into one Plan instead of nesting contexts.")
     plan = Plan() if plan is None else plan
-    state = _State(plan, Record.for_plan(plan), fused=is_fused(model))
+    state = _State(plan, Record.for_plan(plan), fused=is_fused(model), padded_right=padded_right)
     token = _ACTIVE.set(state)
     try:
         with implementation(model, EXACT if exact else FAST):
             yield state.record
+        state.record.check()
     finally:
         _ACTIVE.reset(token)

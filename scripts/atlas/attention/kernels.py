@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..models.memory import GPU_TILE, TILE_BYTES, gpu_room
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
     from .collector import Collector
     from .masks import Rows, Span, Visibility
 
-# Scores held at once, in elements: small enough to stay near the caches, large enough for efficient products.
-TILE_ELEMENTS = 1 << 21
+# Scores held at once, in elements. On a CPU small enough to stay near the caches and large enough for efficient
+# products; on a GPU, which wants few large products, a tile's two to four buffers take 2 GB at most.
+TILE_ELEMENTS = {"cpu": 1 << 21, "cuda": GPU_TILE}
 # Steps of a graph that only move numbers, between the fused kernel and the output that transformers returns.
 SAME_NUMBERS = ("CloneBackward0", "ReshapeAliasBackward0", "TransposeBackward0", "ViewBackward0")
 
@@ -143,13 +146,35 @@ def tile_weights(
     return weights, sink_mass
 
 
+def tile_elements(device: torch.device) -> int:
+    """Scores of one tile on this device: fewer than usual on a GPU where a quarter of its free memory is less."""
+    usual = TILE_ELEMENTS.get(device.type, TILE_ELEMENTS["cpu"])
+    if device.type != "cuda":
+        return usual
+    room = gpu_room(device) // (4 * TILE_BYTES)
+    while usual > TILE_ELEMENTS["cpu"] and usual > room:
+        usual //= 2
+    return usual
+
+
+def block_rows(block: int, row: int, rows: int, tile: int, device: torch.device) -> int:
+    """Query rows of a block, of `rows` in all: `block` on a CPU, on a GPU as many as a tile holds of `row` scores each.
+
+    A GPU's blocks are of equal size, so that one that is just too large does not leave a small one behind.
+    """
+    if device.type != "cuda" or not rows:
+        return block
+    most = max(block, tile // max(1, row))
+    return -(-rows // -(-rows // most))
+
+
 def tiles(x: AttentionInputs) -> Iterator[tuple[slice, slice, slice, Span]]:
-    """(batch, kv, rows, span) slices that cover the layer, each at most TILE_ELEMENTS scores (or one kv head)."""
-    block = x.visible.block
+    """(batch, kv, rows, span) slices that cover the layer, each at most a tile of scores (or one kv head)."""
+    block, most = x.visible.block, x.visible.tile or tile_elements(x.query.device)
     for n, span in enumerate(x.visible.spans):
         rows = slice(n * block, min((n + 1) * block, x.q_len))
         size = x.groups * (rows.stop - rows.start) * (span.last - span.first)
-        fit = max(1, TILE_ELEMENTS // size)
+        fit = max(1, most // size)
         if fit >= x.kv_heads:
             step = fit // x.kv_heads
             for b in range(0, x.batch, step):

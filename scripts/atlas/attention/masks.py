@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+
+from ..models.transfers import fetched
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Shaped
@@ -33,8 +36,6 @@ class Visibility:
     mask (True = visible) or an additive mask (0 or the dtype's minimum), each (B or 1, H or 1, Q, T).
     Rows without a visible key (left padding) have zero attention, as in PyTorch's fused kernels; Hugging Face's eager
     code would give them uniform weights over padding.
-
-    spans[n]: the Span of query block n.  empty: rows that see nothing, None if there are none.
     """
 
     def __init__(
@@ -46,24 +47,40 @@ class Visibility:
         kv_len: int,
         block: int,
         device: torch.device,
+        tile: int = 0,
+        padded_right: bool = False,
     ) -> None:
         self.mask = mask if mask is None else mask[..., :kv_len].expand(batch, -1, -1, -1)
         self.causal, self.q_len, self.kv_len, self.block = causal, q_len, kv_len, block
         self.offset = kv_len - q_len
-        self.device = device
-        self.empty: Bool[Tensor, "#batch #heads queries"] | None = None
-        starts = range(0, q_len, block)
-        if self.mask is not None:
-            self._scan(self.mask)
-        elif causal:
-            self.spans = [
-                Span(0, 0, start + self.offset + 1, min(start + block, q_len) + self.offset) for start in starts
-            ]
-        else:
-            self.spans = [Span(0, 0, kv_len, kv_len)] * len(starts)
+        self.padded_right = padded_right  # then every row sees itself at least
+        self.device, self.tile = device, tile  # tile: scores that are computed at once; 0: what suits the device
 
-    def _scan(self, mask: Shaped[Tensor, "#batch #heads queries keys"]) -> None:
-        """Spans and empty rows of a given mask, block by block."""
+    @property
+    def spans(self) -> list[Span]:
+        """The Span of each query block."""
+        return self._scanned[0]
+
+    @property
+    def empty(self) -> Bool[Tensor, "#batch #heads queries"] | None:
+        """Rows that see nothing, None if there are none."""
+        return None if self.mask is None or self.padded_right else self._scanned[1]
+
+    @cached_property
+    def _scanned(self) -> tuple[list[Span], Bool[Tensor, "#batch #heads queries"] | None]:
+        """Spans and empty rows; what needs neither, as a fused kernel, does not pay for reading the mask."""
+        starts = range(0, self.q_len, self.block)
+        if self.mask is not None:
+            return self._scan(self.mask)
+        if self.causal:
+            ends = (min(start + self.block, self.q_len) + self.offset for start in starts)
+            return [Span(0, 0, start + self.offset + 1, end) for start, end in zip(starts, ends, strict=True)], None
+        return [Span(0, 0, self.kv_len, self.kv_len)] * len(starts), None
+
+    def _scan(
+        self, mask: Shaped[Tensor, "#batch #heads queries keys"]
+    ) -> tuple[list[Span], Bool[Tensor, "#batch #heads queries"] | None]:
+        """Spans and empty rows of a given mask, block by block; what decides is read back once."""
         some, every, empty = [], [], []
         for start in range(0, self.q_len, self.block):
             seen = self._seen(mask[:, :, start : start + self.block])
@@ -71,9 +88,9 @@ class Visibility:
             every.append(seen.flatten(0, 2).all(0))
             empty.append(~seen.any(-1))
         nothing = torch.cat(empty, dim=-1)
-        self.empty = nothing if bool(nothing.any()) else None
-        some_rows, all_rows = torch.stack(some).cpu(), torch.stack(every).cpu()  # one transfer, then plain integers
-        self.spans = [_span(s, e) for s, e in zip(some_rows, all_rows, strict=True)]
+        some_rows, all_rows, any_empty = fetched([torch.stack(some), torch.stack(every), nothing.any()])
+        spans = [_span(s, e) for s, e in zip(some_rows, all_rows, strict=True)]
+        return spans, nothing if bool(any_empty) else None
 
     def _seen(self, mask: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         return mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min

@@ -18,6 +18,7 @@ import torch
 
 from ..models.architectures import FAMILIES, attention_modules, decoder_layers, input_device, output_projection
 from ..models.hooks import layer_output
+from ..models.transfers import sent
 from .interface import implementation, is_fused, require_evaluation, require_interface
 from .packed_attention import ACTIVE, PACKED, Captured, PackState, active, stacked
 from .packs import Pack
@@ -104,7 +105,7 @@ def packed(model: PreTrainedModel, pack: Pack) -> Iterator[Run]:
     heads = model.config.get_text_config().num_attention_heads
     state = PackState(pack, fused=is_fused(model))
     device = input_device(model)
-    ids, positions = pack.ids[None].to(device), pack.positions[None].to(device)
+    ids, positions = sent(pack.ids[None], device), sent(pack.positions[None], device)
     found: dict[str, Tensor] = {}
 
     def keep_last(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:

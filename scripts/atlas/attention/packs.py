@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import AtlasError
+from ..models.transfers import sent
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -41,8 +42,8 @@ class Bucket:
 
     def to(self, device: torch.device) -> Bucket:
         """A copy on `device`."""
-        real = None if self.real is None else self.real.to(device)
-        return Bucket(self.prompts.to(device), self.queries.to(device), self.keys.to(device), real)
+        real = None if self.real is None else sent(self.real, device)
+        return Bucket(sent(self.prompts, device), sent(self.queries, device), sent(self.keys, device), real)
 
 
 class Pack:
@@ -94,7 +95,7 @@ class Pack:
         """A copy with its index tensors on `device`; `paths` stay where they are."""
         moved = object.__new__(Pack)
         moved.paths = self.paths
-        moved.ids, moved.positions, moved.last = (x.to(device) for x in (self.ids, self.positions, self.last))
+        moved.ids, moved.positions, moved.last = (sent(x, device) for x in (self.ids, self.positions, self.last))
         moved.buckets = [bucket.to(device) for bucket in self.buckets]
         moved.last_buckets = [bucket.to(device) for bucket in self.last_buckets]
         return moved

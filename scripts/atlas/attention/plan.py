@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import AtlasError
+from ..models.transfers import fetched, sent
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Shaped
@@ -115,6 +116,10 @@ class Plan:
     scale: dict[int, Float[Tensor, "batch heads"]] = field(default_factory=dict)
     uniform: dict[int, Bool[Tensor, "batch heads"]] = field(default_factory=dict)
     replace: dict[int, tuple[Bool[Tensor, "batch heads"], Tensor]] = field(default_factory=dict)
+    # Edits as given and where they are needed, by kind, layer and device: sent once.
+    moved: dict[tuple[str, int, torch.device], tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         if self.block < 1:
@@ -151,6 +156,19 @@ class Record:
     row_masses: dict[str, dict[int, Float[Tensor, "batch heads queries"]]] = field(default_factory=dict)  # by name
     diagonal: dict[int, Float[Tensor, "batch heads queries"]] = field(default_factory=dict)
     captures: dict[int, AttentionInputs] = field(default_factory=dict)
+    # (column sum, whether some row of a layer could not be renormalised), read when the context ends
+    unmeasured: list[tuple[str, Bool[Tensor, ""]]] = field(default_factory=list, repr=False)
+
+    def check(self) -> None:
+        """Raises AtlasError where the rows of a column sum could not be renormalised. The host waits once."""
+        names, flags = [name for name, _ in self.unmeasured], [flag for _, flag in self.unmeasured]
+        self.unmeasured = []
+        for name, failed in zip(names, fetched(flags), strict=True):
+            if failed:
+                raise AtlasError(
+                    f"Column sum '{name}': some query puts all its measurable attention on the excluded keys, "
+                    "so its row cannot be renormalised; exclude fewer keys or give such rows weight 0."
+                )
 
     @classmethod
     def for_plan(cls, plan: Plan) -> Record:
@@ -174,4 +192,4 @@ def over_batch(
             f"{what} has shape {tuple(tensor.shape)}, but the model sees {batch} texts of {length} tokens; "
             f"give ({length},) or ({batch}, {length})."
         )
-    return tensor[:, :length].to(device).expand(batch, length)
+    return sent(tensor[:, :length], device).expand(batch, length)

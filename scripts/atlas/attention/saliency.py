@@ -8,12 +8,14 @@ of a layer's AttentionInputs and of g, so several losses can share one forward p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from .kernels import TILE_ELEMENTS, AttentionInputs, Scratch, tile_weights
+from ..models.transfers import fetched, sent
+from .kernels import TILE_ELEMENTS, AttentionInputs, Scratch, block_rows, tile_weights
 from .masks import Span
 from .plan import Flow, over_batch
 
@@ -99,17 +101,46 @@ def _weights_at(
     return weights.masked_fill_(~seen, 0)
 
 
-class _Columns:
-    """The columns that any flow needs: which, and the keys and values that stand there.
+class FlowPairs:
+    """The pairs of `flows` as a forward meets them: which rows and columns any flow needs, made once for all layers.
 
-    picked (B, C): positions, C the most that a text of the batch needs; where it needs fewer the tail is filler.
-    key (B, KV, C, D), value (B, KV, C, Dv).
+    Worked out on the CPU and sent to each device that asks. batch texts, keys and offset as of AttentionInputs.
+    Raises AtlasError for a flow whose masks do not fit the batch.
     """
 
-    def __init__(self, x: AttentionInputs, wanted: Bool[Tensor, "batch keys"]) -> None:
+    def __init__(self, flows: Mapping[str, Flow], batch: int, keys: int, offset: int) -> None:
+        self.distances = {name: flow.min_distance for name, flow in flows.items()}
+        self.shape = batch, keys, offset
+        given = fetched([torch.as_tensor(part) for flow in flows.values() for part in (flow.rows, flow.columns)])
+        whats = [f"{part} of flow '{name}'" for name in flows for part in ("rows", "columns")]
+        host = torch.device("cpu")
+        masks = [over_batch(x, keys, batch, host, what).bool() for x, what in zip(given, whats, strict=True)]
+        self._rows, self._columns = torch.stack(masks[::2]), torch.stack(masks[1::2])  # (flows, B, T)
+        self.rows: Int[Tensor, " rows"] = self._rows.any(0).any(0)[offset:].nonzero()[:, 0]  # local, on the CPU
+        wanted = self._columns.any(0)
         self.width = max(1, int(wanted.sum(1).max()))
-        self.picked: Int[Tensor, "batch columns"] = wanted.to(torch.int8).argsort(dim=1, descending=True, stable=True)
-        self.picked = self.picked[:, : self.width]
+        picked = wanted.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+        self._picked: Int[Tensor, "batch columns"] = picked[:, : self.width]
+        self._at: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def at(
+        self, device: torch.device
+    ) -> tuple[Bool[Tensor, "flows batch keys"], Bool[Tensor, "flows batch columns"], Int[Tensor, "batch columns"]]:
+        """(rows of each flow, its picked columns, picked (B, C)) on `device`.
+
+        picked: positions of the columns that any flow needs, C the most that a text needs; the tail is filler.
+        """
+        if device not in self._at:
+            chosen = self._columns.gather(2, self._picked.expand(len(self._columns), -1, -1))
+            self._at[device] = sent(self._rows, device), sent(chosen, device), sent(self._picked, device)
+        return self._at[device]
+
+
+class _Columns:
+    """The keys and values that stand in the picked columns: key (B, KV, C, D), value (B, KV, C, Dv)."""
+
+    def __init__(self, x: AttentionInputs, picked: Int[Tensor, "batch columns"]) -> None:
+        self.picked = picked
         self.value = self._at(x, x.value)
         # Keys serve a row whose normaliser is known; other rows are computed whole.
         self.key = None if x.log_normaliser is None else self._at(x, x.key)
@@ -121,25 +152,33 @@ class _Columns:
         return states.detach().gather(2, at).to(x.dtype)
 
     def weights(
-        self, x: AttentionInputs, rows: Int[Tensor, " rows"], here: slice | Int[Tensor, " rows"], scratch: Scratch
+        self,
+        x: AttentionInputs,
+        rows: Int[Tensor, " rows"],
+        here: slice | Int[Tensor, " rows"],
+        last: int,
+        scratch: Scratch,
     ) -> Float[Tensor, "batch heads rows columns"]:
-        """A[b, h, rows, picked[b]]; `here`: the rows as an index or a slice."""
+        """A[b, h, rows, picked[b]]; `here`: the rows as an index or a slice; last: keys that the last of them sees."""
         if x.log_normaliser is not None and self.key is not None:
             return _weights_at(x, rows, here, self.picked, self.key, x.log_normaliser)
-        last = int(rows[-1]) + x.offset + 1 if x.visible.mask is None and x.visible.causal else x.kv_len
+        last = last if x.visible.mask is None and x.visible.causal else x.kv_len
         whole = _weights(x, rows, last, scratch)
         return whole.gather(-1, self.picked.clamp(max=last - 1)[:, None, None].expand(-1, x.heads, len(rows), -1))
 
 
 @torch.no_grad()
 def flow_sums(
-    x: AttentionInputs, grad: Float[Tensor, "batch queries heads value_width"], flows: dict[str, Flow], block: int = 128
+    x: AttentionInputs,
+    grad: Float[Tensor, "batch queries heads value_width"],
+    flows: Mapping[str, Flow] | FlowPairs,
+    block: int = 128,
 ) -> dict[str, FlowSums]:
     """Saliency sums of every flow from grad = dL/dO (B, Q, H, Dv); memory O(block * T), rows in no flow are skipped.
 
     Every row's softmax runs over all its keys, only the flows' columns are multiplied with gradients. Where the fused
-    kernel kept the rows' normalisers, only those columns are computed. Raises AtlasError for a flow whose masks do not
-    fit the batch.
+    kernel kept the rows' normalisers, only those columns are computed. `flows`: for many layers, FlowPairs made once.
+    Raises AtlasError for a flow whose masks do not fit the batch.
 
         with attend(model, Plan(grads=True, capture=True)) as record:
             loss = model(input_ids, attention_mask=mask, use_cache=False).logits[:, -1, 7].sum()
@@ -148,25 +187,21 @@ def flow_sums(
         flow_sums(x, grad, {"all": Flow(torch.ones(tokens), torch.ones(tokens), min_distance=1)})["all"].signed
     """
     device, scratch = grad.device, Scratch()
-    masks = {}
-    for name, flow in flows.items():
-        rows = over_batch(flow.rows, x.kv_len, x.batch, device, f"rows of flow '{name}'").bool()
-        masks[name] = rows, over_batch(flow.columns, x.kv_len, x.batch, device, f"columns of flow '{name}'").bool()
-    wanted = torch.stack([rows for rows, _ in masks.values()]).any(0).any(0)[x.offset :].nonzero()[:, 0]
-    columns = _Columns(x, torch.stack([columns for _, columns in masks.values()]).any(0))
-    if x.log_normaliser is not None:  # rows of C numbers instead of T: more of them at once
-        block = max(block, TILE_ELEMENTS // (x.batch * x.heads * columns.width))
-    sums = {name: FlowSums.zero(x) for name in flows}
-    for local in wanted.split(block) if len(wanted) else ():
-        run = slice(int(local[0]), int(local[-1]) + 1)
+    pairs = flows if isinstance(flows, FlowPairs) else FlowPairs(flows, x.batch, x.kv_len, x.offset)
+    in_rows, in_columns, picked = pairs.at(device)
+    columns = _Columns(x, picked)
+    sums = {name: FlowSums.zero(x) for name in pairs.distances}
+    for chosen_rows in pairs.rows.split(_rows_at_once(x, pairs.width, block)) if len(pairs.rows) else ():
+        run = slice(int(chosen_rows[0]), int(chosen_rows[-1]) + 1)
+        local = sent(chosen_rows, device)
         here = run if run.stop - run.start == len(local) else local  # a slice is read without a copy
-        a = columns.weights(x, local, here, scratch)
+        a = columns.weights(x, local, here, run.stop + x.offset, scratch)
         g = grad[:, here].transpose(1, 2).to(x.dtype).reshape(x.batch, x.kv_heads, -1, grad.shape[-1])
         s = torch.matmul(g, columns.value.transpose(-1, -2)).view_as(a).mul_(a)  # (B, H, R, C)
-        gap = (local + x.offset)[None, :, None] - columns.picked[:, None]  # (B, R, C) distance i - j
-        for name, flow in flows.items():
-            chosen = masks[name][0][:, local + x.offset, None] & masks[name][1].gather(1, columns.picked)[:, None]
-            chosen &= gap >= flow.min_distance
+        gap = (local + x.offset)[None, :, None] - picked[:, None]  # (B, R, C) distance i - j
+        for n, (name, distance) in enumerate(pairs.distances.items()):
+            chosen = in_rows[n][:, local + x.offset, None] & in_columns[n][:, None]
+            chosen &= gap >= distance
             part = s * chosen[:, None]
             sums[name].signed += part.sum((-1, -2))
             sums[name].sum_then_abs += part.sum(1).abs().sum((-1, -2))
@@ -174,3 +209,10 @@ def flow_sums(
             sums[name].pairs += chosen.sum((-1, -2))
     x.release()
     return sums
+
+
+def _rows_at_once(x: AttentionInputs, columns: int, block: int) -> int:
+    """Query rows of one round: `block`, more where a row is short enough or the device is a GPU."""
+    if x.log_normaliser is not None:  # rows of C numbers instead of T
+        return max(block, TILE_ELEMENTS["cpu"] // (x.batch * x.heads * columns))
+    return block_rows(block, x.batch * x.heads * x.kv_len, x.q_len, x.visible.tile, x.query.device)

@@ -13,10 +13,11 @@ from atlas.data.tokens import common_prefix, special_ids, vocabulary_ids
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
 from atlas.models.batches import Batches
-from atlas.models.finite import require_finite
+from atlas.models.finite import not_finite
 from atlas.models.limits import read_limits
 from atlas.models.padding import padded
 from atlas.models.shared_prefix import continued, prefix_cache
+from atlas.models.transfers import sent
 from atlas.results.shards import shard_of
 
 if TYPE_CHECKING:
@@ -150,37 +151,41 @@ def generate_batch(
     """
     device = input_device(model)
     tokens, mask = _padded(prompts, cached[0][0].shape[2] if cached else 0)
-    limit = prompts[0].max_new_tokens
-    _check_context(model, mask.shape[1], limit)
-    tokens, mask, last = tokens.to(device), mask.to(device), torch.tensor(sorted(ends), dtype=torch.long, device=device)
+    limit, width = prompts[0].max_new_tokens, mask.shape[1]
+    _check_context(model, width, limit)
+    tokens, mask, last = (sent(x, device) for x in (tokens, mask, torch.tensor(sorted(ends), dtype=torch.long)))
     cache = continued(cached, len(prompts))
     written: list[list[int]] = [[] for _ in prompts]
     rows, stops = list(range(len(prompts))), ["length"] * len(prompts)
     for step in range(limit):
+        cache.padded = any(len(prompts[row].ids) < width for row in rows)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
         found = model(
             input_ids=tokens,
-            attention_mask=mask,
+            attention_mask=mask if cache.padded else None,  # a mask that hides nothing would be read back to see it
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
         chosen = found.argmax(-1)  # NaN counts as the largest
-        largest = found.gather(1, chosen[:, None])
-        require_finite(largest, model, [prompts[row].ids for row in rows], "the next-token distribution")
-        ended = torch.isin(chosen, last)
-        for row, token, end in zip(rows, chosen.tolist(), ended.tolist(), strict=True):
+        finite = torch.isfinite(found.gather(1, chosen[:, None])[:, 0])
+        # Read back together: the one thing for which the host waits in a step.
+        read, ended, sound = torch.stack([chosen, torch.isin(chosen, last).long(), finite.long()]).tolist()
+        if not all(sound):
+            raise not_finite(model, [prompts[row].ids for row in rows], "the next-token distribution")
+        for row, token, end in zip(rows, read, ended, strict=True):
             if end:
                 stops[row] = "end"
             elif stops[row] != "end":
                 written[row].append(token)
         if step + 1 == limit or all(stops[row] == "end" for row in rows):
             break
-        if not keep_ended and ended.any():
-            kept = (~ended).nonzero().flatten().cpu()  # layers may lie on several GPUs
-            rows, chosen, mask = [rows[i] for i in kept.tolist()], chosen[kept], mask[kept]
-            cache.batch_select_indices(kept)
+        if not keep_ended and any(ended):
+            kept = torch.tensor([place for place, end in enumerate(ended) if not end])
+            cache.keep(kept)
+            rows, kept = [rows[place] for place in kept.tolist()], sent(kept, device)
+            chosen, mask = chosen[kept], mask[kept]
         tokens, mask = chosen[:, None], torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
     return [
         Answer(prompt.number, tuple(ids), stop, len(prompt.ids))

@@ -10,7 +10,7 @@ from atlas.models.architectures import attention_implementation, auto_config, re
 from atlas.models.checkpoint import read_checkpoint
 from atlas.models.devices import choose_device, refuse_spilling
 from atlas.models.memory import keep_freed_memory
-from atlas.models.rates import bfloat16_is_faster
+from atlas.models.precision import chosen_dtype, keep_products_exact, products, stored_dtype
 from atlas.models.structure import from_pretrained, refuse_difference
 from atlas.models.tokenizer_files import choose, chosen_for
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     DeviceMap = str | dict[str, int | str | torch.device]
-
-DTYPES = ("auto", "float32", "bfloat16", "float16", "bfloat16_if_faster")
 
 
 def load_model(
@@ -33,8 +31,8 @@ def load_model(
 ) -> PreTrainedModel:
     """The decoder language model in `folder` (Hugging Face layout), in evaluation mode, parameters frozen.
 
-    dtype "auto" is float32 on the CPU and bfloat16 on a GPU, "bfloat16_if_faster" bfloat16 where a short measurement
-    finds its products faster than those of float32, and float32 elsewhere; device "auto" is the GPU where there is
+    dtype: as `precision.chosen_dtype` reads it ("auto": float32 on the CPU, on a GPU bfloat16 where that is safe,
+    "bfloat16_if_faster": where a short measurement finds its products faster); device "auto" is the GPU where there is
     one; device_map "auto" spreads a large model over the visible devices (then `device` only says which dtype "auto"
     means);
     attn_implementation "auto" is the fused attention where the family has it, else its own eager function.
@@ -45,10 +43,12 @@ def load_model(
     import torch
 
     folder = Path(folder)
-    _check_folder(folder)
+    stored = _check_folder(folder)
     keep_freed_memory()
     device = choose_device(device)
-    torch_dtype = _dtype(dtype, device)
+    torch_dtype = chosen_dtype(dtype, device, stored)
+    if device != "cpu":
+        keep_products_exact()
     config = auto_config(folder)
     attention = attention_implementation(config)
     if device_map is None and device != "cpu":
@@ -114,7 +114,7 @@ def set_threads(n: int) -> None:
 
 
 def describe_runtime(model: PreTrainedModel | None = None) -> dict[str, str]:
-    """Versions, device, dtype and attention implementation for provenance (plain strings)."""
+    """Versions, device, dtype, attention implementation and, on a GPU, TF32, for provenance (plain strings)."""
     import torch
     import transformers
 
@@ -125,35 +125,20 @@ def describe_runtime(model: PreTrainedModel | None = None) -> dict[str, str]:
     device = parameter.device.type
     if device == "cuda":
         device = f"cuda ({torch.cuda.get_device_name(parameter.device)})"
+        runtime |= products()
     dtype = str(parameter.dtype).removeprefix("torch.")
     return {**runtime, "device": device, "dtype": dtype, "attention": model.config._attn_implementation}
 
 
-def _check_folder(folder: Path) -> None:
-    """A folder that the workflow made is checked against its record; any is, by the headers of its weights."""
+def _check_folder(folder: Path) -> str:
+    """The dtype of the weights of a folder that passes: against its record, if the workflow made it, and by headers."""
     if not folder.is_dir():
         raise AtlasError(f"Model folder {folder} does not exist; download the model first.")
     if (folder / "provenance.json").is_file():
         from atlas.models.folder import check_model_folder
 
         check_model_folder(folder)
-    read_checkpoint(folder, read_config(folder))
-
-
-def _dtype(dtype: str, device: str) -> torch.dtype:
-    import torch
-
-    if dtype not in DTYPES:
-        raise AtlasError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
-    if dtype == "auto":
-        return torch.float32 if device == "cpu" else torch.bfloat16
-    if dtype == "bfloat16_if_faster":
-        return torch.bfloat16 if bfloat16_is_faster(device) else torch.float32
-    if dtype == "float16" and device == "cpu":
-        raise AtlasError(
-            "dtype: float16 is refused on the CPU, where it runs at about 0.3 GFLOP/s; use float32, bfloat16 or auto."
-        )
-    return getattr(torch, dtype)
+    return stored_dtype(tensor for _, tensor in read_checkpoint(folder, read_config(folder)).values())
 
 
 def _check_finite(model: PreTrainedModel, folder: Path) -> None:

@@ -1,6 +1,16 @@
-"""How the C library hands memory back, which decides how often a forward pass pays for fresh pages."""
+"""Memory: how the C library hands it back, what is left on a GPU, and how much of it attention takes at once."""
+
+from __future__ import annotations
 
 import ctypes
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+# Attention scores that a GPU computes at once, and bytes for each: as the products give them, in float32, their
+# softmax, and those of a distance that is cut.
+GPU_TILE, TILE_BYTES = 1 << 27, 14
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
@@ -20,3 +30,11 @@ def keep_freed_memory(mebibytes: int = 1024) -> bool:
     # Older versions of glibc take no more than 32 MiB.
     mapped = mallopt(_M_MMAP_THRESHOLD, size) or mallopt(_M_MMAP_THRESHOLD, 32 << 20)
     return bool(mapped and mallopt(_M_TRIM_THRESHOLD, size))
+
+
+def gpu_room(device: torch.device) -> int:
+    """Bytes that a tensor on a GPU may still take: what is free, and what the allocator holds and does not use."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

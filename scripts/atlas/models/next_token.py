@@ -12,6 +12,7 @@ import torch
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device, logit_scaling, unembedding
 from atlas.models.finite import require_finite
+from atlas.models.transfers import fetched
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -70,9 +71,10 @@ def token_statistics(
             for kept, value in zip((lp, mu, sigma, rank), distribution_statistics(logits, targets[part]), strict=True):
                 kept[part] = value
         del block
-    if not bool(torch.isfinite(lp).all() & torch.isfinite(mu).all() & torch.isfinite(sigma).all()):
+    lp, mu, sigma, rank = fetched([lp, mu, sigma, rank])
+    if not all(bool(torch.isfinite(value).all()) for value in (lp, mu, sigma)):
         raise AtlasError("the model's logits contain NaN or infinite values; check its weights and dtype.")
-    return lp.cpu(), mu.cpu(), sigma.cpu(), rank.cpu()
+    return lp, mu, sigma, rank
 
 
 def distribution_statistics(logits: Float[Tensor, "tokens vocabulary"], targets: Int[Tensor, " tokens"]) -> Statistics:

@@ -73,7 +73,7 @@ def rate_of(dtype: str, device: str) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        sizes = {} if device == "cpu" else {"rows": 4096, "inner": 4096, "columns": 4096}
-        return product_rate(getattr(torch, dtype), device=device, **sizes)
+        kind = getattr(torch, dtype)
+        return product_rate(kind) if device == "cpu" else product_rate(kind, 4096, 4096, 4096, device=device)
     finally:
         torch.set_num_threads(threads)

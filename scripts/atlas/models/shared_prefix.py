@@ -10,12 +10,13 @@ from transformers import DynamicCache
 
 from atlas.models import padding
 from atlas.models.architectures import input_device
+from atlas.models.transfers import sent
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
     from transformers import PreTrainedModel
-    from transformers.cache_utils import CacheLayerMixin
+    from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
     # (key, value) of each layer
     Shared = Sequence[tuple[Float[Tensor, "1 kv_heads prefix width"], Float[Tensor, "1 kv_heads prefix value_width"]]]
@@ -27,7 +28,7 @@ def prefix_cache(model: PreTrainedModel, ids: Sequence[int]) -> Shared:
     if not ids:
         return []
     cache = DynamicCache()  # without the model's configuration: sliding layers must keep all they have seen
-    given = torch.tensor([list(ids)], device=input_device(model))
+    given = sent(torch.tensor([list(ids)]), input_device(model))
     model.base_model(input_ids=given, past_key_values=cache, use_cache=True)
     return [
         (cast("Tensor", layer.keys), cast("Tensor", layer.values))
@@ -35,9 +36,33 @@ def prefix_cache(model: PreTrainedModel, ids: Sequence[int]) -> Shared:
     ]
 
 
-def continued(shared: Shared, batch: int) -> DynamicCache:
+class TextsCache(DynamicCache):
+    """Keys and values of a batch of texts; `padded`: some of them stand behind padding, under a mask.
+
+    transformers reads the mask of every step back to see whether it hides nothing, for which the host waits. Of a cache
+    that can be compiled it does not ask, and takes the mask as it is.
+    """
+
+    padded = False
+
+    @property
+    def is_compileable(self) -> bool:
+        """True where the mask hides something, so that there is nothing to ask."""
+        return self.padded
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Keep these texts of the batch: rows (R,) on the CPU."""
+        on: dict[torch.device, Tensor] = {}  # layers may lie on several GPUs
+        for layer in cast("list[DynamicLayer]", self.layers):
+            device = cast("Tensor", layer.keys).device
+            if device not in on:
+                on[device] = sent(rows, device)
+            layer.batch_select_indices(on[device])
+
+
+def continued(shared: Shared, batch: int) -> TextsCache:
     """A cache for `batch` texts that holds `shared` (from prefix_cache), which is not changed."""
-    cache = DynamicCache()
+    cache = TextsCache()
     for index, (key, value) in enumerate(shared):
         cache.update(key.expand(batch, -1, -1, -1), value.expand(batch, -1, -1, -1), index)
     return cache
@@ -49,4 +74,4 @@ def padded(model: PreTrainedModel, texts: Sequence[Sequence[int]], start: int) -
     No mask is needed: under causal attention nothing that is read depends on what comes later.
     """
     ids, _ = padding.padded([text[start:] for text in texts], "right")
-    return ids.to(input_device(model))
+    return sent(ids, input_device(model))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.data.chat import ChatOption, ChatSettings, Prompter
+from atlas.errors import AtlasError
 from atlas.models.folder import check_model_folder
 from atlas.models.limits import Limits, read_limits
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
@@ -51,6 +53,19 @@ class ModelTask(Task):
         model = load_model(self.folder, **self.params["runtime"])
         self.log.info("%s", describe_runtime(model))
         return model
+
+    def reloaded(self, dtype: str) -> PreTrainedModel | None:
+        """The model in another dtype, in place of the one that was loaded; None, with a line in the log, if it fails.
+
+        Call `provenance` before: what it says of the runtime is of the model that made the result.
+        """
+        self.__dict__.pop("model", None)
+        gc.collect()
+        try:
+            return load_model(self.folder, **{**self.params["runtime"], "dtype": dtype})
+        except AtlasError as error:
+            self.log.warning("not measured again in %s: %s", dtype, error)
+            return None
 
     def dataset(self, name: str = "dataset") -> Any:
         """Where the data set of an input comes from, from its provenance."""

@@ -20,7 +20,7 @@ DECODE = 4  # one generated token costs as much as so many of a prompt
 
 # Elements that the code holds at once: scores of attention whose columns are summed (attention/kernels.py), and logits
 # whose statistics are taken, by device (models/next_token.py).
-TILE = 2**21
+TILE = {False: 2**21, True: 2**27}
 LOGITS = {False: 2**23, True: 2**26}
 
 
@@ -118,7 +118,7 @@ def activations(job: Job, tokens: float) -> float:
 def scores(job: Job, tokens: float, length: float, arrays: int = 2) -> float:
     """MB of a tile of attention scores in `arrays` of float32, of so many tokens in texts of a length."""
     heads = job.size.heads / job.size.layers
-    return min(TILE, tokens * heads * length) * (4 * (arrays - 1) + job.copies) / 1e6
+    return min(TILE[job.gpu], tokens * heads * length) * (4 * (arrays - 1) + job.copies) / 1e6
 
 
 def logits(job: Job, tokens: float) -> float:
@@ -166,3 +166,4 @@ class Stage:
     memory: Callable[[Job], Memory] = batched
     flops: Callable[[Job], float] = lambda job: forward(job, job.rows * ROW_TOKENS)
     whole_model: bool = True  # False: reads the weights layer by layer
+    wide: bool = False  # True: the weights are in float32 at some time, whatever the dtype

@@ -53,7 +53,8 @@ def device_mb(stage: str, job: Job) -> float:
 
 
 def _weights_mb(stage: str, job: Job) -> float:
-    return job.size.parameters * job.bytes / 1e6 if STAGES.get(stage, Stage()).whole_model else 0
+    found = STAGES.get(stage, Stage())
+    return job.size.parameters * (4 if found.wide else job.bytes) / 1e6 if found.whole_model else 0
 
 
 def gpu_mb(stage: str, job: Job, attempt: int = 1) -> int:

@@ -99,7 +99,10 @@ def clear(text: Text, axes: Axes) -> None:
 
     After `fit`, which decides how large both are.
     """
-    renderer, inside = _renderer(axes.get_figure(root=True)), axes.get_window_extent()
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        return
+    renderer, inside = _renderer(figure), axes.get_window_extent()
     legend = axes.get_legend()
     if legend is not None and legend.get_window_extent(renderer).overlaps(text.get_window_extent(renderer)):
         low = axes.transAxes.inverted().transform((0, legend.get_window_extent(renderer).y0))[1]

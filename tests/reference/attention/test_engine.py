@@ -147,7 +147,7 @@ def test_small_tiles(monkeypatch):
     for name in ("llama", "gpt_oss", "gemma2"):
         model, found = model_of(name), []
         for size in (1, 400, 2000, 1 << 21):
-            monkeypatch.setattr(kernels, "TILE_ELEMENTS", size)
+            monkeypatch.setitem(kernels.TILE_ELEMENTS, "cpu", size)
             plan = Plan(column_sums={"a": ColumnSum(mask)}, row_masses={"m": RowMass(mask)}, diagonal=True, block=6)
             with torch.no_grad(), attend(model, plan) as record:
                 logits = model(ids, attention_mask=mask, use_cache=False).logits[mask.bool()]

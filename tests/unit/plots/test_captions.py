@@ -67,12 +67,44 @@ def test_safety_effect_where_one_of_sixteen_answers_less_is_a_refusal(made):
         assert "26" not in caption
 
 
+def test_heads_that_rounding_could_swap_are_ringed_and_counted(made):
+    """One by one: the heads shown that are no more than two errors above the strongest that is not shown."""
+    table = of(made[1]["safety_heads"], rank=1, model="m1")
+    figure, caption = draw(made, "safety_heads", models=["m1"], top=5)
+    for axes, ablation in zip(figure.axes, ("undifferentiated", "scaling"), strict=False):
+        own = of(table, ablation=ablation).sort_values("ships_degrees", ascending=False)
+        shown, first_left_out = own.iloc[:5], own["ships_degrees"].iloc[5]
+        ringed = {
+            (row.layer, row.head)
+            for row in shown.itertuples()
+            if row.ships_degrees - first_left_out <= 2 * row.error_degrees
+        }
+        assert 0 < len(ringed) < 5
+        rings = {tuple(place) for place in axes.collections[-1].get_offsets()}
+        assert rings == ringed
+        assert (
+            f"and {len(ringed)} of those shown (ringed)"
+            in caption.partition(f"no order; {ablation}: ")[2].partition(" be one")[0]
+        )
+    _, caption = draw(made, "safety_heads", models=["m0"], top=5)
+    assert "ringed" not in caption
+
+
 def test_safety_heads(made):
     figure, caption = draw(made, "safety_heads", top=30)
+    table = of(made[1]["safety_heads"], rank=1)
+    expected = numbers.safety_heads(made[1], MODELS, top=30)
+    for ablation in ("undifferentiated", "scaling"):  # the second model's are in bfloat16, with an error
+        own = of(table, model="m1", ablation=ablation)
+        error = own["error_degrees"].iloc[0]
+        tied = sum(abs(own["ships_degrees"].max() - own["ships_degrees"]) <= 2 * error) - 1
+        expected += [f"{error:.2g} ({ablation})", f"{ablation}: {tied} more could"]
     check(
         caption,
-        numbers.safety_heads(made[1], MODELS, top=30),
-        ["The 30 heads of each", "leading 1-dimensional", "times 1e-05",
+        expected,
+        ["Computed in float32.", "Computed in bfloat16: against float32", "0 of those shown",
+         "Computed in float16; its error was not measured, as the model does not fit in float32.",
+         "The 30 heads of each", "leading 1-dimensional", "times 1e-05",
          "95% bootstrap intervals over prompts (1000 draws)", "count from 0", "begins at 0"],
     )  # fmt: skip
     check(" / ".join(texts(figure)), ["Top 30"])

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from atlas.analyses.by_layer import stack_layers
+from atlas.analyses.by_layer import stacked_layers
 from atlas.analyses.meaningless_tokens.storage import CONDITIONS, COUNTS, SUMS, merge
 from atlas.attention import ColumnSum, Plan, RowMass, attend
+from atlas.models.architectures import input_device
 from atlas.models.batches import Batches
 from atlas.models.padding import padded
+from atlas.models.transfers import sent
 from atlas.results.shards import batches, shard_of
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Int
     from torch import Tensor
     from transformers import PreTrainedModel
 
@@ -68,40 +70,46 @@ def _empty(model: PreTrainedModel) -> dict[str, np.ndarray]:
 
 
 def _batch(model: PreTrainedModel, prompts: Sequence[SpanPrompt], numbers: Sequence[int]) -> dict[str, np.ndarray]:
-    device = next(model.parameters()).device
     counts = {key: np.array([getattr(p, key) for p in prompts], np.int32) for key in COUNTS}
     arrays: dict[str, np.ndarray] = {"prompt": np.array(numbers, np.int32), **counts}
+    prefix, span, question = (torch.from_numpy(counts[key])[:, None] for key in ("prefix", "span", "question"))
     for condition in CONDITIONS:
         sequences = [p.without if condition == "without" else p.with_span for p in prompts]
-        ids, mask = (part.to(device) for part in padded(sequences, "right"))
-        position = torch.arange(ids.shape[1], device=device)[None]
-        prefix = torch.from_numpy(counts["prefix"]).to(device)[:, None]
-        span = torch.from_numpy(counts["span"]).to(device)[:, None]
-        question = torch.from_numpy(counts["question"]).to(device)[:, None]
-        real = mask.float()
-        plan = Plan(column_sums={"below": ColumnSum(row_weights=real, min_distance=1)})
-        if condition == "with":
-            in_span = (position >= prefix) & (position < prefix + span)
-            outside = real * ~in_span
-            plan.column_sums["below_outside"] = ColumnSum(row_weights=outside, min_distance=1)
-            plan.column_sums["below_renormalised"] = ColumnSum(row_weights=outside, min_distance=1, exclude=in_span)
-            plan.row_masses["span"] = RowMass(in_span)
-        with torch.no_grad(), attend(model, plan) as record:
-            model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
-        keep = mask.bool().cpu().numpy()
+        ids, mask = padded(sequences, "right")
+        position = torch.arange(ids.shape[1])[None]
+        in_span = (position >= prefix) & (position < prefix + span) if condition == "with" else None
+        sums, masses = _recorded(model, ids, mask, in_span, sequences)
+        keep = mask.bool().numpy()
         for name in SUMS[condition]:
-            stacked = _by_token(record.column_sums[name], model, sequences)  # (B, T, layers, heads)
-            arrays[f"{condition}.{name}"] = stacked[keep]
-        arrays[f"{condition}.ids"] = ids.cpu().numpy()[keep].astype(np.int32)
+            arrays[f"{condition}.{name}"] = sums[name].permute(0, 3, 1, 2).numpy()[keep]
+        arrays[f"{condition}.ids"] = ids.numpy()[keep].astype(np.int32)
         if condition == "with":
             rows = (position >= prefix + span) & (position < prefix + span + question)
-            mass = _by_token(record.row_masses["span"], model, sequences)
-            weight = (rows.float() / question.clamp_min(1)).cpu().numpy()
+            mass = masses["span"].permute(0, 3, 1, 2).numpy()
+            weight = (rows.float() / question.clamp_min(1)).numpy()
             arrays["span_mass"] = np.einsum("bt,btlh->blh", weight, mass, dtype=np.float64).astype(np.float32)
     return arrays
 
 
-def _by_token(
-    by_layer: dict[int, Float[Tensor, "batch heads tokens"]], model: PreTrainedModel, sequences: Sequence[Ids]
-) -> Float[np.ndarray, "batch tokens layers heads"]:
-    return stack_layers(by_layer, model, sequences).permute(0, 3, 1, 2).numpy()
+def _recorded(
+    model: PreTrainedModel,
+    ids: Int[Tensor, "batch tokens"],
+    mask: Int[Tensor, "batch tokens"],
+    in_span: Bool[Tensor, "batch tokens"] | None,
+    sequences: Sequence[Ids],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(column sums, row masses) by name, (B, layers, heads, T) each, of one forward; in_span: None without a span."""
+    device = input_device(model)
+    real = sent(mask.float(), device)
+    plan = Plan(column_sums={"below": ColumnSum(row_weights=real, min_distance=1)})
+    if in_span is not None:
+        inside = sent(in_span, device)
+        outside = real * ~inside
+        plan.column_sums["below_outside"] = ColumnSum(row_weights=outside, min_distance=1)
+        plan.column_sums["below_renormalised"] = ColumnSum(row_weights=outside, min_distance=1, exclude=inside)
+        plan.row_masses["span"] = RowMass(inside)
+    with torch.no_grad(), attend(model, plan, padded_right=True) as record:
+        model.base_model(input_ids=sent(ids, device), attention_mask=sent(mask, device), use_cache=False)
+    by_name = {**record.column_sums, **record.row_masses}
+    found = dict(zip(by_name, stacked_layers(list(by_name.values()), model, sequences), strict=True))
+    return {name: found[name] for name in plan.column_sums}, {name: found[name] for name in plan.row_masses}

@@ -6,7 +6,7 @@ Source: Shi et al. 2025, arXiv 2510.01032, Fig. 18.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib.pyplot as plt
 
@@ -160,7 +160,7 @@ def _bottom(axes: Axes, panel: pd.DataFrame) -> None:
     _finish(axes, panel, 0.35, "upper right")
 
 
-def _finish(axes: Axes, panel: pd.DataFrame, free: float, corner: str) -> None:
+def _finish(axes: Axes, panel: pd.DataFrame, free: float, corner: Literal["upper left", "upper right"]) -> None:
     """Room for a legend above the curves; no axis below what a weight can be."""
     if panel["weight_high"].max() > 0:
         style.headroom(axes, free)

@@ -15,6 +15,7 @@ from atlas.models.batches import Batches
 from atlas.models.finite import require_finite
 from atlas.models.next_token import check_head, token_statistics
 from atlas.models.shared_prefix import continued, padded, prefix_cache
+from atlas.models.transfers import sent
 from atlas.results.shards import batches, shard_of
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ def batch_logprobs(
         cache = {"past_key_values": continued(shared, len(sequences))} if shared else {}
         states = model.base_model(input_ids=ids, use_cache=bool(shared), **cache).last_hidden_state
         # The state at i predicts token i + 1. Indexing copies, so the head reads contiguous rows.
-        states = states[rows.to(states.device), places.to(states.device) - 1]
+        states = states[sent(rows, states.device), sent(places, states.device) - 1]
         require_finite(states, model, [sequence.ids for sequence in sequences], "the last hidden state")
-        values = token_statistics(model, states, ids[rows.to(ids.device), places.to(ids.device)])
+        values = token_statistics(model, states, ids[sent(rows, ids.device), sent(places, ids.device)])
     arrays = {name: value.numpy() for name, value in zip(storage.PER_TOKEN, values, strict=True)}
     return {
         "number": np.array([sequence.number for sequence in sequences], np.int32),

@@ -27,6 +27,7 @@ from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
 from atlas.models.batches import Batches
 from atlas.models.finite import require_finite
+from atlas.models.transfers import fetched, sent
 from atlas.results.shards import shard_of
 
 if TYPE_CHECKING:
@@ -159,11 +160,10 @@ class HeadAblation:
         for i, path in zip(part, pack.paths, strict=True):
             embedded[:, path] = embeddings[i]
         with packed(self.model, pack) as run, layer_inputs(self.model, set(layers)) as inputs:
-            found, logits = run(0, embedded.to(self.devices[0]), Plan(), 1)
-        states = found[0].double().cpu().numpy()
-        return _Clean(
-            list(part), pack, states, Divergence(logits[0]), {layer: hidden.cpu() for layer, hidden in inputs.items()}
-        )
+            found, logits = run(0, sent(embedded, self.devices[0]), Plan(), 1)
+        states, *entering = fetched([found[0].double(), *inputs.values()])
+        kept = dict(zip(inputs, entering, strict=True))
+        return _Clean(list(part), pack, states.numpy(), Divergence(logits[0]), kept)
 
     @torch.no_grad()
     def _embeddings(self, prompts: Prompts) -> list[Float[Tensor, "1 tokens width"]]:
@@ -185,7 +185,7 @@ class HeadAblation:
         return found
 
     def _ids(self, prompt: Sequence[int]) -> Int[Tensor, "1 tokens"]:
-        return torch.tensor([prompt], device=input_device(self.model))
+        return sent(torch.tensor([prompt]), input_device(self.model))
 
     @torch.no_grad()
     def _check(self, states: Float[np.ndarray, "prompts width"], prompts: Prompts) -> None:
@@ -225,14 +225,15 @@ class HeadAblation:
                 def batch(numbers: Sequence[int], clean: _Clean = clean, run: Run = run) -> None:
                     chosen = [groups[i] for i in numbers]
                     start = min(layer for group in chosen for layer, _ in group)
-                    hidden = clean.inputs[start].to(self.devices[start])
+                    hidden = sent(clean.inputs[start], self.devices[start])
                     last, changed = run(start, hidden, self._plan(ablation, chosen), len(numbers))
-                    found = last.double().cpu().numpy()
+                    found, kl[np.ix_(numbers, clean.part)] = (
+                        x.numpy() for x in fetched([last.double(), clean.divergence(changed)])
+                    )
                     if not np.isfinite(found).all():
                         group = chosen[int(np.flatnonzero(~np.isfinite(found).all((1, 2)))[0])]
                         raise AtlasError(f"ablating (layer, head) {group}: the last state has NaN or infinite values.")
                     states[np.ix_(numbers, clean.part)] = found
-                    kl[np.ix_(numbers, clean.part)] = clean.divergence(changed)
 
                 for numbers in self._batches(groups, len(clean.part)):
                     self._fitted.run(batch, numbers)
@@ -252,8 +253,8 @@ class HeadAblation:
 class Divergence:
     """KL(clean || changed) of next-token distributions in float64, in nats.
 
-    clean: logits (S, V). Called with changed (rows, S, V), it gives (rows, S). One distribution at a time, so that the
-    float64 copies stay in a processor's cache.
+    clean: logits (S, V). Called with changed (rows, S, V), it gives (rows, S) where they lie. On a CPU one distribution
+    at a time, so that the float64 copies stay in a processor's cache.
     """
 
     def __init__(self, clean: Float[Tensor, "prompts vocabulary"]) -> None:
@@ -261,14 +262,23 @@ class Divergence:
         self.normal = clean.logsumexp(-1)
         self.probability = (clean - self.normal[:, None]).exp()
         self.own = torch.stack([p @ c for p, c in zip(self.probability, clean, strict=True)])
+        self._at: dict[torch.device, list[Tensor]] = {}
 
-    def __call__(self, changed: Float[Tensor, "rows prompts vocabulary"]) -> Float[np.ndarray, "rows prompts"]:
-        found = torch.empty(changed.shape[:2], dtype=torch.float64, device=changed.device)
-        probability, own, clean = (x.to(changed.device) for x in (self.probability, self.own, self.normal))
+    def __call__(self, changed: Float[Tensor, "rows prompts vocabulary"]) -> Float[Tensor, "rows prompts"]:
+        device = changed.device
+        found = torch.empty(changed.shape[:2], dtype=torch.float64, device=device)
+        if device not in self._at:
+            self._at[device] = [sent(x, device) for x in (self.probability, self.own, self.normal)]
+        probability, own, clean = self._at[device]
+        if device.type == "cuda":  # a GPU wants few large products
+            for i, (weights, entropy, normal) in enumerate(zip(probability, own, clean, strict=True)):
+                logits = changed[:, i].double()
+                found[:, i] = (entropy - logits @ weights) + (logits.logsumexp(-1) - normal)
+            return found.clamp_min(0)
         for place in np.ndindex(*changed.shape[:2]):
             logits, i = changed[place].double(), place[1]
             mean = probability[i] @ logits
             top = logits.max()
             normal = logits.sub_(top).exp_().sum().log() + top
             found[place] = (own[i] - mean) + (normal - clean[i])
-        return found.clamp_min(0).cpu().numpy()
+        return found.clamp_min(0)

@@ -10,6 +10,7 @@ import torch
 from atlas.attention import Plan, attend
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
+from atlas.models.transfers import sent
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -38,7 +39,7 @@ def head_means(model: PreTrainedModel, prompts: Prompts) -> Means:
     tokens = sum(map(len, prompts))
     with attend(model, Plan(capture=True)) as record:
         for prompt in prompts:
-            ids = torch.tensor([prompt], device=input_device(model))
+            ids = sent(torch.tensor([prompt]), input_device(model))
             model(ids, use_cache=False, logits_to_keep=1)
             for layer, capture in record.captures.items():
                 sums[layer] = sums.get(layer, 0) + cast("Tensor", capture.output).double().sum((0, 1))

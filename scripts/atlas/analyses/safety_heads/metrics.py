@@ -17,10 +17,11 @@ from atlas.analyses.safety_heads.ships import (
     principal_angles,
     ships,
 )
+from atlas.analyses.safety_heads.storage import head_again
 from atlas.statistics.intervals import bootstrap_weights, percentile_interval
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
     from atlas.analyses.types import Arrays
 
@@ -56,12 +57,13 @@ def head_table(
     keys: Mapping[str, str],
     dropped: int,
     options: TableOptions,
+    dtype: str = "float32",
     replicates: Mapping[str, Float[np.ndarray, "draws ranks heads"]] | None = None,
 ) -> pd.DataFrame:
     """The table safety_heads of one model and data set: arrays as in storage.py, `keys` its identity.
 
-    options: rank, ablations, confidence, bootstrap, seed. replicates: of replicates_of; None: computed here.
-    Intervals are percentiles over resampled prompts.
+    options: rank, ablations, confidence, bootstrap, seed; dtype: what the model ran in. replicates: of replicates_of;
+    None: computed here. Intervals are percentiles over resampled prompts.
     """
     clean, queries = arrays["clean.gram"], len(arrays["clean.gram"])
     check_ranks(options["rank"], queries)
@@ -76,17 +78,53 @@ def head_table(
         kl_low, kl_high = percentile_interval(weights @ kl.T / queries, options["confidence"])
         for r, rank in enumerate(options["rank"]):
             low, high = percentile_interval(drawn[ablation][:, r], options["confidence"])
+            degrees = ships(clean, flat, rank)
+            error, error_kl = rounding_errors(arrays, ablation, rank, degrees)
             frame = heads.assign(
                 rank=rank,
-                ships_degrees=ships(clean, flat, rank),
+                ships_degrees=degrees,
                 ships_low=low,
                 ships_high=high,
                 kl_mean=kl.mean(1),
                 kl_low=kl_low,
                 kl_high=kl_high,
+                error_degrees=error,
+                error_kl=error_kl,
+                tied=ties(degrees, error),
             )
             frames.append(frame.assign(position=positions(frame)))
-    return pd.concat(frames, ignore_index=True).assign(**keys, queries=queries, queries_dropped=dropped)
+    return pd.concat(frames, ignore_index=True).assign(**keys, queries=queries, queries_dropped=dropped, dtype=dtype)
+
+
+def rounding_errors(
+    arrays: Arrays, ablation: str, rank: int, degrees: Float[np.ndarray, " heads"]
+) -> tuple[float, float]:
+    """(degrees, nats): the most by which a head's Ships and mean KL differ from float32, of one head in each layer.
+
+    degrees (heads,): Ships of all heads, layer by layer. NaN where nothing was measured again: the model ran in float32
+    or wider, or did not fit in float32.
+    """
+    if f"wide.{ablation}.gram" not in arrays:
+        return np.nan, np.nan
+    kl = arrays[f"{ablation}.kl"]
+    heads = [head_again(int(layer), kl.shape[1]) for layer in arrays["layer"]]
+    rows = np.arange(len(heads))
+    wide = ships(arrays["wide.clean.gram"], arrays[f"wide.{ablation}.gram"], rank)
+    angles = np.abs(degrees.reshape(kl.shape[:2])[rows, heads] - wide)
+    divergences = np.abs(kl[rows, heads].mean(-1) - arrays[f"wide.{ablation}.kl"].mean(-1))
+    return float(angles.max()), float(divergences.max())
+
+
+def ties(degrees: Float[np.ndarray, " heads"], error: float) -> Int[np.ndarray, " heads"]:
+    """(heads,) how many other heads have an angle that differs by no more than two of `error`; 0 where it is NaN.
+
+    Both angles of a difference err.
+    """
+    if np.isnan(error):
+        return np.zeros(len(degrees), np.int64)
+    ordered = np.sort(degrees)
+    last = np.searchsorted(ordered, degrees + 2 * error, side="right")
+    return last - np.searchsorted(ordered, degrees - 2 * error, side="left") - 1
 
 
 def query_table(arrays: Arrays, keys: Mapping[str, str], names: Sequence[str], options: ShipsOptions) -> pd.DataFrame:

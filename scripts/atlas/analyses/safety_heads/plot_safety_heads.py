@@ -5,10 +5,11 @@ Source: Zhou et al., ICLR 2025, arXiv 2410.13708, Fig. 5b.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
@@ -17,12 +18,12 @@ from atlas.plots.captions import option_of
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from atlas.plots.types import Document, Documents, Drawn, Options, Sources, Tables
 
+HALF = ("bfloat16", "float16")  # not from atlas.models, which would bring torch
 _INSIDE, _SHORT = 2, 32  # models, and characters of their labels, that the legend has room for above the heads
 _MARKERS = ("o", "x", "s", "^", "D", "v", "P", "*")
 _WORDS = {
@@ -49,7 +50,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     )
     for axes, ablation in zip(grid[0], ablations, strict=True):
         panel = data[data["ablation"] == ablation]
-        _panel(figure, axes, panel[panel["position"] <= options["top"]], options, options["clim"][ablation])
+        _panel(figure, axes, _shown(panel, options["top"]), options, options["clim"][ablation])
         _grid(axes, panel, headroom=inside)
         axes.set_title(options["titles"][ablation].format(top=options["top"]))
         axes.set(xlabel="Layer", ylabel="Head")
@@ -58,6 +59,16 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         _legend(figure, axes, models, options["model_labels"], inside)
     fit(figure)
     return figure, _caption(data, options, sources["safety_heads"])
+
+
+def _shown(heads: pd.DataFrame, top: int) -> pd.DataFrame:
+    """The `top` strongest heads of each model; `unsure`: by less than two errors stronger than one left out."""
+    parts = []
+    for _, rows in heads.groupby("model", sort=False):
+        shown, others = rows[rows["position"] <= top], rows[rows["position"] > top]
+        known = 2 * shown["error_degrees"].fillna(-1.0)
+        parts.append(shown.assign(unsure=shown["ships_degrees"] - others["ships_degrees"].max() <= known))
+    return pd.concat(parts)
 
 
 def _panel(figure: Figure, axes: Axes, shown: pd.DataFrame, options: Options, limits: Sequence[float] | None) -> None:
@@ -79,6 +90,10 @@ def _panel(figure: Figure, axes: Axes, shown: pd.DataFrame, options: Options, li
             vmax=end,
             edgecolors=None if marker == "x" else "0.25",
             zorder=3,
+        )
+        unsure = rows[rows["unsure"]]
+        axes.scatter(
+            unsure["layer"], unsure["head"], s=150, facecolors="none", edgecolors="0.25", lw=0.8, ls=":", zorder=4
         )
     beyond = (shown["ships_degrees"] < low).any(), (shown["ships_degrees"] > end).any()
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
@@ -132,10 +147,32 @@ def _caption(data: pd.DataFrame, options: Options, sources: Documents) -> str:
         )
         if (heads := int(rows["position"].max())) < options["top"]:
             parts.append(f"It has only {heads} heads.")
+        parts += _precision(rows[rows["ablation"].isin(options["ablations"])], options)
     parts.append(
         f"Brackets: {option_of(sources, options, _intervals)}. Layers and heads count from 0. {_colours(data, options)}"
     )
     return " ".join(parts)
+
+
+def _precision(rows: pd.DataFrame, options: Options) -> Iterator[str]:
+    """What a model ran in; in half precision how far its angles err, and which orders that leaves open."""
+    dtype = rows["dtype"].iloc[0]
+    if dtype not in HALF:
+        yield f"Computed in {dtype}."
+        return
+    errors = rows.groupby("ablation", sort=False)["error_degrees"].first()
+    if errors.isna().any():
+        yield f"Computed in {dtype}; its error was not measured, as the model does not fit in float32."
+        return
+    said = ", ".join(f"{error:.2g} ({ablation})" for ablation, error in errors.items())
+    yield f"Computed in {dtype}: against float32 the angles of one head of each layer err by up to {said} degrees."
+    for ablation in options["ablations"]:
+        own = rows[rows["ablation"] == ablation]
+        best, unsure = own[own["position"] == 1].iloc[0], int(_shown(own, options["top"])["unsure"].sum())
+        yield (
+            f"Less than twice that is no order; {ablation}: {best['tied']} more could be the strongest, and {unsure} "
+            "of those shown (ringed) might be one that is not."
+        )
 
 
 def _colours(data: pd.DataFrame, options: Options) -> str:

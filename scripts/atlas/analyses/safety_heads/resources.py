@@ -29,6 +29,7 @@ STAGES = {
     "extract_head_ablations": Stage(
         analyses=("safety_heads",),
         memory=_ablated,
+        wide=True,  # a model in half precision is loaded again to measure what that changes
         # Every head is ablated for every prompt, and on average half the layers follow it.
         flops=lambda job: forward(job, job.rows * _TOKENS * job.size.heads * len(job.options["ablations"]) / 2),
     ),

@@ -4,6 +4,9 @@ layer (l,): the layers of this file; `clean.gram` (Q, Q) float64; per ablation `
 float64 and `{ablation}.kl` (l, heads, Q) float64, for Q queries. A Gram matrix is M M^T of the (Q, width) matrix of
 last-token states: its eigenvectors are M's left singular vectors, so every rank and every bootstrap sample of the
 queries follows from it without the model.
+
+Of a model in half precision also `wide.clean.gram` (Q, Q), `wide.{ablation}.gram` (l, Q, Q) and `wide.{ablation}.kl`
+(l, Q): the same of one head of each layer (`head_again`) in float32.
 """
 
 from __future__ import annotations
@@ -15,10 +18,15 @@ import numpy as np
 ABLATIONS = ("undifferentiated", "scaling", "mean")
 
 
+def head_again(layer: int, heads: int) -> int:
+    """The head of a layer that is measured in float32 too where the model runs in half precision."""
+    return layer % heads
+
+
 def merge(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """One dictionary of arrays from those of several shards, ordered by layer."""
     order = np.argsort(np.concatenate([part["layer"] for part in parts]), kind="stable")
     return {
-        key: parts[0][key] if key == "clean.gram" else np.concatenate([part[key] for part in parts])[order]
+        key: parts[0][key] if key.endswith("clean.gram") else np.concatenate([part[key] for part in parts])[order]
         for key in parts[0]
     }

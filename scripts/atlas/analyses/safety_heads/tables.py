@@ -17,6 +17,10 @@ TABLES = {
         "position": "int32",
         "queries": "int32",
         "queries_dropped": "int32",
+        "dtype": "str",
+        "error_degrees": "float64",
+        "error_kl": "float64",
+        "tied": "int32",
     },
     "safety_queries": {
         "model": "str",

@@ -22,12 +22,23 @@ import torch
 
 from atlas.analyses.saliency.probe_storage import of_samples
 from atlas.analyses.saliency.storage import FLOWS, backward_losses, empty, merge
-from atlas.attention import Flow, Plan, attend, decoder_layers, flow_sums, lowest_layers, read_in_layer, residuals
+from atlas.attention import (
+    Flow,
+    FlowPairs,
+    Plan,
+    attend,
+    decoder_layers,
+    flow_sums,
+    lowest_layers,
+    read_in_layer,
+    residuals,
+)
 from atlas.errors import AtlasError
 from atlas.models.architectures import logit_scaling, unembedding
 from atlas.models.batches import Batches
 from atlas.models.next_token import check_head
 from atlas.models.shared_prefix import continued, padded, prefix_cache
+from atlas.models.transfers import fetched, sent
 from atlas.results.shards import batches, shard_of
 
 if TYPE_CHECKING:
@@ -38,6 +49,8 @@ if TYPE_CHECKING:
     from atlas.analyses.saliency.answered_samples import AnsweredSample
     from atlas.analyses.types import Arrays, Ids, KeysAndValues, Progress
     from atlas.attention import FlowSums
+
+SUMS = ("signed", "absolute", "sum_then_abs")
 
 
 @dataclass(frozen=True)
@@ -131,36 +144,35 @@ def _batch(
             model.base_model(input_ids=ids[:, :split], past_key_values=cache, use_cache=True)
     here = start + split
     plan = Plan(grads=True, capture=True, block=block)
-    found = {"number": np.array([sample.number for sample in samples], np.int32)}
-    last = torch.tensor([len(sample.ids) - 1 - here for sample in samples])
+    last = sent(torch.tensor([len(sample.ids) - 1 - here for sample in samples]), ids.device)
     depth = len(decoder_layers(model))
     height = depth if sample_probe is None else sample_probe.layer
     keep = {sample_probe.layer} if sample_probe is not None else set()
     top = _top(model, losses, sample_probe, last)
-    with attend(model, plan) as record, residuals(model, keep) as hidden, top:
+    with attend(model, plan, padded_right=True) as record, residuals(model, keep) as hidden, top:
         final = model.base_model(input_ids=ids[:, split:], past_key_values=cache, use_cache=True).last_hidden_state
         del cache
         totals = {}
         if sample_probe is not None:
             state = hidden.pop(sample_probe.layer)
-            totals["probe_logit"] = _logits(state[torch.arange(len(last)), last.to(state.device)], sample_probe)
+            texts = torch.arange(len(last), device=state.device)
+            totals["probe_logit"] = _logits(state[texts, last.to(state.device)], sample_probe)
         if "answer_nll" in losses:
             totals["answer_nll"] = _answer_nll(model, final, ids[:, split:], samples, here)
         del final
-        for name in ("probe_logit", "answer_nll"):
-            value = totals[name].detach().cpu() if name in totals else torch.full((len(samples),), torch.nan)
-            found["logit" if name == "probe_logit" else "nll"] = value.numpy()
+        found = {("logit" if name == "probe_logit" else "nll"): value.detach() for name, value in totals.items()}
         for loss in losses:
             layers = [x for x in sorted(record.captures) if loss == "answer_nll" or x < height]
             outputs = [cast(torch.Tensor, record.captures[layer].output) for layer in layers]  # the plan asks for them
             # Summed over the batch: the gradient of each text is that of its own loss.
             grads = torch.autograd.grad(totals.pop(loss).sum(), outputs, retain_graph=bool(totals))
-            flows = _flows(samples, shift=int(loss == "answer_nll"))
+            one = record.captures[layers[0]]
+            flows = FlowPairs(_flows(samples, int(loss == "answer_nll")), one.batch, one.kv_len, one.offset)
             sums = {}
             for layer, grad in zip(layers, grads, strict=True):
                 sums[layer] = flow_sums(record.captures[layer], grad, flows, block)
-            found.update(_arrays(loss, sums, depth))
-    return found
+            found.update(_by_layer(loss, sums, depth))
+    return _arrays(samples, found)
 
 
 def _top(
@@ -181,8 +193,10 @@ def _first_destination(samples: Sequence[AnsweredSample]) -> int:
 
 
 def _logits(states: Float[Tensor, "batch width"], sample_probe: SampleProbe) -> Float[Tensor, " batch"]:
-    weight = torch.from_numpy(sample_probe.weight).to(states.device, torch.promote_types(states.dtype, torch.float32))
-    bias = torch.from_numpy(sample_probe.bias).to(weight)
+    exact = torch.promote_types(states.dtype, torch.float32)
+    weight, bias = (
+        sent(torch.from_numpy(part).to(exact), states.device) for part in (sample_probe.weight, sample_probe.bias)
+    )
     return (states.to(weight.dtype) * weight).sum(-1) + bias
 
 
@@ -195,7 +209,7 @@ def _answer_nll(
 ) -> Float[Tensor, " batch"]:
     """(B,) mean over the exact answer tokens of - log p(token | what stands before it), with a graph."""
     rows = [(row, position - here) for row, sample in enumerate(samples) for position in sample.answer]
-    row, position = (torch.tensor(part, device=states.device) for part in zip(*rows, strict=True))
+    row, position = (sent(torch.tensor(part), states.device) for part in zip(*rows, strict=True))
     factor, cap = logit_scaling(model.config)
     logits = unembedding(model)(states[row, position - 1])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) * factor
@@ -203,7 +217,7 @@ def _answer_nll(
         logits = torch.tanh(logits / cap) * cap
     targets = ids[row.to(ids.device), position.to(ids.device)].to(logits.device)
     nll = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    count = torch.bincount(row.to(nll.device), minlength=len(samples))
+    count = sent(torch.tensor([len(sample.answer) for sample in samples]), nll.device)
     return nll.new_zeros(len(samples)).index_add(0, row.to(nll.device), nll) / count
 
 
@@ -221,21 +235,36 @@ def _flows(samples: Sequence[AnsweredSample], shift: int) -> dict[str, Flow]:
     return {flow: Flow(masks[flow.split("_")[2]], masks[flow.split("_")[0]], min_distance=1) for flow in FLOWS}
 
 
-def _arrays(loss: str, sums: Mapping[int, Mapping[str, FlowSums]], depth: int) -> dict[str, np.ndarray]:
-    """The arrays of one loss from {layer: {flow: FlowSums}}; NaN in layers that are not there."""
-
-    def stack(name: str) -> Float[np.ndarray, "samples layers flows ..."]:
-        by_layer = {layer: torch.stack([getattr(of[f], name) for f in FLOWS], 1).cpu() for layer, of in sums.items()}
-        for layer, value in by_layer.items():
-            if not bool(torch.isfinite(value).all()):
-                raise AtlasError(
-                    f"layer {layer}: the saliency is NaN or infinite; check the model's weights and dtype."
-                )
-        missing = torch.full_like(next(iter(by_layer.values())), torch.nan)
-        return torch.stack([by_layer.get(layer, missing) for layer in range(depth)], 1).numpy()
-
+def _by_layer(loss: str, sums: Mapping[int, Mapping[str, FlowSums]], depth: int) -> dict[str, Tensor]:
+    """The sums of one loss from {layer: {flow: FlowSums}}, still on a device; NaN in layers that are not there."""
     one = next(iter(sums.values()))
+    place = one[FLOWS[0]].signed.device
+
+    def stack(name: str) -> Float[Tensor, "samples layers flows ..."]:
+        by_layer = {x: torch.stack([getattr(of[f], name) for f in FLOWS], 1).to(place) for x, of in sums.items()}
+        missing = torch.full_like(next(iter(by_layer.values())), torch.nan)
+        return torch.stack([by_layer.get(layer, missing) for layer in range(depth)], 1)
+
     return {
-        **{f"{loss}.{name}": stack(name) for name in ("signed", "absolute", "sum_then_abs")},
-        f"{loss}.pairs": torch.stack([one[flow].pairs for flow in FLOWS], 1).cpu().numpy().astype(np.int32),
+        **{f"{loss}.{name}": stack(name) for name in SUMS},
+        f"{loss}.pairs": torch.stack([one[flow].pairs for flow in FLOWS], 1),
+        f"{loss}.layers": torch.tensor(sorted(sums)),
     }
+
+
+def _arrays(samples: Sequence[AnsweredSample], found: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """The arrays of a batch, fetched from the devices together. Raises AtlasError where a sum is not finite."""
+    here = dict(zip(found, fetched(list(found.values())), strict=True))
+    missing = torch.full((len(samples),), torch.nan)
+    arrays = {"number": np.array([sample.number for sample in samples], np.int32)}
+    arrays |= {name: here.get(name, missing).numpy() for name in ("logit", "nll")}
+    for loss in (name.removesuffix(".layers") for name in found if name.endswith(".layers")):
+        for name in SUMS:
+            for layer in here[f"{loss}.layers"].tolist():
+                if not bool(torch.isfinite(here[f"{loss}.{name}"][:, layer]).all()):
+                    raise AtlasError(
+                        f"layer {layer}: the saliency is NaN or infinite; check the model's weights and dtype."
+                    )
+            arrays[f"{loss}.{name}"] = here[f"{loss}.{name}"].numpy()
+        arrays[f"{loss}.pairs"] = here[f"{loss}.pairs"].numpy().astype(np.int32)
+    return arrays

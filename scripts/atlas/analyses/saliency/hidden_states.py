@@ -15,6 +15,7 @@ from atlas.attention import decoder_layers, residuals
 from atlas.errors import AtlasError
 from atlas.models.batches import Batches
 from atlas.models.shared_prefix import continued, padded, prefix_cache
+from atlas.models.transfers import fetched, sent
 from atlas.results.shards import batches, merge_samples, shard_of
 
 if TYPE_CHECKING:
@@ -56,14 +57,15 @@ def _batch(
     model: PreTrainedModel, shared: KeysAndValues, samples: Sequence[AnsweredSample], start: int, depth: int
 ) -> dict[str, np.ndarray]:
     ids = padded(model, [sample.ids for sample in samples], start)
-    last = torch.tensor([len(sample.ids) - 1 - start for sample in samples])
+    last = sent(torch.tensor([len(sample.ids) - 1 - start for sample in samples]), ids.device)
+    texts = torch.arange(len(last), device=ids.device)
 
     def pick(hidden: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch width"]:
-        return hidden[torch.arange(len(last)), last.to(hidden.device)].float().cpu()
+        return hidden[texts.to(hidden.device), last.to(hidden.device)].float()
 
     with residuals(model, range(depth + 1), pick) as found:
         model.base_model(input_ids=ids, past_key_values=continued(shared, len(samples)), use_cache=True)
-    states = torch.stack([found[index] for index in range(depth + 1)], 1)
+    states = torch.stack(fetched([found[index] for index in range(depth + 1)]), 1)
     if not bool(torch.isfinite(states).all()):
         raise AtlasError("the hidden states contain NaN or infinite values; check the model's weights and dtype.")
     return {"number": np.array([sample.number for sample in samples], np.int32), "states": states.numpy()}

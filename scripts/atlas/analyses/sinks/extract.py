@@ -15,8 +15,10 @@ from atlas.analyses.by_layer import stack_layers
 from atlas.attention import ColumnSum, Plan, attend
 from atlas.data.tokens import encode, front_ids, ordinary_ids
 from atlas.errors import AtlasError
+from atlas.models.architectures import input_device
 from atlas.models.batches import Batches
 from atlas.models.limits import UNKNOWN, Limits
+from atlas.models.transfers import sent
 from atlas.own_options import own_options
 from atlas.results.shards import batches, shard_of
 
@@ -107,15 +109,16 @@ def column_means(
     """{"sequence": (S,), "alpha": (S, layers, heads, length) fp32} of the rows of `ids` that fall to this shard."""
     length = ids.shape[1]
     groups = shard_of(batches([length] * len(ids), batch_tokens), shard, shards)
-    device = next(model.parameters()).device
+    device = input_device(model)
     rows = length - torch.arange(length)
     config = model.config.get_text_config()
     alpha = [np.zeros((0, config.num_hidden_layers, config.num_attention_heads, length), np.float32)]
 
     def batch(group: Sequence[int]) -> np.ndarray:
         plan = Plan(column_sums={"alpha": ColumnSum(min_distance=0)})
-        with torch.no_grad(), attend(model, plan) as record:
-            model.base_model(input_ids=torch.as_tensor(ids[group]).to(device), use_cache=False)
+        given = sent(torch.as_tensor(ids[group]), device)
+        with torch.no_grad(), attend(model, plan, padded_right=True) as record:
+            model.base_model(input_ids=given, attention_mask=torch.ones_like(given), use_cache=False)
         stacked = stack_layers(record.column_sums["alpha"], model, ids[group].tolist())
         return (stacked / rows).numpy()
 

@@ -8,6 +8,7 @@ from scipy.linalg import subspace_angles
 import families
 import head_ablation_reference as reference
 from atlas.analyses.safety_heads.extract import HeadAblation, extract
+from atlas.analyses.safety_heads.rounding import remeasured
 from atlas.analyses.safety_heads.ships import leading_subspace, principal_angles, ships
 from atlas.analyses.safety_heads.storage import merge
 from atlas.attention import Pack, Plan, layer_inputs, packed
@@ -215,3 +216,25 @@ def test_not_finite_is_named():
     ablation = HeadAblation(model, PROMPTS, [2], epsilon=float("inf"))
     with pytest.raises(AtlasError, match=r"\(2, 1\)"):
         ablation.effects("scaling", [[(2, 1)]])
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_one_head_of_each_layer_again_is_that_of_the_whole_pass(shards):
+    """The job's float32 pass over (layer, layer modulo heads), whatever the number of shards, against stock loops."""
+    model = model_of("llama")
+    means = reference.head_means(model, PROMPTS)
+    clean = [reference.run(model, prompt) for prompt in PROMPTS]
+    parts = []
+    for shard in range(1, shards + 1):
+        asked = {"ablations": ABLATIONS, "epsilon": 1e-5, "shard": shard, "shards": shards}
+        parts.append(extract(model, PROMPTS, **asked) | remeasured(model, PROMPTS, **asked))
+    arrays = merge(parts)
+    states = np.stack([c[0].double().numpy() for c in clean])
+    np.testing.assert_allclose(arrays["wide.clean.gram"], states @ states.T, rtol=1e-4)
+    for kind in ABLATIONS:
+        for row, layer in enumerate(arrays["layer"]):
+            again = [reference.run(model, p, [(kind, layer, layer % 6)], 1e-5, means) for p in PROMPTS]
+            expected = np.stack([found[0].double().numpy() for found in again])
+            np.testing.assert_allclose(arrays[f"wide.{kind}.gram"][row], expected @ expected.T, rtol=1e-4)
+            expected_kl = [reference.kl(c[1], found[1]) for c, found in zip(clean, again, strict=True)]
+            np.testing.assert_allclose(arrays[f"wide.{kind}.kl"][row], expected_kl, rtol=1e-4, atol=1e-6)

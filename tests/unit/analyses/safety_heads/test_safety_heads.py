@@ -15,6 +15,7 @@ from atlas.analyses.safety_heads.extract import default_rows
 from atlas.analyses.safety_heads.metrics import head_table, query_table, resampled
 from atlas.analyses.safety_heads.queries import SHIPS, build_queries
 from atlas.analyses.safety_heads.ships import check_ranks, ranking, ships
+from atlas.analyses.safety_heads.storage import merge
 from atlas.errors import AtlasError
 from atlas.models.limits import LONG, UNKNOWN, Limits
 from atlas.results.tables import conform
@@ -96,6 +97,56 @@ def test_head_table():
     assert set(table["queries_dropped"]) == {2}
     again = head_table(stored(), KEYS, 2, OPTIONS)
     pd.testing.assert_frame_equal(table, conform(again, TABLES["safety_heads"]))
+
+
+def in_half_precision():
+    """The stored arrays, and those of one head of each layer (0 and 1 of three) as float32 would have them."""
+    arrays, rng = stored(), np.random.default_rng(4)
+    clean, states = grams()
+    noisy = clean + rng.normal(size=clean.shape) * 0.05
+    wide = states[[0, 4]] + rng.normal(size=(2, *clean.shape)) * 0.05
+    return arrays | {
+        "wide.clean.gram": noisy @ noisy.T, "wide.scaling.gram": wide @ wide.transpose(0, 2, 1),
+        "wide.scaling.kl": arrays["scaling.kl"][[0, 1], [0, 1]] + np.array([[0.25], [-0.5]]),
+    }  # fmt: skip
+
+
+def test_the_error_of_half_precision_is_the_largest_difference_from_float32():
+    arrays = in_half_precision()
+    table = conform(head_table(arrays, KEYS, 0, OPTIONS, "bfloat16"), TABLES["safety_heads"])
+    assert set(table["dtype"]) == {"bfloat16"}
+    for rank, part in table.groupby("rank"):
+        wide = [ships(arrays["wide.clean.gram"], arrays["wide.scaling.gram"][layer], rank) for layer in (0, 1)]
+        own = [part[(part["layer"] == layer) & (part["head"] == layer)]["ships_degrees"].item() for layer in (0, 1)]
+        error = max(abs(a - b) for a, b in zip(wide, own, strict=True))
+        assert error > 0.05
+        np.testing.assert_allclose(part["error_degrees"], error, rtol=1e-12)
+        np.testing.assert_allclose(part["error_kl"], 0.5, rtol=1e-12)
+        for row in part.itertuples():
+            near = [other for other in part["ships_degrees"] if abs(other - row.ships_degrees) <= 2 * row.error_degrees]
+            assert row.tied == len(near) - 1
+    assert table["tied"].max() > 0
+    assert table["tied"].min() < 5
+
+
+def test_in_float32_there_is_no_error_and_no_tie():
+    table = conform(head_table(stored(), KEYS, 2, OPTIONS), TABLES["safety_heads"])
+    assert table["error_degrees"].isna().all()
+    assert table["error_kl"].isna().all()
+    assert set(table["tied"]) == {0}
+    assert set(table["dtype"]) == {"float32"}
+
+
+def test_arrays_of_shards_join_those_of_float32_too():
+    arrays = in_half_precision()
+    parts = [
+        {key: value if key.endswith("clean.gram") else value[layer : layer + 1] for key, value in arrays.items()}
+        for layer in (1, 0)
+    ]
+    joined = merge(parts)
+    assert joined.keys() == arrays.keys()
+    for key, value in arrays.items():
+        np.testing.assert_array_equal(joined[key], value)
 
 
 def test_the_ranking_is_that_of_the_table():

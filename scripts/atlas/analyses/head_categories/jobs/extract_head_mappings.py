@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.models.architectures import read_shape
 from atlas.models.devices import choose_device
+from atlas.models.precision import keep_products_exact, products
 from atlas.results.documents import provenance
 from atlas.results.shards import layers_of
 
@@ -19,6 +20,8 @@ def run(task: ModelTask) -> Result:
     options = task.options
     layers = layers_of(read_shape(task.folder).layers, **task.part)
     device = choose_device(task.params["device"])
+    if device != "cpu":
+        keep_products_exact()
     with task.counting("head mappings", "layer", len(layers)) as advance:
         ranks = map_heads(
             task.inputs["model"],
@@ -32,5 +35,5 @@ def run(task: ModelTask) -> Result:
             progress=advance,
         )
     document = task.document("pairs")
-    runtime = {"device": device, "dtype": "float32"}
+    runtime = {"device": device, "dtype": "float32", **(products() if device != "cpu" else {})}
     return ranks, document | provenance(options={**document["options"], **options}, runtime=runtime)

@@ -16,9 +16,10 @@ def run(task: Task) -> Result:
     document["metric_options"] = options
     samples = document["samples"]
     dropped = samples["of"] - samples["prompts"]
+    dtype = document["runtime"]["dtype"]
     replicates = replicates_of(arrays, options, task.progress("bootstrap", "draw"))
     found = {
-        "safety_heads": head_table(arrays, task.keys, dropped, options, replicates),
+        "safety_heads": head_table(arrays, task.keys, dropped, options, dtype, replicates),
         "safety_queries": query_table(arrays, task.keys, samples["ids"], options),
         # What claims over many heads at once need, and no other job draws again.
         "resamples": {name: drawn.astype("float32") for name, drawn in replicates.items()},

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.safety_heads.extract import extract
 from atlas.analyses.safety_heads.queries import SHIPS, build_queries
+from atlas.analyses.safety_heads.rounding import remeasured
 from atlas.attention import checked
+from atlas.models.precision import HALF
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -17,13 +19,10 @@ def run(task: ModelTask) -> Result:
     options = task.settled(SHIPS)
     prompts, report = build_queries(task.prompter, task.frame("dataset"), options["template"], task.limits, SHIPS)
     task.log.info("%s", report)
-    arrays = extract(
-        checked(task.model),
-        prompts,
-        ablations=options["ablations"],
-        epsilon=options["epsilon"],
-        max_rows=options["max_rows"],
-        **task.part,
-        progress=task.progress("head ablations", "layer"),
-    )
-    return arrays, task.provenance(samples=report)
+    asked = {**{name: options[name] for name in ("ablations", "epsilon", "max_rows")}, **task.part}
+    arrays = extract(checked(task.model), prompts, **asked, progress=task.progress("head ablations", "layer"))
+    document = task.provenance(samples=report)
+    if document["runtime"]["dtype"] in HALF and (wide := task.reloaded("float32")) is not None:
+        progress = task.progress("one head a layer in float32", "ablation")
+        arrays |= remeasured(checked(wide), prompts, **asked, progress=progress)
+    return arrays, document
