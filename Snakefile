@@ -23,6 +23,7 @@ include: "rules/head_categories.smk"
 include: "rules/mink.smk"
 include: "rules/safety_heads.smk"
 include: "rules/heads.smk"
+include: "rules/claims.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 

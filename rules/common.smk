@@ -15,6 +15,7 @@ SCRIPTS = PROJECT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from atlas.analyses import registry
+from atlas.analyses.claims.relatives import relatives, repo_of
 from atlas.config import checked, package_key, packages
 from atlas.config.by_model import block_of, table_made, told_options
 from atlas.config.command_line import typed
@@ -273,9 +274,9 @@ def gathered(extraction, suffix="safetensors"):
     return f"{ACTIVATIONS}/{extraction}/{{dataset}}.{suffix}"
 
 
-def metric(table):
-    """One table of one model and data set."""
-    return f"{METRICS}/{table}/{{dataset}}.parquet"
+def metric(table, suffix="parquet"):
+    """One table of one model and data set, or arrays beside it."""
+    return f"{METRICS}/{table}/{{dataset}}.{suffix}"
 
 
 def metrics(*tables):
@@ -296,7 +297,8 @@ def datasets_of(block):
 def metric_files(table, models=None, datasets=None):
     """A table's files, of the models and data sets of its analysis, or of those among them that are given."""
     if table in registry.JOINED_TABLES:
-        chosen = [m for m in ANALYSES["heads"]["models"] if models is None or m in models]
+        block = ANALYSES.get(registry.JOINED_TABLES[table], {"models": []})
+        chosen = [m for m in block["models"] if models is None or m in models]
         return [f"results/metrics/{model}/{table}.parquet" for model in chosen]
     block = ANALYSES[registry.TABLE_ANALYSES[table]]
     return [

@@ -1,5 +1,7 @@
 """Helpers of the rules: what the jobs of single analyses, and of figures, are given."""
 
+import itertools
+
 
 # ----------------------------------------------------------------------------------------------------------- saliency
 def qa_samples(wildcards):
@@ -67,6 +69,96 @@ def head_libraries(*modules):
         f"{analysis}.head_columns" for analysis in ANALYSES.get("heads", {}).get("datasets", ())
     ]
     return library("compute", *modules, *told)
+
+
+# ------------------------------------------------------------------------------------------------------------- claims
+def claims_told(model):
+    """{analysis: its data sets, the relatives of a model there, and its options} of those that cover it."""
+    return {
+        analysis: {
+            "datasets": datasets_of(ANALYSES[analysis]),
+            "relatives": relatives(
+                model, {key: MODELS[key] for key in ANALYSES[analysis]["models"]}
+            ),
+            "options": {
+                option: for_model(analysis, option, model)
+                for option in registry.CLAIMS[folder].reads[analysis]["options"]
+            },
+        }
+        for analysis, folder in registry.CLAIM_FOLDERS.items()
+        if analysis in ANALYSES and model in ANALYSES[analysis]["models"]
+    }
+
+
+def claims_files(model):
+    """{(model, table or extraction, data set): its file} that claims on a model look at, its relatives' among them."""
+    found = {}
+    for analysis, told in claims_told(model).items():
+        reads = registry.CLAIMS[registry.CLAIM_FOLDERS[analysis]].reads[analysis]
+        stored = {name: gathered(name) for name in reads["activations"]}
+        stored |= {name: metric(name, "safetensors") for name in reads["metrics"]}
+        everything = [*reads["tables"], *stored]
+        looked_at = [(model, name) for name in everything]
+        looked_at += [
+            (key, name)
+            for relative, key in told["relatives"].items()
+            for name in reads["of"].get(relative, [])
+        ]
+        for (key, name), dataset in itertools.product(looked_at, told["datasets"]):
+            if name in stored:
+                found[key, name, dataset] = stored[name].format(model=key, dataset=dataset)
+            else:
+                for file in metric_files(name, [key], [dataset]):
+                    found[key, name, dataset] = file
+    return {place: file for place, file in found.items() if made(file)}
+
+
+def claims_inputs(wildcards):
+    """Those files, and the claims of the model's control where they are computed too."""
+    control = control_of(wildcards.model)
+    listed = control if control in ANALYSES["claims"]["models"] else ""
+    file = f"{METRICS}/claims.parquet".format(model=control)
+    return {
+        "files": list(claims_files(wildcards.model).values()),
+        **({"control": file} if listed and made(file) else {}),
+    }
+
+
+def claim_libraries(*modules):
+    """A library with what each analysis claims, and how it is measured."""
+    folders = registry.CLAIMS
+    return library(
+        "compute",
+        *modules,
+        *(f"{folder}.claims" for folder in folders),
+        files=[f"atlas/analyses/{folder}/claims.yaml" for folder in folders],
+    )
+
+
+def control_of(model):
+    """The first control of a model; an empty text where it has none."""
+    return relatives(model, MODELS).get("control", "")
+
+
+def claims_subject(wildcards):
+    """Who a model is, and why analyses have nothing to say of it."""
+    told = claims_told(wildcards.model)
+    absent = {
+        analysis: (
+            f"analyses.{analysis} does not cover this model"
+            if analysis in ANALYSES
+            else f"analyses.{analysis} is not in the configuration"
+        )
+        for analysis in registry.CLAIM_FOLDERS
+        if analysis not in told
+    }
+    entry = MODELS[wildcards.model]
+    return {
+        "repo": repo_of(entry),
+        "is_control": "control" in entry["source"],
+        "control": control_of(wildcards.model),
+        "absent": absent,
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------ figures
@@ -153,7 +245,7 @@ def own_options(figure, models):
     shown = (
         [analysis, *([record.starts_from] if record.starts_from else [])]
         if record.kind
-        else ANALYSES[analysis]["datasets"]
+        else [name for name in registry.JOINED_FROM[analysis] if name in ANALYSES]
     )
     said = {
         label_of("models", model, figure, CONFIG): told_options(shown, model, CONFIG)

@@ -29,6 +29,7 @@ use rule compute as compute_safety_heads with:
         activations=gathered("head_ablations"),
     output:
         **metrics("safety_heads", "safety_queries"),
+        resamples=metric("safety_resamples", "safetensors"),
     log:
         log_of("compute_safety_heads", OF_DATASET),
     benchmark:

@@ -31,7 +31,7 @@ for table in registry.JOINED_TABLES:
         name:
             f"aggregate_{table}"
         input:
-            metrics=list(filter(made, metric_files(table))) if "heads" in ANALYSES else [],
+            metrics=list(filter(made, metric_files(table))),
         output:
             **table_output(table),
         log:
@@ -45,7 +45,7 @@ for table in registry.JOINED_TABLES:
         params:
             *library("aggregate"),
             columns=columns(table)[table],
-            missing=missing_of(metric_files(table)) if "heads" in ANALYSES else [],
+            missing=missing_of(metric_files(table)),
         script:
             "../scripts/aggregate.py"
 

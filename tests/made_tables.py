@@ -8,8 +8,9 @@ import itertools
 import numpy as np
 import pandas as pd
 
+from atlas.analyses.claims.verdicts import VERDICTS
 from atlas.analyses.head_categories.metrics import CATEGORIES
-from atlas.analyses.registry import TABLES
+from atlas.analyses.registry import CLAIMS, TABLES
 from made_attention import categories, every_head, meaningless, number_of, sinks
 
 LABEL = "gemma-2-2b-it-abliterated, dequantised from Q4_K_M (control)"  # of 60 characters
@@ -227,6 +228,29 @@ def _heads(config, models, layers, heads, rng):
     return {"heads": (parts, lambda _: {}), "head_overlap": (overlaps, lambda _: {})}
 
 
+def _claims(config, models, layers, heads, rng):
+    """Verdicts of every kind, on every data set of their analyses; the first model has published values."""
+    rows = []
+    for model, said in itertools.product(models, CLAIMS.values()):
+        for claim in said.claims:
+            block = config["analyses"][claim.analysis]
+            for dataset in block["datasets"] if "datasets" in block else [block["dataset"]]:
+                verdict = VERDICTS[int(rng.integers(len(VERDICTS)))]
+                value = np.nan if verdict == "not applicable" else rng.normal(0, 10.0 ** rng.integers(-3, 3))
+                for part in claim.parts:
+                    rows.append({
+                        "model": model, "dataset": dataset, "analysis": claim.analysis, "claim": claim.id,
+                        "part": part.name, "decides": part.decides, "verdict": verdict, "claim_verdict": verdict,
+                        "value": value, "low": value - 1, "high": value + 1, "confidence": 0.95, "p": 0.01, "q": 0.02,
+                        "tests": 30 + number_of(model), "n": 50, "effect": 1.0, "says": claim.says,
+                        "published": 0.5 if number_of(model) == 0 else np.nan, "control_value": np.nan, "needed": None,
+                        "by_construction": "partly" if claim.id == "A1" else "",
+                        **dict.fromkeys(("holds", "unit", "effect_kind", "partner", "control", "reason", "note",
+                                         "measure", "needs", "source"), ""),
+                    })  # fmt: skip
+    return {"claims": ([pd.DataFrame(rows)], lambda _: {})}
+
+
 def _costs(config, models, layers, heads, rng):
     rules = {
         "download": ["download_model"],
@@ -257,5 +281,6 @@ MAKERS = {
     "safety_heads": _safety,
     "saliency": _saliency,
     "heads": _heads,
+    "claims": _claims,
     "costs": _costs,
 }

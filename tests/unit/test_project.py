@@ -15,7 +15,8 @@ SCRIPTS = ROOT / "scripts"
 LIGHT = (
     "compute.py", "aggregate*.py", "plot.py", "gather*.py", "prepare*.py", "write*.py",
     "atlas/analyses/*/analysis.py", "atlas/analyses/*/metrics.py", "atlas/analyses/*/tables.py",
-    "atlas/analyses/*/plot_*.py", "atlas/analyses/mink/judges/*.py", "atlas/data/kinds.py", "atlas/data/sources.py",
+    "atlas/analyses/*/plot_*.py",
+    "atlas/analyses/*/claims.py", "atlas/analyses/mink/judges/*.py", "atlas/data/kinds.py", "atlas/data/sources.py",
     "atlas/fetch/*.py", "atlas/config/*.py", "atlas/planning/*.py",
 )  # fmt: skip
 LAZY = ("openai", "rouge_score.rouge_scorer")  # what the judges import when they are asked

@@ -10,6 +10,7 @@ from paper_models import save_miniature
 from places import ROOT
 from projects import copy_project
 
+PUBLISHED = yaml.safe_load((ROOT / "configs" / "paper.yaml").read_text())["models"]
 PAPER = ["--configfile", "configs/paper.yaml", "--config", "allow_unpinned=True"]
 # architecture -> the model of the sources that it is a miniature of. Llama with fewer value heads than heads is `tiny`,
 # which runs through everything in test_runs.py.
@@ -107,7 +108,10 @@ def miniatures(tmp_path_factory):
         del config["models"]["tiny"], config["models"]["tiny-shuffled"]
         for key, model in MINIATURES.items():
             save_miniature(project.folder / "tiny" / key, model)
-            config["models"][key] = {"source": {"path": f"tiny/{key}"}, "parameters": 100_000}
+            published = PUBLISHED[model]["source"]["hub"]["repo"]
+            config["models"][key] = {
+                "source": {"path": f"tiny/{key}"}, "parameters": 100_000, "published_as": published, "family": "Any",
+            }  # fmt: skip
         config["datasets"]["questions"]["limit"] = 12
         for block in config["analyses"].values():
             block.pop("models", None)
@@ -131,8 +135,18 @@ def test_every_architecture_runs_through_everything(miniatures):
     for path in (miniatures.folder / "results" / "tables").glob("*.parquet"):
         frame = pd.read_parquet(path)
         # jobs without a model have costs too
-        assert set(frame["model"]) - {""} == set(MINIATURES), path.name
+        unknown = {"phi"} if path.stem == "published" else set()  # no source gives a number of it
+        assert set(frame["model"]) - {""} == set(MINIATURES) - unknown, path.name
     assert miniatures.planned() == {}
+
+
+@pytest.mark.slow
+def test_published_values_stand_beside_those_of_the_miniatures(miniatures):
+    frame = pd.read_parquet(miniatures.folder / "results" / "tables" / "published.parquet")
+    measured = frame[frame["measured"].notna()]
+    assert set(measured["model"]) >= {"llama-mha", "gpt2"}
+    assert (measured["within"] == ((measured["published"] - measured["measured"]).abs() <= measured["tolerance"])).all()
+    assert (frame.loc[frame["measured"].isna(), "reason"] != "").all()
 
 
 @pytest.mark.slow

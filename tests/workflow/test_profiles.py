@@ -84,7 +84,7 @@ def test_every_job_has_resources_and_every_job_before_the_figures_is_measured(fr
 def test_tables_and_figures_are_one_group_on_slurm(fresh_shared):
     """One rule left out between two of the group, and the group would wait for itself."""
     text = (fresh_shared.folder / "profiles" / "slurm" / "config.yaml").read_text()
-    rules = {"join_heads", "compare_heads", "aggregate_table", "aggregate_costs", "manifest"}
+    rules = {"join_heads", "compare_heads", "compute_claims", "aggregate_table", "aggregate_costs", "manifest"}
     rules |= {f"aggregate_{table}" for table in registry.JOINED_TABLES} | {f"plot_{plot}" for plot in registry.PLOTS}
     assert set(re.findall(r"- (\w+)=figures\n", text)) == rules
 

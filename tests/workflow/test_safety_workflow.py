@@ -73,7 +73,10 @@ def test_rank_runs_no_model(project):
 def test_phrases_read_answers_only(project):
     project.edit("data/refusal_phrases.txt", "I cannot\n", "I cannot\nw1\n")
     jobs = project.planned()
-    assert jobs == {"compute_ablation_effect": 1, "aggregate_table": 1, "plot_safety_effect": 1, "manifest": 1}
+    assert jobs == {
+        "compute_ablation_effect": 1, "aggregate_table": 1, "plot_safety_effect": 1, "manifest": 1,
+        "compute_claims": 1, "aggregate_claims": 1, "aggregate_published": 1, "plot_claims": 1,
+    }  # fmt: skip
 
 
 def test_killed_run_keeps_finished_layers_and_shards_give_the_same_bytes(project):

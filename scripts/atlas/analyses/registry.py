@@ -7,6 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from atlas.analyses.claims.said import Said, has_claims, read
 from atlas.analyses.record import Analysis, Plot
 
 # The folders in the order of config.yaml, of tables and of figures. A new analysis is a line here and a folder.
@@ -18,6 +19,7 @@ FOLDERS = (
     "mink",
     "safety_heads",
     "heads",
+    "claims",
     "costs",
 )
 
@@ -72,6 +74,12 @@ HEAD_COLUMNS: dict[str, ModuleType] = {
 }
 for _columns in HEAD_COLUMNS.values():
     TABLES["heads"] |= _columns.COLUMNS
+# folder -> its claims, of those that bring some
+CLAIMS: dict[str, Said] = {folder: read(folder) for folder in FOLDERS if has_claims(folder)}
+# analysis -> its folder, of those whose results claims look at
+CLAIM_FOLDERS: dict[str, str] = {analysis: folder for folder, said in CLAIMS.items() for analysis in said.reads}
+# analysis that joins what others have found -> those others
+JOINED_FROM: dict[str, tuple[str, ...]] = {"heads": HEAD_ANALYSES, "claims": tuple(CLAIM_FOLDERS)}
 # column of the table heads that heads are compared by -> how it is told
 MEASURES = {name: measure for module in HEAD_COLUMNS.values() for name, measure in module.MEASURES.items()}
 

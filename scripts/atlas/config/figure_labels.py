@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from atlas.analyses.registry import PLOT_ANALYSES, PLOTS
+from atlas.analyses.registry import CLAIM_FOLDERS, PLOT_ANALYSES, PLOTS
+from atlas.config.analyses import datasets_of
 from atlas.config.problems import nearest
 from atlas.plots.labels import label_problem
 
@@ -41,6 +42,9 @@ def labels_in(figure: Config, models: list[str], config: Config) -> Config:
     several = figure.get("datasets", [])
     if PLOT_ANALYSES[figure["plot"]] == "heads":  # of the joined table
         several = config["analyses"]["heads"]["datasets"].values()
+    if PLOT_ANALYSES[figure["plot"]] == "claims":
+        blocks = [config["analyses"][name] for name in CLAIM_FOLDERS if name in config["analyses"]]
+        several = dict.fromkeys(key for block in blocks for key in datasets_of(block))
     return {**found, "dataset_labels": {key: label_of("datasets", key, figure, config) for key in several}}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atlas.analyses.registry import ANALYSES, PLOT_ANALYSES
+from atlas.analyses.registry import ANALYSES, JOINED_FROM, PLOT_ANALYSES
 from atlas.config import checks
 from atlas.config.problems import nearest, raise_all
 
@@ -29,7 +29,7 @@ def switched(config: Config) -> list[str]:
         del blocks[name]
     for name in _joined(blocks):
         checks.without(name, blocks[name], off)
-    gone = [name for name in _joined(blocks) if not _joins(blocks) and not (kept and name in kept)]
+    gone = [name for name in _joined(blocks) if not _joins(name, blocks) and not (kept and name in kept)]
     for name in gone:
         del blocks[name]
     drawn = [key for key, figure in figures.items() if _analysis(key, figure) in (*off, *gone)]
@@ -62,8 +62,8 @@ def _joined(blocks: Config) -> list[str]:
     return [name for name in ANALYSES if ANALYSES[name].kind is None and isinstance(blocks.get(name), dict)]
 
 
-def _joins(blocks: Config) -> bool:
-    return any(ANALYSES[name].head_tables for name in blocks if name in ANALYSES)
+def _joins(name: str, blocks: Config) -> bool:
+    return any(other in JOINED_FROM[name] for other in blocks)
 
 
 def _analysis(key: str, figure: Any) -> str | None:

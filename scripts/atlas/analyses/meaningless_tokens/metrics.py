@@ -159,7 +159,7 @@ def head_effects(arrays: Arrays, reading: str, *, confidence: float, draws: int,
     with and without the span (the last position has no avg); bootstrap percentile interval over prompts.
     lambda = mean over question rows of 1 - attention on the span.
     """
-    question = {c: _question_means(arrays, c, reading) for c in CONDITIONS}  # (P, layers, heads)
+    question = {c: question_means(arrays, c, reading) for c in CONDITIONS}  # (P, layers, heads)
     without, with_span = question["without"].mean(0), question["with"].mean(0)
     weights = bootstrap_weights(len(question["with"]), draws, seed)
     flat = {c: q.reshape(len(q), -1) for c, q in question.items()}
@@ -182,7 +182,8 @@ def head_effects(arrays: Arrays, reading: str, *, confidence: float, draws: int,
     )
 
 
-def _question_means(arrays: Arrays, condition: str, reading: str) -> Float[np.ndarray, "prompts layers heads"]:
+def question_means(arrays: Arrays, condition: str, reading: str) -> Float[np.ndarray, "prompts layers heads"]:
+    """Mean avg over the question's positions of every prompt, (prompts, layers, heads); the last position has none."""
     inner = middle(arrays, condition)
     means = []
     for i, average in enumerate(prompt_averages(arrays, condition, reading)):

@@ -37,32 +37,47 @@ class TableOptions(ShipsOptions):
     seed: int
 
 
+def replicates_of(
+    arrays: Arrays, options: TableOptions, progress: Progress = iter
+) -> dict[str, Float[np.ndarray, "draws ranks heads"]]:
+    """{ablation: (draws, ranks, heads) Ships in degrees of bootstrap samples of the prompts}, heads as in heads_of."""
+    clean, queries = arrays["clean.gram"], len(arrays["clean.gram"])
+    check_ranks(options["rank"], queries)
+    weights = bootstrap_weights(queries, options["bootstrap"], options["seed"])
+    return {
+        ablation: resampled(
+            clean, arrays[f"{ablation}.gram"].reshape(-1, queries, queries), options["rank"], progress(weights)
+        )
+        for ablation in options["ablations"]
+    }
+
+
 def head_table(
     arrays: Arrays,
     keys: Mapping[str, str],
     dropped: int,
     options: TableOptions,
     dtype: str = "float32",
-    progress: Progress = iter,
+    replicates: Mapping[str, Float[np.ndarray, "draws ranks heads"]] | None = None,
 ) -> pd.DataFrame:
     """The table safety_heads of one model and data set: arrays as in storage.py, `keys` its identity.
 
-    options: rank, ablations, confidence, bootstrap, seed; dtype: what the model ran in. Intervals are percentiles over
-    resampled prompts.
+    options: rank, ablations, confidence, bootstrap, seed; dtype: what the model ran in. replicates: of replicates_of;
+    None: computed here. Intervals are percentiles over resampled prompts.
     """
     clean, queries = arrays["clean.gram"], len(arrays["clean.gram"])
     check_ranks(options["rank"], queries)
     weights = bootstrap_weights(queries, options["bootstrap"], options["seed"])
+    drawn = replicates_of(arrays, options) if replicates is None else replicates
     frames = []
     for ablation in options["ablations"]:
         gram, kl = arrays[f"{ablation}.gram"], arrays[f"{ablation}.kl"]
         heads = heads_of(arrays, ablation)
         flat = gram.reshape(-1, queries, queries)
-        replicates = resampled(clean, flat, options["rank"], progress(weights))
         kl = kl.reshape(-1, queries)
         kl_low, kl_high = percentile_interval(weights @ kl.T / queries, options["confidence"])
         for r, rank in enumerate(options["rank"]):
-            low, high = percentile_interval(replicates[:, r], options["confidence"])
+            low, high = percentile_interval(drawn[ablation][:, r], options["confidence"])
             degrees = ships(clean, flat, rank)
             error, error_kl = rounding_errors(arrays, ablation, rank, degrees)
             frame = heads.assign(

@@ -1,4 +1,4 @@
-"""The tables of options in docs/*.md, between `<!-- options: NAME -->` and `<!-- end -->`.
+"""The tables of options in docs/*.md, between `<!-- options: NAME -->` and `<!-- end -->`, and likewise of claims.
 
 NAME is an analysis (`sinks`), some options of one (`mink: texts, template`), or a plot (`figures.sink_rates`).
 """
@@ -10,18 +10,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from atlas.config.generate.claims_text import claims_table
 from atlas.config.generate.config_text import flow
 from atlas.config.generate.options import NOTHING, Block, Option, analysis_blocks, plot_blocks
 from atlas.config.generate.schema_text import whole_schema
 from atlas.errors import AtlasError
 
-_MARKED = re.compile(r"(?P<head><!-- options: (?P<name>[^>]*?) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+_MARKED = re.compile(
+    r"(?P<head><!-- (?P<kind>options|claims): (?P<name>[^>]*?) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
 _TYPES = {"boolean": "true, false", "string": "text", "object": "mapping", "null": "null"}
 
 
 def docs_text(text: str) -> str:
-    """A page of docs/ with its tables of options written anew."""
-    return _MARKED.sub(lambda found: found["head"] + "".join(_table(found["name"])) + found["end"], text)
+    """A page of docs/ with its tables of options and of claims written anew."""
+    tables = {"options": _table, "claims": claims_table}
+    return _MARKED.sub(lambda found: found["head"] + "".join(tables[found["kind"]](found["name"])) + found["end"], text)
 
 
 def _table(name: str) -> Iterator[str]:

@@ -1,0 +1,144 @@
+"""The claims of Elhelo and Geva 2025 (arXiv 2412.11965), measured on the table head_categories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided, of_interval, of_share, single
+from atlas.statistics.intervals import wilson_rate
+from atlas.statistics.resampling import mover
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from atlas.analyses.claims.evidence import Evidence
+
+    Part = Callable[[pd.DataFrame, Evidence], Measured]
+
+# name of a part -> significance of the labels that it counts
+LABELS = {"heads": "tau", "after the null": "tau_and_null"}
+
+
+def heads(evidence: Evidence, significance: str, relative: str = "") -> pd.DataFrame:
+    """Every head: layer, head, categories (a set), and depth: where its layer stands, from 0 to below 1."""
+    frame = evidence.frame("head_categories", relative)
+    frame = frame[frame["significance"] == significance]
+    names = frame["categories"].map(lambda text: frozenset(text.split(";")) - {""})
+    return frame[["layer", "head"]].assign(categories=names, depth=frame["layer"] / (frame["layer"].max() + 1))
+
+
+def several_are_rare(evidence: Evidence) -> dict[str, Measured | Exception]:
+    """C1."""
+
+    def part(every: pd.DataFrame, _: Evidence) -> Measured:
+        labelled = every[every["categories"].map(bool)]
+        if labelled.empty:
+            raise Undecided("no head is labelled")
+        several = int((labelled["categories"].map(len) > 1).sum())
+        return of_share(
+            several, len(labelled), confidence=evidence.confidence, unit="labelled heads",
+            effect=len(labelled) / len(every), effect_kind="share of heads that are labelled",
+        )  # fmt: skip
+
+    return _parts(evidence, part)
+
+
+def knowledge_above(evidence: Evidence) -> dict[str, Measured | Exception]:
+    """C2."""
+    return _parts(evidence, lambda every, own: _beyond(every, own, "Knowledge", 1 / 3))
+
+
+def linguistic_above(evidence: Evidence) -> dict[str, Measured | Exception]:
+    """C4."""
+    return _parts(evidence, lambda every, own: _beyond(every, own, "Linguistic", 1 / 2))
+
+
+def algorithmic_below(evidence: Evidence) -> dict[str, Measured | Exception]:
+    """C3."""
+
+    def part(every: pd.DataFrame, _: Evidence) -> Measured:
+        rates, counts = [], []
+        for category in ("Algorithmic", "Knowledge"):
+            own = _of(every, category)
+            share = float((own["depth"] < 1 / 3).mean())
+            rates.append((share, *wilson_rate(share, len(own), evidence.confidence)))
+            counts.append(len(own))
+        return of_interval(
+            *mover(*rates), confidence=evidence.confidence, n=min(counts), unit="heads of the rarer category",
+            effect=rates[0][0], effect_kind="share of algorithmic heads in the lowest third",
+        )  # fmt: skip
+
+    return _parts(evidence, part)
+
+
+def control_has_none(evidence: Evidence) -> dict[str, Measured | Exception]:
+    """C5: of the model's control; of the model itself where it is one."""
+    relative = "" if evidence.is_control else "control"
+    partner = "" if evidence.is_control else evidence.relative("control")
+
+    def part(every: pd.DataFrame, _: Evidence) -> Measured:
+        labelled = every["categories"].map(bool)
+        return of_share(
+            int(labelled.sum()), len(every), confidence=evidence.confidence, unit="heads", effect=int(labelled.sum()),
+            effect_kind="labelled heads", partner=partner,
+        )  # fmt: skip
+
+    return _parts(evidence, part, relative)
+
+
+def maximum(evidence: Evidence, *, relation: str) -> float:
+    """The highest score of a relation among all heads, direct."""
+    return float(_relation(evidence, relation)["score"].max())
+
+
+def place(evidence: Evidence, *, relation: str, layer: int, head: int) -> float:
+    """The place of a head by its score in a relation, direct; 1 is the highest, and heads that tie share the best."""
+    frame = _relation(evidence, relation)
+    own = frame[(frame["layer"] == layer) & (frame["head"] == head)]
+    return float(1 + (frame["score"] > single(own["score"], f"head {head} of layer {layer}")).sum())
+
+
+def _relation(evidence: Evidence, relation: str) -> pd.DataFrame:
+    frame = evidence.frame("head_relations")
+    frame = frame[(frame["relation"] == relation) & (frame["sign"] == "direct")]
+    if frame.empty:
+        raise NotApplicable(f"the relation {relation} is not scored for this model")
+    return frame
+
+
+def _beyond(every: pd.DataFrame, evidence: Evidence, category: str, depth: float) -> Measured:
+    """Share of a category's heads at `depth` or deeper, minus that of all heads."""
+    own, even = _of(every, category), float((every["depth"] >= depth - 1e-12).mean())
+    found = int((own["depth"] >= depth - 1e-12).sum())
+    return of_share(
+        found, len(own), confidence=evidence.confidence, unit=f"{category.lower()} heads", minus=even,
+        effect=found / len(own) / even, effect_kind="ratio to an even spread",
+    )  # fmt: skip
+
+
+def _of(every: pd.DataFrame, category: str) -> pd.DataFrame:
+    own = every[every["categories"].map(lambda names: category in names)]
+    if own.empty:
+        raise Undecided(f"no head is labelled {category}")
+    return own
+
+
+def _parts(evidence: Evidence, part: Part, relative: str = "") -> dict[str, Measured | Exception]:
+    found: dict[str, Measured | Exception] = {}
+    for name, significance in LABELS.items():
+        try:
+            found[name] = part(heads(evidence, significance, relative), evidence)
+        except Undecided as missing:
+            found[name] = missing
+    return found
+
+
+MEASURES = {
+    "C1": several_are_rare,
+    "C2": knowledge_above,
+    "C3": algorithmic_below,
+    "C4": linguistic_above,
+    "C5": control_has_none,
+}
+QUANTITIES = {"maximum": maximum, "place": place}

@@ -1,0 +1,124 @@
+"""Claims on tiny models in which they are true, or false, by their weights: from the model to the verdict."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import planted_claims as planted
+from atlas.analyses.head_categories.extract import map_heads
+from atlas.analyses.head_categories.metrics import categories_table, relation_scores
+from atlas.analyses.sinks.extract import column_means
+from atlas.analyses.sinks.metrics import rates_table
+from families import build
+
+LAYERS = 8
+# relation -> (its category, tokens of its sources, tokens of its targets)
+RELATIONS = {
+    "capital": ("Knowledge", range(10, 18), range(30, 38)), "letter": ("Algorithmic", range(50, 58), range(70, 78)),
+    "tense": ("Linguistic", range(90, 98), range(110, 118)),
+}  # fmt: skip
+ABOVE = {"letter": (0, 1), "capital": (4, 5), "tense": (6, 7)}
+BELOW = {"letter": (6, 7), "capital": (0, 1), "tense": (2, 3)}
+
+
+def silent(layers):
+    """A model whose heads and MLPs write nothing."""
+    model = build("llama", num_hidden_layers=layers)
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.data.zero_()
+        layer.mlp.down_proj.weight.data.zero_()
+    return model
+
+
+# ------------------------------------------------------------------------------------------------------------- sinks
+SINK = 5
+
+
+def with_sinks():
+    """Every head of every layer looks at the token SINK alone, wherever it is: its key is long, along each query."""
+    model = silent(4)
+    embedding = model.model.embed_tokens.weight.data
+    embedding[:, 0], embedding[:, 1] = 1.0, 0.0
+    embedding[SINK, 1] = 3.0
+    for layer in model.model.layers:
+        layer.input_layernorm.weight.data.fill_(1)
+        attention = layer.self_attn
+        slow = torch.arange(3, attention.q_proj.out_features, 8)  # the dimension of each head that turns least
+        attention.q_proj.weight.data.zero_()
+        attention.k_proj.weight.data.zero_()
+        attention.q_proj.weight.data[slow, 0] = 30.0
+        attention.k_proj.weight.data[slow[slow < attention.k_proj.out_features], 1] = 30.0
+    return model
+
+
+def uniform():
+    """Every head looks everywhere alike."""
+    model = silent(4)
+    for layer in model.model.layers:
+        layer.self_attn.q_proj.weight.data.zero_()
+    return model
+
+
+def rates(model, sequences, length=32):
+    """The table sink_rates of texts that begin with SINK, and of that token alone."""
+    ids = np.random.default_rng(0).integers(6, 190, (sequences, length))
+    ids[:, 0] = SINK
+    kinds = {"natural": ids, "repeated": np.full_like(ids, SINK)}
+    arrays = {f"{kind}.alpha": column_means(model, given, batch_tokens=512)["alpha"] for kind, given in kinds.items()}
+    options = {"epsilon": 0.3, "confidence": 0.95, "bootstrap": 200, "seed": 0}
+    return rates_table(arrays, {"model": "own", "dataset": "d"}, dict.fromkeys(kinds, 0), options).assign(bos=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "sequences", "verdict"),
+    [(with_sinks, 20, "holds"), (uniform, 20, "does not hold"), (with_sinks, 4, "undecided")],
+)
+def test_sinks_of_the_weights(model, sequences, verdict, tmp_path):
+    frame = planted.verdicts(tmp_path, {("own", "sink_rates"): rates(model(), sequences)})
+    assert set(frame.loc[frame["claim"] == "D4", "claim_verdict"]) == {verdict}
+
+
+# -------------------------------------------------------------------------------------------------------- categories
+def labels(folder, model):
+    """The table head_categories of a model, from its weights."""
+    model.save_pretrained(folder)
+    pairs = pd.concat(
+        [
+            pd.DataFrame({"relation": name, "category": category, "source_id": sources, "target_id": targets})
+            for name, (category, sources, targets) in RELATIONS.items()
+        ],
+        ignore_index=True,
+    )
+    layers = list(range(len(model.model.layers)))
+    ranks = map_heads(folder, pairs, layers, first_mlp=False, k_max=2, dtype="float64", threads=1)
+    scores = relation_scores(ranks, pairs, dict.fromkeys(RELATIONS, 1), draws=1000)
+    return categories_table(scores, tau=0.15, alpha=0.05, draws=1000)
+
+
+def with_heads(places):
+    """Every head of the layers of a relation maps each of its sources to its target; all others write nothing."""
+    model = silent(LAYERS)
+    unembedding, embedding = model.lm_head.weight.data, model.model.embed_tokens.weight.data
+    unembedding /= unembedding.norm(dim=1, keepdim=True)
+    for name, layers in places.items():
+        _, sources, targets = RELATIONS[name]
+        for number in layers:
+            attention = model.model.layers[number].self_attn
+            codes = torch.linalg.pinv(embedding[list(sources)]).T
+            attention.v_proj.weight.data[:] = codes.repeat(2, 1)
+            attention.o_proj.weight.data[:] = unembedding[list(targets)].T.repeat(1, 6)
+    return model
+
+
+@pytest.mark.parametrize(("verdict", "places"), [("holds", ABOVE), ("does not hold", BELOW), ("undecided", {})])
+def test_heads_of_the_weights(verdict, places, tmp_path):
+    own = labels(tmp_path / "own", with_heads(places))
+    # A control in which nothing was learnt must have many heads to say so.
+    control = labels(tmp_path / "control", with_heads(places) if verdict == "does not hold" else silent(16))
+    found = {("own", "head_categories"): own, ("control", "head_categories"): control}
+    frame = planted.verdicts(tmp_path / "tables", found).drop_duplicates("claim").set_index("claim")
+    for claim in ("C2", "C3", "C4", *(["C5"] if verdict != "undecided" else [])):
+        assert frame.loc[claim, "claim_verdict"] == verdict, frame.loc[claim]
+    if verdict == "holds":
+        assert frame.loc["C1", "claim_verdict"] == "holds"
