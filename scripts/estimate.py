@@ -8,8 +8,8 @@ import sys
 
 from snakemake.cli import main
 
-from atlas.models.rates import rate_of
 from atlas.planning.forecast import KNOWN, Forecast
+from atlas.planning.speed import rate_of
 
 
 def planned(arguments: list[str]) -> int:

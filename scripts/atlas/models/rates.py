@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING
-
-from atlas.planning.resources import GPU_FLOPS
 
 if TYPE_CHECKING:
     import torch
@@ -58,22 +55,3 @@ def bfloat16_is_faster(device: str, clock: Callable[[], float] = time.perf_count
 
     half, whole = (product_rate(dtype, device=device, clock=clock) for dtype in (torch.bfloat16, torch.float32))
     return half > _FASTER * whole
-
-
-@cache
-def rate_of(dtype: str, device: str) -> float:
-    """Floating-point operations per second of one core, or of one GPU (`device` cuda), measured once in a process.
-
-    Of a GPU that this machine lacks: what is planned with for every GPU (planning/resources.py).
-    """
-    import torch
-
-    if device != "cpu" and not torch.cuda.is_available():
-        return GPU_FLOPS
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        kind = getattr(torch, dtype)
-        return product_rate(kind) if device == "cpu" else product_rate(kind, 4096, 4096, 4096, device=device)
-    finally:
-        torch.set_num_threads(threads)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from atlas.models.rates import rate_of
 from atlas.planning.estimates import Job, Size
 from atlas.planning.forecast import DISK_MB, DOWNLOADS, LIGHT_S, OTHER, START_S, Forecast, Known
+from atlas.planning.speed import rate_of
 
 SIZE = Size(1_000_000_000, 16, 512, 64, 512, 2048, 32_000, file_bytes=2)
 SINKS = {"inputs": ["natural"], "sequences": 100, "length": 50, "batch_tokens": 4096}

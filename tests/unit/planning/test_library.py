@@ -337,7 +337,7 @@ def test_sentences_of_errors_that_are_caught_reach_no_result():
     """Where a sentence is taken up again it goes into another error, a log line or the check of the configuration."""
     known = {
         *("job.py", "atlas/fetch/mirrors.py", "atlas/models/sources.py", "atlas/analyses/saliency/probe.py"),
-        *("atlas/config/chat.py", "atlas/config/sources.py", "atlas/models/loading.py"),
+        *("atlas/config/chat.py", "atlas/config/sources.py", "atlas/models/loading.py", "atlas/models/task.py"),
     }
     caught = {
         name
@@ -359,4 +359,6 @@ def test_planning_brings_no_heavy_module():
 
 def test_no_job_imports_planning():
     for script in SCRIPTS.glob("*.py"):
+        if script.name == "estimate.py":  # it plans, and no job runs it
+            continue
         assert not [path for path in closure(script, SCRIPTS) if "/atlas/planning/" in path]
