@@ -199,7 +199,8 @@ def caption_file(wildcards):
 def drawn_tables(plot):
     """The tables that a plot reads: its own, and those beside them whose analysis is configured."""
     record = registry.PLOTS[plot]
-    beside = [table for table in record.beside if registry.TABLE_ANALYSES[table] in ANALYSES]
+    known = registry.TABLE_ANALYSES | registry.JOINED_TABLES
+    beside = [table for table in record.beside if known[table] in ANALYSES]
     return [*record.tables, *beside]
 
 

@@ -72,7 +72,7 @@ def size_and_whether_known(model):
 
 
 KNOWN.size = size_and_whether_known
-KNOWN.cores = workflow.cores or 1
+KNOWN.cores = workflow.resource_settings.cores or 1  # workflow.cores ends `snakemake --unlock`
 
 
 def on_gpu(entry):

@@ -51,3 +51,17 @@ def test_errors_are_snakemakes_own(fresh_shared):
     assert "nonsense" in process.stderr
     assert "minutes" not in process.stdout
     assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("question", ["--unlock", "--list-rules", "--summary"])
+def test_what_needs_no_cores_asks_for_none(fresh_shared, question):
+    command = [sys.executable, "-m", "snakemake", question, "--configfile", "configs/tiny.yaml"]
+    process = subprocess.run(
+        command,
+        cwd=fresh_shared.folder,
+        env=fresh_shared.environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert process.returncode == 0, process.stderr
