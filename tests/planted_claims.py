@@ -105,7 +105,7 @@ def mink(truth, n, seed=0):
         gap = np.where(group == "75%", 0.2, 0.0) + np.where(np.arange(n) % 10 == 0, 0.5, 0.001 * (np.arange(n) % 2))
     else:  # large gaps, the same in both quarters
         gap = 0.5 + 0.001 * (np.arange(n) % 2)
-    found["own", "score_gap"] = pd.DataFrame({"gap": gap, "group": group})
+    found["own", "score_gap"] = pd.DataFrame({"gap": gap, "group": group, "judge": "api"})
     return found
 
 

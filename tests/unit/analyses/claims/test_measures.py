@@ -207,6 +207,16 @@ def test_b4_counts_gaps_of_at_most_one_point(made, rows):
     assert rows.loc[("B4", "gaps"), "value"] == near / len(gaps)
 
 
+@pytest.mark.parametrize(("judge", "is_control"), [("api", False), ("reference", False), ("reference", True)])
+def test_b4_and_b5_say_who_judged(judge, is_control, tmp_path):
+    found = planted.mink(True, N)
+    found["own", "score_gap"]["judge"] = judge
+    said = planted.verdicts(tmp_path, found, is_control=is_control).set_index(["claim", "part"])["note"]
+    for place in (("B4", "gaps"), ("B5", "groups")):
+        assert ("stand-in" in said[place]) is (judge == "reference")
+        assert ("its base" in said[place]) is is_control
+
+
 def test_b5_is_a_difference_of_means(made, rows):
     frame = made["own", "score_gap"]
     least, most = (list(frame.loc[frame["group"] == group, "gap"]) for group in ("75%", "25%"))
@@ -251,6 +261,16 @@ def test_the_null_has_labels_of_its_own(tmp_path):
     assert said.loc[("C1", "after the null"), "value"] == 1
     assert said.loc[("C1", "after the null"), "verdict"] == "does not hold"
     assert said.loc[("C1", "heads"), "claim_verdict"] == "holds"  # the null is told, and does not decide
+
+
+def test_where_heads_stand_is_not_asked_of_one_layer(tmp_path):
+    found = planted.categories(True, N)
+    frame = found["own", "head_categories"]
+    frame["head"], frame["layer"] = frame["head"] + 1000 * frame["layer"], 0
+    said = planted.verdicts(tmp_path, found).set_index(["claim", "part"])
+    for claim in ("C2", "C4"):
+        assert said.loc[(claim, "heads"), "claim_verdict"] == "not applicable"
+        assert said.loc[(claim, "heads"), "reason"] == "the model has one layer, so none is deeper than another"
 
 
 def test_c5_of_a_control_is_about_itself(tmp_path):
