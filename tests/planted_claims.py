@@ -175,6 +175,7 @@ def ships(truth, n, seed=0):
         for ablation, factor in (("undifferentiated", 10 if truth else 1), ("scaling", 1 if truth else 10)):
             own = scores * factor * (1 + 1e-4 * rng.random(len(scores)))
             frame = pd.DataFrame({"layer": layer, "head": head, "ships_degrees": own})
+            frame = frame.assign(dtype="float32", error_degrees=np.nan)
             place = pd.Series(-own).rank(method="first")
             frames += [frame.assign(ablation=ablation, rank=rank, queries=n, position=place) for rank in (1, 3)]
             noise = np.exp(0.02 * rng.normal(size=(OPTIONS["bootstrap"], 2, len(own))))

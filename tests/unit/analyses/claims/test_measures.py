@@ -368,6 +368,24 @@ def test_e2_resamples_the_heads_together(made, rows):
     np.testing.assert_allclose([row["low"], row["high"]], np.percentile(shares, [2.5, 97.5]))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "error", "told"),
+    [
+        ("float32", np.nan, ""),
+        ("bfloat16", 0.25, "computed in bfloat16: its rounding moves angles by up to 0.25 degrees"),
+        ("float16", np.nan, "computed in float16: its rounding moves angles by an amount that was not measured"),
+    ],
+)
+def test_claims_on_ships_say_what_half_precision_does_to_them(dtype, error, told, tmp_path):
+    found = planted.ships(True, N)
+    for model in ("own", "sibling"):
+        found[model, "safety_heads"] = found[model, "safety_heads"].assign(dtype=dtype, error_degrees=error)
+    notes = planted.verdicts(tmp_path, found).set_index(["claim", "part"])["note"]
+    for place in (("E1", "tenth strongest"), ("E2", "scaling"), ("E3", "undifferentiated"), ("E5", "scaling")):
+        assert notes[place].startswith(told)
+        assert bool(notes[place]) is bool(told)
+
+
 def test_e4_is_a_difference_of_rates_at_the_largest_number(rows, made):
     row = rows.loc["E4", "scaling"]
     assert row["value"] == pytest.approx(0.9 - 0.2)
