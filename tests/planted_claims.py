@@ -17,9 +17,10 @@ LAYERS, HEADS = 12, 12
 RELATIVES = {"control": "control", "smaller": "smaller", "older": "older", "sibling": "sibling"}
 # analysis -> the options that its claims read
 READ = {
-    "saliency": {"loss": ["probe_bce", "answer_nll"]},
+    "saliency": {"loss": ["probe_bce", "answer_nll"], "confidence": 0.95},
     "mink": {"texts": ["answer"], "k_percent": [20, 50]},
-    "head_categories": {}, "sinks": {}, "ablation_effect": {}, "meaningless_tokens": {"reading": "drop_columns"},
+    "head_categories": {}, "sinks": {"confidence": 0.95}, "ablation_effect": {"confidence": 0.95},
+    "meaningless_tokens": {"reading": "drop_columns"},
     "safety_heads": {"ablations": ["undifferentiated", "scaling"], "rank": [1, 3]},
 }  # fmt: skip
 FOLDERS = ("saliency", "meaningless_tokens", "sinks", "head_categories", "mink", "safety_heads")

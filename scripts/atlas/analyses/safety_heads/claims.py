@@ -112,8 +112,8 @@ def refuses_less_without(evidence: Evidence) -> dict[str, Measured | Exception]:
         refused = int(before["refused"].iloc[0])
         silent = f"the model refuses {refused} of {prompts} prompts with no head ablated"
         return of_interval(
-            *difference, confidence=evidence.confidence, n=prompts, unit="prompts", effect=difference[0],
-            effect_kind=f"difference of rates at {most} heads",
+            *difference, confidence=evidence.confidence, own=evidence.options["confidence"], n=prompts, unit="prompts",
+            effect=difference[0], effect_kind=f"difference of rates at {most} heads",
             open=silent if 2 * refused < prompts else "",
         )  # fmt: skip
 

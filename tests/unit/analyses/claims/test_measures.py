@@ -138,6 +138,21 @@ def test_a4_is_the_nested_auroc_and_its_distance_from_the_controls(made, rows):
     assert row["partner"] == "control"
 
 
+def test_intervals_of_tables_are_those_of_the_confidence_of_claims(made, rows, tmp_path, monkeypatch):
+    """An analysis may have a confidence of its own; its narrower intervals decide nothing more here."""
+    for analysis in ("saliency", "sinks", "ablation_effect"):
+        monkeypatch.setitem(planted.READ[analysis], "confidence", 0.5)
+    wide = planted.verdicts(tmp_path, made).set_index(["claim", "part"])
+    scale = stats.norm.ppf(0.975) / stats.norm.ppf(0.75)
+    for place in (("A3", "right answers"), ("A4", "above chance"), ("A4", "above the control"), ("D4", "natural"),
+                  ("E4", "scaling")):  # fmt: skip
+        was, now = rows.loc[place], wide.loc[place]
+        assert now["value"] == was["value"]
+        assert now["value"] - now["low"] == pytest.approx(scale * (was["value"] - was["low"]))
+        assert now["high"] - now["value"] == pytest.approx(scale * (was["high"] - was["value"]))
+        assert now["confidence"] == 0.95
+
+
 def test_a5_counts_wins_by_weight(made, rows):
     exact, random = flow(made, "question_to_answer"), flow(made, "random_to_answer")
     won = sum(

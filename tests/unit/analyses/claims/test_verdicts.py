@@ -141,6 +141,17 @@ def test_p_of_an_interval_is_that_of_a_normal():
     assert measured(2.05, 2.05, 2.05).p(2) == 0
 
 
+def test_an_interval_of_another_confidence_is_brought_to_that_of_the_claims():
+    """Of 90 % or of 99 %: a normal has one standard error, and so one interval and one p."""
+    for own in (0.5, 0.9, 0.99):
+        half = stats.norm.ppf(0.5 + own / 2)
+        found = of_interval(2, 2 - half, 2 + 3 * half, confidence=0.95, own=own, n=50, unit="heads")
+        assert (found.low, found.high) == pytest.approx((2 - 1.959964, 2 + 3 * 1.959964))
+        assert found.p(0) == pytest.approx(2 * stats.norm.sf(2))
+    same = of_interval(0.3, 0.1, 0.7, confidence=0.95, own=0.95, n=50, unit="heads")
+    assert (same.low, same.high) == (0.1, 0.7)
+
+
 def test_a_share_has_wilsons_interval_and_the_binomial_p():
     found = of_share(18, 20, confidence=0.95, unit="x", minus=0.3)
     low, high = stats.binomtest(18, 20).proportion_ci(0.95, method="wilson")
