@@ -17,9 +17,10 @@ LAYERS, HEADS = 12, 12
 RELATIVES = {"control": "control", "smaller": "smaller", "older": "older", "sibling": "sibling"}
 # analysis -> the options that its claims read
 READ = {
-    "saliency": {"loss": ["probe_bce", "answer_nll"]},
+    "saliency": {"loss": ["probe_bce", "answer_nll"], "confidence": 0.95},
     "mink": {"texts": ["answer"], "k_percent": [20, 50]},
-    "head_categories": {}, "sinks": {}, "ablation_effect": {}, "meaningless_tokens": {"reading": "drop_columns"},
+    "head_categories": {}, "sinks": {"confidence": 0.95}, "ablation_effect": {"confidence": 0.95},
+    "meaningless_tokens": {"reading": "drop_columns"},
     "safety_heads": {"ablations": ["undifferentiated", "scaling"], "rank": [1, 3]},
 }  # fmt: skip
 FOLDERS = ("saliency", "meaningless_tokens", "sinks", "head_categories", "mink", "safety_heads")
@@ -105,7 +106,7 @@ def mink(truth, n, seed=0):
         gap = np.where(group == "75%", 0.2, 0.0) + np.where(np.arange(n) % 10 == 0, 0.5, 0.001 * (np.arange(n) % 2))
     else:  # large gaps, the same in both quarters
         gap = 0.5 + 0.001 * (np.arange(n) % 2)
-    found["own", "score_gap"] = pd.DataFrame({"gap": gap, "group": group})
+    found["own", "score_gap"] = pd.DataFrame({"gap": gap, "group": group, "judge": "api"})
     return found
 
 
@@ -175,6 +176,7 @@ def ships(truth, n, seed=0):
         for ablation, factor in (("undifferentiated", 10 if truth else 1), ("scaling", 1 if truth else 10)):
             own = scores * factor * (1 + 1e-4 * rng.random(len(scores)))
             frame = pd.DataFrame({"layer": layer, "head": head, "ships_degrees": own})
+            frame = frame.assign(dtype="float32", error_degrees=np.nan)
             place = pd.Series(-own).rank(method="first")
             frames += [frame.assign(ablation=ablation, rank=rank, queries=n, position=place) for rank in (1, 3)]
             noise = np.exp(0.02 * rng.normal(size=(OPTIONS["bootstrap"], 2, len(own))))

@@ -11,6 +11,7 @@ from atlas.fetch.allowed_files import allowed
 from atlas.fetch.entries import public_url
 from atlas.fetch.files import plain_name
 from atlas.fetch.url import download_url
+from atlas.results.provenance import NAME as PROVENANCE
 
 
 def url_files(options: Mapping[str, Any]) -> dict[str, str]:
@@ -50,7 +51,9 @@ def url_problems(options: Mapping[str, Any], model: bool) -> Iterator[str]:
     if urlsplit(options["url"]).query or urlsplit(options["url"]).fragment:
         yield ".url: it is the address of a folder here, which files stand below; leave out ? and # and what follows."
     for name in files:
-        if not allowed(name, model):
+        if name == PROVENANCE:
+            yield f".files: {name!r} is the name of the record that is kept with the files; it would be overwritten."
+        elif not allowed(name, model) or not _is_plain(name):
             yield f".files: {name!r} is no plain path of a file of a type that is taken (docs/adding.md)."
         elif model and "/" in name:
             yield f".files: {name!r} has a folder; give the address of the folder that the model's files stand in."
@@ -61,6 +64,11 @@ def _placed(name: str, several: object) -> str:
     for part in name.split("/") if several else [name]:
         plain_name(part, "the file of the url source")
     return name
+
+
+def _is_plain(name: str) -> bool:
+    """Whether `name` stands for itself: `a//b` and `a/./b` would be stored under another."""
+    return "\\" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def _below(url: str, name: str) -> str:

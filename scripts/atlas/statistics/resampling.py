@@ -31,11 +31,14 @@ def replicate_p(replicates: Replicates, threshold: float) -> float:
 def interval_p(value: float, low: float, high: float, confidence: float, threshold: float) -> float:
     """Two-sided p of `threshold` where only an interval is known: that of a normal with the half-width on its side.
 
-    1 where value and threshold are equal, 0 where the interval has no width.
+    1 where value and threshold are equal, 0 where the interval has no width. An interval that ends before the value on
+    that side says nothing of the spread there: half its width counts.
     """
     if value == threshold:
         return 1.0
     half = value - low if threshold < value else high - value
+    if half <= 0:
+        half = (high - low) / 2
     if half <= 0:
         return 0.0
     z = abs(value - threshold) * stats.norm.ppf(0.5 + confidence / 2) / half

@@ -167,6 +167,19 @@ CONFIGS = {
         f"datasets: {{d: {{kind: text, source: {{url: {{url: 'https://x.org', files: {{../a.txt: '{SHA}'}}}}}}}}}}",
         ["datasets.d.source.url.files: '../a.txt' is no plain path"],
     ),
+    "url of files by another name": (
+        f"datasets: {{d: {{kind: text, source: {{url: {{url: 'https://x.org', files: {{a//b.txt: '{SHA}', "
+        f"a/./c.txt: '{SHA}'}}}}}}}}}}",
+        [
+            "datasets.d.source.url.files: 'a//b.txt' is no plain path",
+            "datasets.d.source.url.files: 'a/./c.txt' is no plain path",
+        ],
+    ),
+    "url of files with our record": (
+        "datasets: {d: {kind: text, source: {url: {url: 'https://x.org', "
+        f"files: {{a.txt: '{SHA}', provenance.json: '{SHA}'}}}}}}}}}}",
+        ["datasets.d.source.url.files: 'provenance.json' is the name of the record"],
+    ),
     "url of code": (
         f"datasets: {{d: {{kind: text, source: {{url: {{url: 'https://x.org', files: {{a.pkl: '{SHA}'}}}}}}}}}}",
         ["datasets.d.source.url.files: 'a.pkl' is no plain path of a file of a type that is taken"],

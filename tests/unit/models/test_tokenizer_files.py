@@ -59,6 +59,16 @@ def test_tokens_in_front_of_a_text_are_no_difference(tmp_path):
     assert load_tokenizer(folder)(TEXT)["input_ids"] == [1, 4, 5, 6]
 
 
+def test_padding_and_truncation_that_a_file_keeps_are_no_difference(tmp_path):
+    folder = save_folder(tmp_path / "model")
+    file = folder / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.enable_padding(length=40)
+    tokenizer.enable_truncation(2)
+    tokenizer.save(str(file))
+    assert choose(folder, None)(TEXT, add_special_tokens=False)["input_ids"] == [4, 5, 6]
+
+
 def test_a_broken_tokenizer_is_named_while_the_model_comes_in(tmp_path):
     folder = save_folder(tmp_path / "model")
     (folder / "tokenizer.json").write_text('{"version": "1.0"')

@@ -68,10 +68,17 @@ def of_replicates(
 
 
 def of_interval(
-    value: float, low: float, high: float, *, confidence: float, n: int, unit: str, **more: object
+    value: float, low: float, high: float, *, confidence: float, n: int, unit: str, own: float = 0.0, **more: object
 ) -> Measured:
-    """A value with an interval that a table gives; p as if the value were normal."""
+    """A value with an interval that a table gives; p as if the value were normal.
+
+    own: the confidence of the table's interval where it may be another (0: it is the same). The interval is brought
+    from it to `confidence` as if the value were normal.
+    """
     value, low, high = float(value), float(low), float(high)
+    if own and own != confidence:
+        wider = float(stats.norm.ppf(0.5 + confidence / 2) / stats.norm.ppf(0.5 + own / 2))
+        low, high = value - (value - low) * wider, value + (high - value) * wider
     return Measured(value, low, high, lambda at: interval_p(value, low, high, confidence, at), n, unit, **more)  # type: ignore[arg-type]
 
 

@@ -128,7 +128,7 @@ def _cell(axes: Axes, parts: pd.DataFrame, column: int, line: int, roomy: bool) 
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}".replace("-", "−")
+    return f"{value:{'.0f' if abs(value) >= 99.5 else '.2g'}}".replace("-", "−")
 
 
 def _names(claims: pd.DataFrame, lines: Sequence[tuple[str, str]], options: Options, letters: int) -> list[str]:

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 Models = Mapping[str, Any]
+# A model is smaller than another from this share of its size down: a few added tokens make no other size.
+SMALLER = 0.8
 
 
 def relatives(model: str, models: Models) -> dict[str, str]:
     """{relative: key} among `models`, the entries of those that an analysis covers, in their order.
 
-    control: the first made of it. smaller: the next smaller of its family and generation. older: of the generation
-    before in its family, the one nearest in size (ratio). sibling: another of its family, the nearest in size.
+    control: the first made of it. smaller: the next smaller of its family and generation, of at most SMALLER its size.
+    older: of the generation before in its family, the one nearest in size (ratio). sibling: another of its family, the
+    nearest in size.
     A control has no family: what it is compared with is what it was made of. Models without a size have no other
     relatives than controls.
     """
@@ -30,7 +33,7 @@ def relatives(model: str, models: Models) -> dict[str, str]:
         smaller = {
             key: other
             for key, other in sizes.items()
-            if other < size and models[key]["generation"] == own["generation"]
+            if other <= SMALLER * size and models[key]["generation"] == own["generation"]
         }
         older = _generation_before(own["generation"], {key: models[key]["generation"] for key in sizes})
         found["smaller"] = max(smaller, key=smaller.__getitem__, default=None)

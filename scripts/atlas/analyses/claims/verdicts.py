@@ -80,7 +80,8 @@ def corrected(p: Sequence[float]) -> list[float]:
 def decide(rule: Rule, measured: Measured, q: float, tests: int, *, confidence: float, minimum: int) -> Verdict:
     """The verdict of one measured value.
 
-    q: its corrected p among `tests`. Decided where the interval excludes every threshold and q <= 1 - confidence.
+    q: its corrected p among `tests`. Decided where the interval and the value lie on one side of every threshold and
+    q <= 1 - confidence.
     minimum: samples below which nothing is decided, since a bootstrap of a handful of samples is too narrow.
     """
     if measured.open:
@@ -93,6 +94,9 @@ def decide(rule: Rule, measured: Measured, q: float, tests: int, *, confidence: 
     if rule.covered(measured.low, measured.high):
         about = f"about {needed} {measured.unit} would be needed" if needed else "the value lies on it"
         return Verdict(OPEN, f"the interval covers the threshold ({rule.words}); {about}", needed)
+    if rule.covered(min(measured.low, measured.value), max(measured.high, measured.value)):
+        # A statistic that resampling shifts, such as an overlap of noisy orders: value and interval contradict.
+        return Verdict(OPEN, f"the value lies outside its interval, on another side of the threshold ({rule.words})")
     true = rule.true_of(measured.value)
     if q > 1 - confidence:
         if true and measured.also >= rule.p(measured):

@@ -110,6 +110,8 @@ def _relation(evidence: Evidence, relation: str) -> pd.DataFrame:
 def _beyond(every: pd.DataFrame, evidence: Evidence, category: str, depth: float) -> Measured:
     """Share of a category's heads at `depth` or deeper, minus that of all heads."""
     own, even = _of(every, category), float((every["depth"] >= depth - 1e-12).mean())
+    if even == 0:
+        raise NotApplicable("the model has one layer, so none is deeper than another")
     found = int((own["depth"] >= depth - 1e-12).sum())
     return of_share(
         found, len(own), confidence=evidence.confidence, unit=f"{category.lower()} heads", minus=even,

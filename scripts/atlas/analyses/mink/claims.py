@@ -21,6 +21,7 @@ DEPTHS = (1, 2, 3)
 NEAR = 0.25  # a gap of one point of the judge's scale
 _UNIT = "questions"
 _BASE = "the gaps of a control are those of its base"
+_STAND_IN = "judged by the stand-in `reference`, whose scores are not those of a judge that reads"
 
 
 def texts(evidence: Evidence, relative: str = "") -> pd.DataFrame:
@@ -105,14 +106,15 @@ def newer_spreads_less(evidence: Evidence) -> dict[str, Measured]:
 
 def gaps_near_zero(evidence: Evidence) -> dict[str, Measured]:
     """B4."""
-    gaps = evidence.frame("score_gap")["gap"].to_numpy(float)
+    frame = evidence.frame("score_gap")
+    gaps = frame["gap"].to_numpy(float)
     if not len(gaps):
         raise NotApplicable("no question has a score gap, as where the data set has no predecessors")
     found = int((np.abs(gaps) <= NEAR + 1e-12).sum())
     return {
         "gaps": of_share(
             found, len(gaps), confidence=evidence.confidence, unit="D3 questions", effect=float(np.median(gaps)),
-            effect_kind="median gap", note=_BASE if evidence.is_control else "",
+            effect_kind="median gap", note=_note(evidence, frame),
         )
     }  # fmt: skip
 
@@ -132,7 +134,7 @@ def quarters_differ(evidence: Evidence) -> dict[str, Measured]:
         "groups": of_replicates(
             value, drawn[0] - drawn[1], confidence=evidence.confidence, n=min(len(least), len(most)),
             unit="questions of a quarter", effect=value / spread if spread > 0 else np.nan, effect_kind="Cohen's d",
-            note=_BASE if evidence.is_control else "",
+            note=_note(evidence, frame),
         )
     }  # fmt: skip
 
@@ -159,9 +161,18 @@ def discrepancy(evidence: Evidence, *, direction: str, depths: str) -> float:
 def _judged(evidence: Evidence, table: str) -> pd.DataFrame:
     """A table of judged scores, unless the judge is the stand-in, whose scores mean something else."""
     frame = evidence.frame(table)
-    if (frame["judge"] == "reference").any():
-        raise NotApplicable("judged by the stand-in `reference`, whose scores are not those of a judge that reads")
+    if _by_stand_in(frame):
+        raise NotApplicable(_STAND_IN)
     return frame
+
+
+def _note(evidence: Evidence, gaps: pd.DataFrame) -> str:
+    """What a reader of a claim about score gaps must be told of where they come from."""
+    return "; ".join([_BASE] * evidence.is_control + [_STAND_IN] * _by_stand_in(gaps))
+
+
+def _by_stand_in(frame: pd.DataFrame) -> bool:
+    return bool((frame["judge"] == "reference").any())
 
 
 def _by_depth(found: pd.DataFrame) -> list[Values]:

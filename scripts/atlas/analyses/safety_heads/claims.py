@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ABLATIONS = ("undifferentiated", "scaling")
 TOP = 10  # strongest heads, as many as the source's figure shows
 FEW = 0.01  # of all heads
+HALF = ("bfloat16", "float16")  # not from atlas.models, which would bring torch
 
 
 def scores(evidence: Evidence, ablation: str, relative: str = "") -> tuple[pd.DataFrame, Draws]:
@@ -47,6 +48,7 @@ def larger_under_undifferentiated(evidence: Evidence) -> dict[str, Measured | Ex
         "tenth strongest": of_replicates(
             ratio, first / second, confidence=evidence.confidence, n=_queries(found[0][0]), unit="prompts",
             effect=float(np.log10(ratio)) if ratio > 0 else np.nan, effect_kind="log10 of the ratio",
+            note=_rounding(*(frame for frame, _ in found)),
         )
     }  # fmt: skip
 
@@ -60,7 +62,7 @@ def in_lower_layers(evidence: Evidence) -> dict[str, Measured | Exception]:
         share = low[_strongest(frame["ships_degrees"].to_numpy()[None])[0]].mean()
         return of_replicates(
             share, low[_strongest(drawn)].mean(1), confidence=evidence.confidence, n=_queries(frame), unit="prompts",
-            effect=share / low.mean(), effect_kind="ratio to an even spread",
+            effect=share / low.mean(), effect_kind="ratio to an even spread", note=_rounding(frame),
         )  # fmt: skip
 
     return _by_ablation(part)
@@ -81,7 +83,7 @@ def few_account_for_most(evidence: Evidence) -> dict[str, Measured | Exception]:
         value = share(frame["ships_degrees"].to_numpy(float)[None])[0]
         return of_replicates(
             value, share(drawn), confidence=evidence.confidence, n=_queries(frame), unit="prompts",
-            effect=value * len(frame) / few, effect_kind="ratio to an even share",
+            effect=value * len(frame) / few, effect_kind="ratio to an even share", note=_rounding(frame),
         )  # fmt: skip
 
     return _by_ablation(part)
@@ -110,8 +112,8 @@ def refuses_less_without(evidence: Evidence) -> dict[str, Measured | Exception]:
         refused = int(before["refused"].iloc[0])
         silent = f"the model refuses {refused} of {prompts} prompts with no head ablated"
         return of_interval(
-            *difference, confidence=evidence.confidence, n=prompts, unit="prompts", effect=difference[0],
-            effect_kind=f"difference of rates at {most} heads",
+            *difference, confidence=evidence.confidence, own=evidence.options["confidence"], n=prompts, unit="prompts",
+            effect=difference[0], effect_kind=f"difference of rates at {most} heads",
             open=silent if 2 * refused < prompts else "",
         )  # fmt: skip
 
@@ -133,7 +135,7 @@ def few_shared(evidence: Evidence) -> dict[str, Measured | Exception]:
         both = (_members(drawn) & _members(drawn_other)).sum(1) / TOP  # the same prompts are drawn in both
         return of_replicates(
             share, both, confidence=evidence.confidence, n=_queries(own), unit="prompts", partner=partner,
-            effect=share * len(own) / TOP, effect_kind="ratio to chance",
+            effect=share * len(own) / TOP, effect_kind="ratio to chance", note=_rounding(own, other),
         )  # fmt: skip
 
     return _by_ablation(part)
@@ -173,6 +175,16 @@ def _members(values: Draws) -> Bool[np.ndarray, "draws heads"]:
     found = np.zeros(values.shape, bool)
     np.put_along_axis(found, _strongest(values), True, axis=1)
     return found
+
+
+def _rounding(*frames: pd.DataFrame) -> str:
+    """What a reader must be told of scores that were computed in half precision; empty where none was."""
+    rounded = [frame for frame in frames if frame["dtype"].iloc[0] in HALF]
+    if not rounded:
+        return ""
+    errors = [float(frame["error_degrees"].iloc[0]) for frame in rounded]
+    by = "by an amount that was not measured" if np.isnan(errors).any() else f"by up to {max(errors):.2g} degrees"
+    return f"computed in {rounded[0]['dtype'].iloc[0]}: its rounding moves angles {by}, which no interval covers"
 
 
 def _queries(frame: pd.DataFrame) -> int:

@@ -24,9 +24,10 @@ def head_again(layer: int, heads: int) -> int:
 
 
 def merge(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """One dictionary of arrays from those of several shards, ordered by layer."""
+    """One dictionary of arrays from those of several shards, ordered by layer; `wide.*` where every shard has them."""
     order = np.argsort(np.concatenate([part["layer"] for part in parts]), kind="stable")
     return {
         key: parts[0][key] if key.endswith("clean.gram") else np.concatenate([part[key] for part in parts])[order]
         for key in parts[0]
+        if all(key in part for part in parts) or not key.startswith("wide.")
     }

@@ -104,6 +104,7 @@ def two_groups(evidence: Evidence) -> dict[str, Measured | Exception]:
             row["separation_low"],
             row["separation_high"],
             confidence=evidence.confidence,
+            own=evidence.options["confidence"],
             n=int(row["samples"]),
             unit=_UNIT,
             also=float(row["dip_p"]),
@@ -116,7 +117,8 @@ def two_groups(evidence: Evidence) -> dict[str, Measured | Exception]:
 def probe_reads_truth(evidence: Evidence) -> dict[str, Measured | Exception]:
     """A4."""
     own = _nested(evidence)
-    more: dict[str, Any] = {"confidence": evidence.confidence, "n": own[3], "unit": "answers of the rarer kind"}
+    more: dict[str, Any] = {"confidence": evidence.confidence, "own": evidence.options["confidence"], "n": own[3],
+                            "unit": "answers of the rarer kind"}  # fmt: skip
     chance = of_interval(*own[:3], **more, effect=2 * own[0] - 1, effect_kind="Somers' D")
     parts: dict[str, Measured | Exception] = {"above chance": chance}
     try:

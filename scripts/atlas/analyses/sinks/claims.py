@@ -31,6 +31,7 @@ def sinks_on_text_alone(evidence: Evidence) -> dict[str, Measured | Exception]:
             row["rate_low"],
             row["rate_high"],
             confidence=evidence.confidence,
+            own=evidence.options["confidence"],
             n=int(row["sequences"]),
             unit="sequences",
             effect=2 * (np.arcsin(np.sqrt(row["rate"])) - np.arcsin(np.sqrt(0.5))),

@@ -138,6 +138,21 @@ def test_a4_is_the_nested_auroc_and_its_distance_from_the_controls(made, rows):
     assert row["partner"] == "control"
 
 
+def test_intervals_of_tables_are_those_of_the_confidence_of_claims(made, rows, tmp_path, monkeypatch):
+    """An analysis may have a confidence of its own; its narrower intervals decide nothing more here."""
+    for analysis in ("saliency", "sinks", "ablation_effect"):
+        monkeypatch.setitem(planted.READ[analysis], "confidence", 0.5)
+    wide = planted.verdicts(tmp_path, made).set_index(["claim", "part"])
+    scale = stats.norm.ppf(0.975) / stats.norm.ppf(0.75)
+    for place in (("A3", "right answers"), ("A4", "above chance"), ("A4", "above the control"), ("D4", "natural"),
+                  ("E4", "scaling")):  # fmt: skip
+        was, now = rows.loc[place], wide.loc[place]
+        assert now["value"] == was["value"]
+        assert now["value"] - now["low"] == pytest.approx(scale * (was["value"] - was["low"]))
+        assert now["high"] - now["value"] == pytest.approx(scale * (was["high"] - was["value"]))
+        assert now["confidence"] == 0.95
+
+
 def test_a5_counts_wins_by_weight(made, rows):
     exact, random = flow(made, "question_to_answer"), flow(made, "random_to_answer")
     won = sum(
@@ -207,6 +222,16 @@ def test_b4_counts_gaps_of_at_most_one_point(made, rows):
     assert rows.loc[("B4", "gaps"), "value"] == near / len(gaps)
 
 
+@pytest.mark.parametrize(("judge", "is_control"), [("api", False), ("reference", False), ("reference", True)])
+def test_b4_and_b5_say_who_judged(judge, is_control, tmp_path):
+    found = planted.mink(True, N)
+    found["own", "score_gap"]["judge"] = judge
+    said = planted.verdicts(tmp_path, found, is_control=is_control).set_index(["claim", "part"])["note"]
+    for place in (("B4", "gaps"), ("B5", "groups")):
+        assert ("stand-in" in said[place]) is (judge == "reference")
+        assert ("its base" in said[place]) is is_control
+
+
 def test_b5_is_a_difference_of_means(made, rows):
     frame = made["own", "score_gap"]
     least, most = (list(frame.loc[frame["group"] == group, "gap"]) for group in ("75%", "25%"))
@@ -251,6 +276,16 @@ def test_the_null_has_labels_of_its_own(tmp_path):
     assert said.loc[("C1", "after the null"), "value"] == 1
     assert said.loc[("C1", "after the null"), "verdict"] == "does not hold"
     assert said.loc[("C1", "heads"), "claim_verdict"] == "holds"  # the null is told, and does not decide
+
+
+def test_where_heads_stand_is_not_asked_of_one_layer(tmp_path):
+    found = planted.categories(True, N)
+    frame = found["own", "head_categories"]
+    frame["head"], frame["layer"] = frame["head"] + 1000 * frame["layer"], 0
+    said = planted.verdicts(tmp_path, found).set_index(["claim", "part"])
+    for claim in ("C2", "C4"):
+        assert said.loc[(claim, "heads"), "claim_verdict"] == "not applicable"
+        assert said.loc[(claim, "heads"), "reason"] == "the model has one layer, so none is deeper than another"
 
 
 def test_c5_of_a_control_is_about_itself(tmp_path):
@@ -346,6 +381,24 @@ def test_e2_resamples_the_heads_together(made, rows):
     shares = [np.mean([layer[head] < 4 for head in np.argsort(-one)[:10]]) for one in drawn]
     row = rows.loc["E2", "scaling"]
     np.testing.assert_allclose([row["low"], row["high"]], np.percentile(shares, [2.5, 97.5]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "error", "told"),
+    [
+        ("float32", np.nan, ""),
+        ("bfloat16", 0.25, "computed in bfloat16: its rounding moves angles by up to 0.25 degrees"),
+        ("float16", np.nan, "computed in float16: its rounding moves angles by an amount that was not measured"),
+    ],
+)
+def test_claims_on_ships_say_what_half_precision_does_to_them(dtype, error, told, tmp_path):
+    found = planted.ships(True, N)
+    for model in ("own", "sibling"):
+        found[model, "safety_heads"] = found[model, "safety_heads"].assign(dtype=dtype, error_degrees=error)
+    notes = planted.verdicts(tmp_path, found).set_index(["claim", "part"])["note"]
+    for place in (("E1", "tenth strongest"), ("E2", "scaling"), ("E3", "undifferentiated"), ("E5", "scaling")):
+        assert notes[place].startswith(told)
+        assert bool(notes[place]) is bool(told)
 
 
 def test_e4_is_a_difference_of_rates_at_the_largest_number(rows, made):

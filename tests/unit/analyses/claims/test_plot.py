@@ -122,3 +122,10 @@ def test_the_shape_shows_the_claims_verdict_and_the_value_of_the_part_that_decid
     texts = {text.get_text() for text in figure.axes[0].texts}
     assert {"0.44", "repeated"} <= texts
     assert "0.8" not in texts
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(99.7, "100"), (99.4, "99"), (-99.7, "−100"), (1234.4, "1234"), (0.126, "0.13")]
+)
+def test_numbers_below_a_hundred_need_no_power_of_ten(value, text):
+    assert plot_claims._number(value) == text

@@ -26,6 +26,18 @@ def test_the_next_smaller_is_of_the_same_generation():
     assert "smaller" not in relatives("other", MODELS)
 
 
+def test_a_few_more_tokens_make_no_larger_model():
+    """Llama-3-8B has 8,030,261,248 parameters; one with eight tokens more is of the same size."""
+    again = {
+        **MODELS,
+        "l3-8-tuned": model("Llama", None, 3, 8_030_326_784),
+        "l3-8": model("Llama", None, 3, 8_030_261_248),
+    }
+    assert "smaller" not in relatives("l3-8-tuned", again)
+    assert relatives("l3-8-tuned", again)["sibling"] == "l3-8"
+    assert relatives("l3-70", again)["smaller"] == "l3-8-tuned"
+
+
 def test_the_older_is_of_the_generation_before_and_nearest_in_size():
     assert relatives("l3-70", MODELS)["older"] == "l2-70"
     assert relatives("l3-8", MODELS)["older"] == "l2-7"

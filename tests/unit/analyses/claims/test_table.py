@@ -209,7 +209,7 @@ def test_the_top_head_and_refusals_of_the_source(tmp_path):
 
 def test_evidence_of_one_data_set_is_not_that_of_another(tmp_path):
     subject = Subject("own", "", False, "", {})
-    told = {"sinks": {"datasets": ["d", "e"], "relatives": {}, "options": {}}}
+    told = {"sinks": {"datasets": ["d", "e"], "relatives": {}, "options": planted.READ["sinks"]}}
     files = planted.write(tmp_path / "d", planted.sinks(True, 40))
     files |= {
         ("own", name, "e"): path

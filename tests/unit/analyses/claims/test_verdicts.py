@@ -43,6 +43,17 @@ def test_a_verdict_follows_from_the_interval(rule, interval, verdict):
     assert said(rule, measured(*interval)).verdict == verdict
 
 
+@pytest.mark.parametrize("value", [0.8, 0.5])
+def test_an_interval_that_contradicts_its_value_decides_nothing(value):
+    """Overlaps of noisy orders fall when prompts are resampled, so the value may lie above all of its replicates."""
+    found = of_replicates(value, np.linspace(0.1, 0.4, 999), confidence=0.95, n=50, unit="prompts")
+    for rule in ({"below": 0.5}, {"above": 0.5}, {"inside": [0, 0.5]}, {"outside": [0, 0.5]}):
+        told = said(rule, found)
+        assert told.verdict == "undecided"
+        assert told.reason.startswith("the value lies outside its interval")
+    assert said({"below": 0.9}, found).verdict == "holds"
+
+
 def test_no_verdict_without_an_interval():
     assert said({"above": 0}, measured(5, math.nan, math.nan)).verdict == "undecided"
 
@@ -125,6 +136,20 @@ def test_p_of_an_interval_is_that_of_a_normal():
     assert found.p(0) == pytest.approx(2 * stats.norm.sf(2), rel=1e-5)
     assert found.p(4) == pytest.approx(2 * stats.norm.sf(1), rel=1e-5)
     assert found.p(2) == 1
+    # A value outside its interval: there is no half on its side, and that is no certainty.
+    assert measured(2.05, 2.1, 3.0).p(2) == pytest.approx(2 * stats.norm.sf(0.05 * 1.959964 / 0.45), rel=1e-5)
+    assert measured(2.05, 2.05, 2.05).p(2) == 0
+
+
+def test_an_interval_of_another_confidence_is_brought_to_that_of_the_claims():
+    """Of 90 % or of 99 %: a normal has one standard error, and so one interval and one p."""
+    for own in (0.5, 0.9, 0.99):
+        half = stats.norm.ppf(0.5 + own / 2)
+        found = of_interval(2, 2 - half, 2 + 3 * half, confidence=0.95, own=own, n=50, unit="heads")
+        assert (found.low, found.high) == pytest.approx((2 - 1.959964, 2 + 3 * 1.959964))
+        assert found.p(0) == pytest.approx(2 * stats.norm.sf(2))
+    same = of_interval(0.3, 0.1, 0.7, confidence=0.95, own=0.95, n=50, unit="heads")
+    assert (same.low, same.high) == (0.1, 0.7)
 
 
 def test_a_share_has_wilsons_interval_and_the_binomial_p():

@@ -149,6 +149,22 @@ def test_arrays_of_shards_join_those_of_float32_too():
         np.testing.assert_array_equal(joined[key], value)
 
 
+@pytest.mark.parametrize("lacks", [0, 1])
+def test_where_one_shard_was_not_measured_again_none_is(lacks):
+    """A shard on a smaller GPU may not have had room for float32; the others are no error of the whole model."""
+    arrays = in_half_precision()
+    parts = [
+        {
+            key: value if key.endswith("clean.gram") else value[layer : layer + 1]
+            for key, value in arrays.items()
+            if layer != lacks or not key.startswith("wide.")
+        }
+        for layer in (0, 1)
+    ]
+    table = head_table(merge(parts), KEYS, 2, OPTIONS, "bfloat16")
+    assert table["error_degrees"].isna().all()
+
+
 def test_the_ranking_is_that_of_the_table():
     table = head_table(stored(), KEYS, 2, OPTIONS)
     ranked = ranking(stored(), OPTIONS)
