@@ -118,9 +118,9 @@ def samples_needed(rule: Rule, measured: Measured) -> int | None:
 
 
 def joined(verdicts: Iterable[str]) -> str:
-    """The verdict of a claim from those of the parts that decide it: it holds where every part holds."""
-    said = [verdict for verdict in verdicts if verdict != NONE]
-    if not said:
+    """The verdict of a claim from those of the parts that decide it: it holds where every part was put and holds."""
+    said = list(verdicts)
+    if set(said) <= {NONE}:
         return NONE
     if FAILS in said:
         return FAILS

@@ -107,7 +107,8 @@ def test_a_probe_without_a_control_is_still_held_to_chance(tmp_path):
     frame = planted.verdicts(tmp_path, planted.saliency(True, 40), relatives={})
     own = frame[frame["claim"] == "A4"].set_index("part")
     assert own.loc["above the control", "verdict"] == "not applicable"
-    assert own.loc["above chance", "claim_verdict"] == "holds"
+    assert own.loc["above chance", "verdict"] == "holds"
+    assert own.loc["above chance", "claim_verdict"] == "undecided"  # the control is a part of the claim
 
 
 def test_answers_of_which_no_probe_could_be_trained_decide_nothing(tmp_path):
