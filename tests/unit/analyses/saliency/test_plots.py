@@ -16,7 +16,7 @@ DOCUMENTS = {"results/metrics/m/saliency/a.parquet": {"metric_options": {"layers
 OPTIONS = {
     "models": ["m"], "model_labels": {"m": "Model M"}, "datasets": ["a", "b"],
     "dataset_labels": {"a": "Set A", "b": "Set B"}, "loss": "probe_bce", "common_norm": True, "quantile": 0.995,
-    "title": "{label}", "width": 7.0, "confidence": 0.95, "xlim": None, "ylim": None, "xticks": None, "yticks": None,
+    "title": "{label}", "width": 7.0, "confidence": 0.95, "colours": None, "xlim": None, "ylim": None, "xticks": None, "yticks": None,
 }  # fmt: skip
 
 
@@ -168,12 +168,12 @@ def test_figures_ask_for_data_sets_and_losses_of_the_analysis():
         "models": {"m": {"source": {}}},
         "analyses": {"saliency": {"models": ["m"], "datasets": ["a", "b"], "loss": ["probe_logit"], "confidence": 0.9}},
     }
-    figure = {"plot": "saliency_density", "models": "all", "loss": "probe_bce", "datasets": ["a", "c"]}
+    figure = {"plot": "saliency_density", "models": "all", "loss": "probe_bce", "datasets": ["a", "c"], "labels": {}}
     problems = list(figure_problems("saliency_density", figure, config))
     assert len(problems) == 2
     assert "datasets: 'c' is not among the analysis's data sets" in problems[0]
     assert "loss: 'probe_bce' is not among analyses.saliency.loss (probe_logit)" in problems[1]
-    figure = {"plot": "probe_auroc", "models": "all", "datasets": "all"}
+    figure = {"plot": "probe_auroc", "models": "all", "datasets": "all", "labels": {}}
     assert not list(figure_problems("probe_auroc", figure, config))
     assert figure["datasets"] == ["a", "b"]
 
