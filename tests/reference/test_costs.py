@@ -51,7 +51,7 @@ def test_single_heads_cost_the_layers_above_them(name):
     model = families.build(name, num_hidden_layers=6, intermediate_size=192).requires_grad_(False)
     heads = model.config.num_attention_heads
     ablation = HeadAblation(model, PROMPTS, range(6), epsilon=1e-5)
-    tokens, shared = sum(map(len, PROMPTS)), len(ablation.packs[0].ids)
+    tokens, shared = sum(map(len, PROMPTS)), len(ablation.packs[0].pack.ids)
     assert shared <= tokens - 3 * (len(PROMPTS) - 1)
 
     def ours(layer):

@@ -92,6 +92,8 @@ def _panel(figure: Figure, axes: Axes, shown: pd.DataFrame, options: Options, li
             zorder=3,
         )
         unsure = rows[rows["unsure"]]
+        if unsure.empty:
+            continue
         axes.scatter(
             unsure["layer"], unsure["head"], s=150, facecolors="none", edgecolors="0.25", lw=0.8, ls=":", zorder=4
         )
