@@ -73,18 +73,18 @@ def test_a_killed_job_goes_on_where_it_stopped(tmp_path, monkeypatch):
     ran = []
     real = generation.generate_batch
 
-    def killed(model, prompts, ends, cached):
+    def killed(model, prompts, **options):
         if len(ran) == 2:
             raise KeyboardInterrupt
         ran.append(prompts)
-        return real(model, prompts, ends, cached)
+        return real(model, prompts, **options)
 
     monkeypatch.setattr(generation, "generate_batch", killed)
     with pytest.raises(KeyboardInterrupt):
         generate(model, asked, [5], batch_size=2, journal=Journal(tmp_path / "j", "key"))
     with (tmp_path / "j").open("a") as file:
         file.write('["3", [{"number"')  # the line that was being written
-    monkeypatch.setattr(generation, "generate_batch", lambda m, p, e, c: ran.append(p) or real(m, p, e, c))
+    monkeypatch.setattr(generation, "generate_batch", lambda m, p, **options: ran.append(p) or real(m, p, **options))
     journal = Journal(tmp_path / "j", "key")
     assert generate(model, asked, [5], batch_size=2, journal=journal) == whole
     assert len(ran) == len(generation_batches(asked, 2))  # none twice
