@@ -106,7 +106,7 @@ def test_edit_in_the_ships_engine_plans_safety_heads_alone(project):
     assert jobs["extract_head_ablations"] == 4
     assert of_models(jobs) <= {"extract_head_ablations", "search_head_groups", "generate_ablated"}
     computed = {rule for rule in jobs if rule.startswith("compute_")}
-    assert computed == {"compute_safety_heads", "compute_ablation_effect"}
+    assert computed == {"compute_safety_heads", "compute_ablation_effect", "compute_claims"}
 
 
 def test_the_reason_names_the_file(project):
