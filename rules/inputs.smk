@@ -199,8 +199,7 @@ def caption_file(wildcards):
 def drawn_tables(plot):
     """The tables that a plot reads: its own, and those beside them whose analysis is configured."""
     record = registry.PLOTS[plot]
-    known = registry.TABLE_ANALYSES | registry.JOINED_TABLES
-    beside = [table for table in record.beside if known[table] in ANALYSES]
+    beside = [table for table in record.beside if registry.TABLE_ANALYSES[table] in ANALYSES]
     return [*record.tables, *beside]
 
 

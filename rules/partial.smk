@@ -9,14 +9,14 @@ def shown_models(figure, models):
     record = registry.PLOTS[figure["plot"]]
     if UNMADE is None or record.measures_machine:
         return list(models)
-    datasets = figure_datasets(figure)
+    datasets = {table: figure_datasets(figure, table) for table in record.tables}
     return [
         model
         for model in models
         if all(
-            map(
-                made, (f for table in record.tables for f in metric_files(table, [model], datasets))
-            )
+            made(file)
+            for table in record.tables
+            for file in metric_files(table, [model], datasets[table])
         )
     ]
 

@@ -67,4 +67,4 @@ def test_an_analysis_that_is_switched_off_is_told_by_name_and_runs_no_model(proj
 
 def test_a_threshold_plans_the_claims_alone(project):
     project.edit("scripts/atlas/analyses/sinks/claims.yaml", "{above: 0.5}", "{above: 0.4}")
-    assert project.planned() == {**AFTER, "aggregate_published": 1, "plot_explorer": 1, "manifest": 1}
+    assert project.planned() == {**AFTER, "aggregate_published": 1, "manifest": 1}

@@ -75,7 +75,7 @@ def test_phrases_read_answers_only(project):
     jobs = project.planned()
     assert jobs == {
         "compute_ablation_effect": 1, "aggregate_table": 1, "plot_safety_effect": 1, "manifest": 1,
-        "compute_claims": 1, "aggregate_claims": 1, "aggregate_published": 1, "plot_claims": 1, "plot_explorer": 1,
+        "compute_claims": 1, "aggregate_claims": 1, "aggregate_published": 1, "plot_claims": 1,
     }  # fmt: skip
 
 

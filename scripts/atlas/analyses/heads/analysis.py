@@ -12,7 +12,7 @@ ANALYSES = {
             "explorer": Plot(
                 ("heads",),
                 _CATEGORY,
-                beside=("head_relations", "attention_weights", "claims"),
+                beside=("head_relations", "attention_weights"),
                 page=True,
                 files=("page/explorer.html", "page/explorer.css", "page/explorer.js"),
             ),

@@ -29,7 +29,6 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from matplotlib.colors import to_hex
 
-from atlas.analyses.heads.claims_section import claims_section
 from atlas.analyses.heads.explorer_data import page_data
 from atlas.plots import style
 from atlas.plots.captions import told
@@ -62,7 +61,6 @@ def draw(tables: Tables, options: Options, sources: Sources) -> tuple[str, str]:
         "bokeh": INLINE.js_raw[0],
         "data": _json({**data, "colours": list(LABEL_COLOURS.values()), "places": places}),
         "document": _stable_ids(_json(document)),
-        "claims": claims_section(tables.get("claims"), {model["key"]: model["label"] for model in data["models"]}),
         "script": (PAGE / "explorer.js").read_text(encoding="utf-8"),
     }
     return Template((PAGE / "explorer.html").read_text(encoding="utf-8")).substitute(values), _caption(data, options)

@@ -16,7 +16,8 @@ DOCUMENTS = {"results/metrics/m/saliency/a.parquet": {"metric_options": {"layers
 OPTIONS = {
     "models": ["m"], "model_labels": {"m": "Model M"}, "datasets": ["a", "b"],
     "dataset_labels": {"a": "Set A", "b": "Set B"}, "loss": "probe_bce", "common_norm": True, "quantile": 0.995,
-    "title": "{label}", "width": 7.0, "confidence": 0.95, "colours": None, "xlim": None, "ylim": None, "xticks": None, "yticks": None,
+    "title": "{label}", "width": 7.0, "confidence": 0.95, "colours": None,
+    "xlim": None, "ylim": None, "xticks": None, "yticks": None,
 }  # fmt: skip
 
 
