@@ -115,8 +115,8 @@ def _cell(axes: Axes, parts: pd.DataFrame, column: int, line: int, roomy: bool) 
     axes.add_patch(_mark(verdict, x, y, _WIDTH, _HEIGHT))
     if verdict == NONE:
         return
-    deciding = parts[parts["verdict"] == verdict]
-    row = deciding.iloc[0]
+    # A claim may be undecided because a part of it could not be put to the model, while the others hold.
+    row = next(some.iloc[0] for said in (verdict, NONE) if len(some := parts[parts["verdict"] == said]))
     value = "?" if np.isnan(row["value"]) else _number(row["value"])
     mark = _OF_CONSTRUCTION if row["by_construction"] else ""
     several = roomy and len(parts) > 1

@@ -124,6 +124,14 @@ def test_the_shape_shows_the_claims_verdict_and_the_value_of_the_part_that_decid
     assert "0.8" not in texts
 
 
+def test_a_claim_is_open_for_a_part_that_could_not_be_put(table):
+    own = table[(table["model"] == "true") & (table["claim"] == "D4")].copy()
+    own.loc[own["part"] == "repeated", ["verdict", "value"]] = ["not applicable", np.nan]
+    own["claim_verdict"] = "undecided"
+    figure, _ = drawn(own, models=["true"], model_labels={"true": "M"})
+    assert {"?", "repeated"} <= {text.get_text() for text in figure.axes[0].texts}
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(99.7, "100"), (99.4, "99"), (-99.7, "−100"), (1234.4, "1234"), (0.126, "0.13")]
 )
