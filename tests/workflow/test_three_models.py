@@ -94,7 +94,7 @@ def test_refusals_are_counted_by_prompts(run):
 CONSTANT = {
     "safety_effect": ["rank 1", "4 tokens", "95% Wilson", "1 phrases"],
     "safety_heads": ["The 5 heads of each", "leading 1-dimensional", "times 1e-05", "'w3 w4 {q} w5'", "count from 0",
-                     "95% bootstrap intervals over prompts (100 draws)", "begins at 0"],
+                     "95% bootstrap intervals over prompts (100 draws)", "begins at 0", "Computed in float32."],
     "attention_sinks": ["7 x 'w9'", "the 3 of layer 0 (0-based)", "95% Student-t", "cut at 0", "fewer than 5 prompts"],
     "head_categories": ["tau = 0.15", "k = 5", "above layer 0"],
     "saliency_by_layer": ["Luo et al. 2026", "95% intervals", "count from 0"],
