@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("atlas")
 DTYPES = ("auto", "float32", "bfloat16", "float16", "bfloat16_if_faster")
-HALF = ("bfloat16", "float16")
 # From this compute capability on a card computes bfloat16 itself; older ones emulate it, slowly.
 _NATIVE_BFLOAT16 = 8
 

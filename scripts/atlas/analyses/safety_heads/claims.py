@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided, of_interval, of_replicates, single
+from atlas.dtypes import HALF
 from atlas.statistics.resampling import mover
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 ABLATIONS = ("undifferentiated", "scaling")
 TOP = 10  # strongest heads, as many as the source's figure shows
 FEW = 0.01  # of all heads
-HALF = ("bfloat16", "float16")  # not from atlas.models, which would bring torch
 
 
 def scores(evidence: Evidence, ablation: str, relative: str = "") -> tuple[pd.DataFrame, Draws]:

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
+from atlas.dtypes import HALF
 from atlas.plots import style
 from atlas.plots.captions import option_of
 from atlas.plots.fitting import fit, legend_outside
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from atlas.plots.types import Document, Documents, Drawn, Options, Sources, Tables
 
-HALF = ("bfloat16", "float16")  # not from atlas.models, which would bring torch
 _INSIDE, _SHORT = 2, 32  # models, and characters of their labels, that the legend has room for above the heads
 _MARKERS = ("o", "x", "s", "^", "D", "v", "P", "*")
 _WORDS = {

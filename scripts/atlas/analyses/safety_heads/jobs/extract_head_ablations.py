@@ -8,7 +8,7 @@ from atlas.analyses.safety_heads.extract import extract
 from atlas.analyses.safety_heads.queries import SHIPS, build_queries
 from atlas.analyses.safety_heads.rounding import remeasured
 from atlas.attention import checked
-from atlas.models.precision import HALF
+from atlas.dtypes import HALF
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
