@@ -54,7 +54,9 @@ def job(snakemake: Snakemake) -> Iterator[logging.Logger]:
         yield log
     except AtlasError as error:
         log.error("%s", error)
-        sys.exit(f"Error in {snakemake.rule}: {error}")
+        # with its line's end in one call: jobs beside this one write to the same pipe, and sys.exit() writes that apart
+        sys.stderr.write(f"Error in {snakemake.rule}: {error}\n")
+        sys.exit(1)
     except Exception:
         log.exception("unexpected error")
         raise
