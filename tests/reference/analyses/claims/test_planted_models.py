@@ -10,7 +10,7 @@ from atlas.analyses.head_categories.extract import map_heads
 from atlas.analyses.head_categories.metrics import categories_table, relation_scores
 from atlas.analyses.sinks.extract import column_means
 from atlas.analyses.sinks.metrics import rates_table
-from families import build
+from planted_weights import looking, silent, uniform
 
 LAYERS = 8
 # relation -> (its category, tokens of its sources, tokens of its targets)
@@ -22,42 +22,13 @@ ABOVE = {"letter": (0, 1), "capital": (4, 5), "tense": (6, 7)}
 BELOW = {"letter": (6, 7), "capital": (0, 1), "tense": (2, 3)}
 
 
-def silent(layers):
-    """A model whose heads and MLPs write nothing."""
-    model = build("llama", num_hidden_layers=layers)
-    for layer in model.model.layers:
-        layer.self_attn.o_proj.weight.data.zero_()
-        layer.mlp.down_proj.weight.data.zero_()
-    return model
-
-
 # ------------------------------------------------------------------------------------------------------------- sinks
 SINK = 5
 
 
 def with_sinks():
-    """Every head of every layer looks at the token SINK alone, wherever it is: its key is long, along each query."""
-    model = silent(4)
-    embedding = model.model.embed_tokens.weight.data
-    embedding[:, 0], embedding[:, 1] = 1.0, 0.0
-    embedding[SINK, 1] = 3.0
-    for layer in model.model.layers:
-        layer.input_layernorm.weight.data.fill_(1)
-        attention = layer.self_attn
-        slow = torch.arange(3, attention.q_proj.out_features, 8)  # the dimension of each head that turns least
-        attention.q_proj.weight.data.zero_()
-        attention.k_proj.weight.data.zero_()
-        attention.q_proj.weight.data[slow, 0] = 30.0
-        attention.k_proj.weight.data[slow[slow < attention.k_proj.out_features], 1] = 30.0
-    return model
-
-
-def uniform():
-    """Every head looks everywhere alike."""
-    model = silent(4)
-    for layer in model.model.layers:
-        layer.self_attn.q_proj.weight.data.zero_()
-    return model
+    """Every head of every layer looks at the token SINK alone, wherever it is."""
+    return looking(silent(4), {SINK: 3.0}, 30.0)
 
 
 def rates(model, sequences, length=32):
@@ -72,7 +43,7 @@ def rates(model, sequences, length=32):
 
 @pytest.mark.parametrize(
     ("model", "sequences", "verdict"),
-    [(with_sinks, 20, "holds"), (uniform, 20, "does not hold"), (with_sinks, 4, "undecided")],
+    [(with_sinks, 20, "holds"), (lambda: uniform(silent(4)), 20, "does not hold"), (with_sinks, 4, "undecided")],
 )
 def test_sinks_of_the_weights(model, sequences, verdict, tmp_path):
     frame = planted.verdicts(tmp_path, {("own", "sink_rates"): rates(model(), sequences)})
