@@ -103,6 +103,15 @@ def test_words_that_models_expect(models, size, verdict, prompter, tmp_path):
         assert set(rows["verdict"]) == {verdict}, rows
 
 
+def test_models_that_expect_every_word_alike_decide_nothing(prompter, tmp_path):
+    mink = mink_of(expecting(np.zeros(199)), prompter, depths(40))
+    assert mink["mink"].nunique() == 1
+    frame = planted.verdicts(tmp_path, {(name, "mink"): mink for name in TRUE})
+    rows = frame[frame["claim"].isin(["B1", "B2", "B3"])]
+    assert set(rows["verdict"]) == {"undecided"}
+    assert (rows["value"] == 0).all()
+
+
 # --------------------------------------------------------------------------------------------------------- score gaps
 def knowing(*ends):
     """A model that answers with the chain after these ends of questions, and wrongly after others."""
