@@ -13,7 +13,7 @@ import planted_claims as planted
 from atlas.analyses.saliency import hidden_states, probe_storage, probe_table
 from atlas.analyses.saliency.answered_samples import answered_samples
 from atlas.analyses.saliency.exact_tokens import random_tokens
-from atlas.analyses.saliency.extract import extract
+from atlas.analyses.saliency.extract import extract, usable
 from atlas.analyses.saliency.metrics import tables
 from atlas.analyses.saliency.mixture import mixture_table
 from atlas.analyses.saliency.probe import probe_of
@@ -21,7 +21,6 @@ from planted_weights import looking, silent
 
 KEYS = {"model": "own", "dataset": "d"}
 REDUCED = {"reduction": "mean", "heads": "sum_then_abs", "layers": "mean"}
-READ = {"saliency": {"loss": ["answer_nll"], "confidence": 0.95}}
 PROBE = {"folds": 5, "regularisation": 1.0, "layers": "all", "weights": "equal", "too_few": "answer_nll"}
 ANSWERS, OTHERS, EXACT = range(5, 9), range(10, 90), range(100, 400)  # tokens
 RELAY, LAST = 90, 91  # tokens between every question and its answer
@@ -30,10 +29,10 @@ STRENGTH, RELAYED, READ_OUT, TRUTH, TOLD = 2, 3, 4, 5, 6
 
 
 @torch.no_grad()
-def base(exact=1.0, others=0.01, by_relay=False):
+def base(exact=1.0, others=0.01, by_relay=False, tells=EXACT):
     """A model of two layers that writes nothing yet; strengths of the exact question tokens and of all others.
 
-    exact: a number or one for each token of EXACT. A right answer's exact token says so, a wrong one's the opposite.
+    exact: a number or one for each token of EXACT. tells: tokens that say in questions whether they are answered right.
     Heads look everywhere alike; by_relay: those of the last layer at RELAY alone.
     """
     model = silent(2, vocab_size=400)
@@ -42,7 +41,7 @@ def base(exact=1.0, others=0.01, by_relay=False):
     looking(model, {RELAY: 3.0}, 3.0)
     embedding[list(OTHERS), STRENGTH] = others
     embedding[list(EXACT), STRENGTH] = torch.as_tensor(exact, dtype=torch.float32)
-    embedding[list(EXACT), TRUTH] = torch.tensor([1.0, -1.0]).repeat(len(EXACT) // 2)
+    embedding[list(tells), TRUTH] = torch.tensor([1.0, -1.0]).repeat(len(tells) // 2)
     embedding[list(ANSWERS), 8:12] = torch.eye(4)
     model.lm_head.weight.zero_()
     model.lm_head.weight[list(ANSWERS), READ_OUT] = 1
@@ -72,18 +71,20 @@ def relayed(**strengths):
     return bring(bring(base(**strengths, by_relay=True), 0, STRENGTH, RELAYED), 1, RELAYED, READ_OUT)
 
 
-def telling():
+def telling(tells=EXACT):
     """The last token of an answer is told whether it is right."""
-    return bring(base(), 0, TRUTH, TOLD)
+    return bring(base(tells=tells), 0, TRUTH, TOLD)
 
 
 def samples(size, seed=0):
-    """`size` answered questions, every second one right: eight question tokens, the third and the sixth of them exact,
-    RELAY, LAST and one token of the answer."""
+    """`size` answered questions, every second one right, of tokens with even ids: two of eight in a question are exact.
+
+    RELAY, LAST and one token of the answer follow.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(size):
-        question = rng.choice(OTHERS, 8)
+        question = rng.choice(OTHERS[number % 2 :: 2], 8)
         question[[2, 5]] = EXACT[number]
         ids = [3, 4, *question, RELAY, LAST, rng.choice(ANSWERS)]
         random = random_tokens(list(range(2, 10)), 2, 0, number)
@@ -95,16 +96,24 @@ def samples(size, seed=0):
     return pd.DataFrame(rows)
 
 
-def measured(model, frame):
+def probed(model, frame):
+    """The stored probe of a model."""
+    hidden = hidden_states.extract(model, *answered_samples(frame), batch_tokens=256)
+    probes, _ = probe_of(hidden, frame, {"probe": PROBE, "confidence": 0.95, "seed": 0}, KEYS)
+    return probe_storage.arrays(hidden["number"], probes)
+
+
+def measured(model, frame, loss="answer_nll"):
     """The tables saliency and saliency_mixture of a model."""
     given, prefix = answered_samples(frame)
-    arrays = extract(model, given, prefix, losses=["answer_nll"], batch_tokens=256)
-    saliency = tables(arrays, frame, ["answer_nll"], REDUCED, KEYS)["saliency"]
+    losses, probe = ([loss], None) if loss == "answer_nll" else usable(probed(model, frame), given, [loss])
+    arrays = extract(model, given, prefix, losses=losses, sample_probe=probe, batch_tokens=256)
+    saliency = tables(arrays, frame, losses, REDUCED, KEYS)["saliency"]
     return saliency, mixture_table(saliency, confidence=0.95, draws=100, seed=0)
 
 
-def verdicts(folder, found, claim):
-    frame = planted.verdicts(folder, found, own=READ)
+def verdicts(folder, found, claim, loss="answer_nll"):
+    frame = planted.verdicts(folder, found, own={"saliency": {"loss": [loss], "confidence": 0.95}})
     return set(frame.loc[frame["claim"] == claim, "claim_verdict"])
 
 
@@ -152,11 +161,8 @@ def test_kinds_of_tokens(logs, size, verdict, tmp_path):
 )
 def test_what_the_last_token_is_told(own, control, size, verdict, tmp_path):
     found, frame = {}, samples(size)
-    given, prefix = answered_samples(frame)
     for name, model in (("own", own()), ("control", control())):
-        hidden = hidden_states.extract(model, given, prefix, batch_tokens=256)
-        probes, _ = probe_of(hidden, frame, {"probe": PROBE, "confidence": 0.95, "seed": 0}, KEYS)
-        stored = probe_storage.arrays(hidden["number"], probes)
+        stored = probed(model, frame)
         found[name, "probe_auroc"] = probe_table.table(stored, frame["correct"].to_numpy(), PROBE, KEYS)
     assert verdicts(tmp_path, found, "A4") == {verdict}
 
@@ -172,6 +178,14 @@ def test_what_the_last_token_is_told(own, control, size, verdict, tmp_path):
 def test_strength_of_the_exact_tokens(strengths, size, verdict, tmp_path):
     found = {("own", "saliency"): measured(direct(**strengths), samples(size))[0]}
     assert verdicts(tmp_path, found, "A5") == {verdict}
+
+
+@pytest.mark.parametrize(
+    ("tells", "size", "verdict"), [(EXACT, 60, "holds"), (OTHERS, 60, "does not hold"), (EXACT, 8, "undecided")]
+)
+def test_tokens_that_tell_a_probe(tells, size, verdict, tmp_path):
+    found = {("own", "saliency"): measured(telling(tells), samples(size), "probe_bce")[0]}
+    assert verdicts(tmp_path, found, "A5", "probe_bce") == {verdict}
 
 
 def test_heads_that_write_nothing_decide_nothing(tmp_path):
