@@ -385,7 +385,7 @@ def test_data_set_by_hub(tmp_path, monkeypatch):
     [
         ({"path": "nowhere.csv"}, r"nowhere\.csv does not exist"),
         ({"url": {"url": "http://127.0.0.1/a.pkl", "sha256": "0" * 64}}, r"a\.pkl can run code"),
-        ({"url": {"url": "http://127.0.0.1/a", "files": {"b/../../x.csv": "0" * 64}}}, "not a plain file name"),
+        ({"url": {"url": "http://127.0.0.1/a", "files": {"b/../../x.csv": "0" * 64}}}, "no plain path"),
         ({"control": {}}, "exactly one of the keys package, hub, url, path"),
         ({"hub": {"repo": "a/b", "revision": "main"}}, "data set a/b of the hub: revision 'main' is not a commit"),
         ({"hub": {"repo": "a/b"}}, "is not pinned"),
