@@ -153,6 +153,17 @@ def test_hub_safetensors(model, tmp_path, monkeypatch):
     check_model_folder(folder, full=True)
 
 
+@pytest.mark.parametrize("name", ["added_tokens.json", "below/adapter_config.json", "model-2.safetensors"])
+def test_a_file_that_was_added_later_is_named(model, tmp_path, name):
+    folder = bring({"path": str(model)}, tmp_path)
+    (folder / ".snakemake_timestamp").touch()
+    check_model_folder(folder)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("{}")
+    with pytest.raises(AtlasError, match=f"{name} is not among the files that were brought in"):
+        check_model_folder(folder)
+
+
 def test_failed_download_keeps_the_staging_folder_only(model, tmp_path, monkeypatch):
     with Server() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
