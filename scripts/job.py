@@ -54,8 +54,8 @@ def job(snakemake: Snakemake) -> Iterator[logging.Logger]:
         yield log
     except AtlasError as error:
         log.error("%s", error)
-        # with its line's end in one call: jobs beside this one write to the same pipe, and sys.exit() writes that apart
-        sys.stderr.write(f"Error in {snakemake.rule}: {error}\n")
+        # with its line's end in one write: jobs beside this one have the same pipe, and sys.exit() writes that apart
+        print(f"Error in {snakemake.rule}: {error}\n", end="", file=sys.stderr, flush=True)
         sys.exit(1)
     except Exception:
         log.exception("unexpected error")
