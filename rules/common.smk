@@ -10,6 +10,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
+# Before our code is read: what is changed later is not what a job of this run is planned with.
+READ_NS = time.time_ns()
 PROJECT = Path(workflow.basedir)
 SCRIPTS = PROJECT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -151,18 +153,21 @@ def for_model(analysis, key, model):
     return block_of(analysis, model, CONFIG)[key]
 
 
-def options(analysis, *keys, **others):
+def options(analysis, *keys, stage=None, **others):
     """Param function: the named options of an analysis as the job's model has them, then those of `others` ({analysis:
     keys}). A rule takes only those that it reads.
+
+    stage: whose `auto` of what is run at once is settled.
     """
     named = {analysis: keys, **others}
 
     def found(wildcards):
-        return {
+        told = {
             key: for_model(name, key, wildcards.model)
             for name, some in named.items()
             for key in some
         }
+        return with_batch(stage, told, wildcards.model, wildcards.dataset) if stage else told
 
     return found
 

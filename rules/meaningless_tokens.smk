@@ -26,6 +26,7 @@ use rule extract as extract_attention with:
             "insertion",
             "max_tokens",
             "batch_tokens",
+            stage="extract_attention",
         ),
 
 

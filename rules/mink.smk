@@ -18,7 +18,7 @@ use rule extract as generate_answers with:
         *library("extract", "mink.jobs.generate_answers"),
         job="mink.jobs.generate_answers",
         chat=chat_settings("mink", "template"),
-        options=options("mink", "predictions", "template", "system"),
+        options=options("mink", "predictions", "template", "system", stage="generate_answers"),
         journal=f"{ACTIVATIONS}/.unfinished/answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
 
 
@@ -60,7 +60,15 @@ use rule extract as extract_token_logprobs with:
         job="mink.jobs.extract_token_logprobs",
         chat=chat_settings("mink", "template"),
         runtime=runtime("mink"),
-        options=options("mink", "texts", "template", "system", "max_tokens", "batch_tokens"),
+        options=options(
+            "mink",
+            "texts",
+            "template",
+            "system",
+            "max_tokens",
+            "batch_tokens",
+            stage="extract_token_logprobs",
+        ),
 
 
 use rule compute as compute_mink with:

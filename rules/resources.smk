@@ -6,9 +6,11 @@ from atlas.errors import AtlasError
 from atlas.models.architectures import mlp_states, read_config, read_shape
 from atlas.models.devices import visible_gpus
 from atlas.models.gpu_locks import GIVEN
-from atlas.planning.estimates import ROWS, Job, Size
+from atlas.planning.batches import for_gpus, is_auto
+from atlas.planning.estimates import ROWS, Job, Size, Stage
 from atlas.planning.forecast import KNOWN
 from atlas.planning.resources import (
+    STAGES,
     download_mb,
     download_minutes,
     gpu_mb,
@@ -71,6 +73,8 @@ def size_and_whether_known(model):
         return size_or_guess(model), False
 
 
+# stage -> the analysis whose dtype it runs in; `asks` fills it.
+STAGE_DTYPE = {}
 KNOWN.size = size_and_whether_known
 KNOWN.cores = workflow.resource_settings.cores or 1  # workflow.cores ends `snakemake --unlock`
 
@@ -103,28 +107,53 @@ if workflow.is_main_process:
         print(note, file=sys.stderr)
 
 
-def job_of(stage, analysis, model, dataset, size):
-    """What a job of `stage` is for a model and data set; analysis: whose dtype it runs in."""
+def with_batch(stage, told, model, dataset, size=None):
+    """`told`, options of a stage, with a number in place of the `auto` of what is run at once.
+
+    It follows from the configuration and the model alone, since results follow it in rounding: not from `device: auto`.
+    size: what is counted with where the configuration has no hint; None: that of the files, for which is waited.
+    """
+    if not is_auto(stage, told):
+        return told
+    batch = STAGES[stage].batch
+    if MODELS[model]["device"] != "cuda":
+        return batch.on_a_cpu(told)
+    hint = size_hint(model)
+    size = Size.guess(hint) if hint else (size or size_of(model, MODEL.format(model=model)))
+    options = stage_options(stage, lambda name: block_of(name, model, CONFIG))
+    return batch.put(told, for_gpus(stage, planned_job(stage, model, dataset, size, options)))
+
+
+def job_of(stage, model, dataset, size):
+    """What a job of `stage` is for a model and data set, by the memory and minutes that it takes."""
+    blocks = [block_of(name, model, CONFIG) for name in STAGES.get(stage, Stage()).analyses]
+    told = {key: value for block in blocks for key, value in block.items()}
+    return planned_job(stage, model, dataset, size, with_batch(stage, told, model, dataset, size))
+
+
+def planned_job(stage, model, dataset, size, options):
+    """The same with these options."""
     entry, source = MODELS[model], DATASETS[dataset]
     return Job(
         size=size,
-        options=stage_options(stage, lambda name: block_of(name, model, CONFIG)),
+        options=options,
         rows=(source["sample"] or {}).get("n") or source["limit"] or ROWS,
         gpu=on_gpu(entry),
-        dtype=dtype_of(model, analysis),
-        **{key: entry[key] for key in ("device_map", "gpu_memory_gb", "threads")},
+        dtype=dtype_of(model, STAGE_DTYPE.get(stage)),
+        **{key: entry[key] for key in ("device_map", "gpu_memory_gb", "gpu_capability", "threads")},
     )
 
 
 def asks(stage, analysis=None):
     """The `resources:` of jobs that run a model; analysis: whose dtype it runs in."""
+    STAGE_DTYPE[stage] = analysis
 
     def job(wildcards, input):
         model = wildcards.model
-        return job_of(stage, analysis, model, wildcards.dataset, size_of(model, input.model))
+        return job_of(stage, model, wildcards.dataset, size_of(model, input.model))
 
     KNOWN.jobs[stage] = lambda wildcards: job_of(
-        stage, analysis, wildcards["model"], wildcards["dataset"], size_or_guess(wildcards["model"])
+        stage, wildcards["model"], wildcards["dataset"], size_or_guess(wildcards["model"])
     )
 
     def minutes(wildcards, input, attempt):

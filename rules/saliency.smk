@@ -23,7 +23,9 @@ use rule extract as generate_qa_answers with:
         runtime=runtime("saliency"),
         chat=chat_settings("saliency", "prompt"),
         content=saliency_content("demonstrations"),
-        options=options("saliency", "prompt", "max_new_tokens", "batch_size"),
+        options=options(
+            "saliency", "prompt", "max_new_tokens", "batch_size", stage="generate_qa_answers"
+        ),
         journal=f"{ACTIVATIONS}/.unfinished/qa_answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
 
 
@@ -58,6 +60,7 @@ use rule extract as extract_exact_answers with:
             "samples",
             "seed",
             "self_extraction",
+            stage="extract_exact_answers",
         ),
         journal=f"{ACTIVATIONS}/.unfinished/qa_samples/{{dataset}}.jsonl",
 
@@ -95,7 +98,7 @@ use rule extract as extract_hidden_states with:
         *library("extract", "saliency.jobs.extract_hidden_states"),
         job="saliency.jobs.extract_hidden_states",
         runtime=runtime("saliency"),
-        options=options("saliency", "batch_tokens"),
+        options=options("saliency", "batch_tokens", stage="extract_hidden_states"),
 
 
 use rule compute as train_probe with:
@@ -150,7 +153,7 @@ use rule extract as extract_saliency with:
         *library("extract", "saliency.jobs.extract_saliency"),
         job="saliency.jobs.extract_saliency",
         runtime=runtime("saliency"),
-        options=options("saliency", "loss", "batch_tokens", "block"),
+        options=options("saliency", "loss", "batch_tokens", "block", stage="extract_saliency"),
 
 
 use rule compute as compute_saliency with:

@@ -17,7 +17,16 @@ use rule extract as extract_sinks with:
         *library("extract", "sinks.jobs.extract_sinks"),
         job="sinks.jobs.extract_sinks",
         runtime=runtime("sinks"),
-        options=options("sinks", "inputs", "length", "sequences", "bos", "batch_tokens", "seed"),
+        options=options(
+            "sinks",
+            "inputs",
+            "length",
+            "sequences",
+            "bos",
+            "batch_tokens",
+            "seed",
+            stage="extract_sinks",
+        ),
 
 
 use rule compute as compute_sinks with:

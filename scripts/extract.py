@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from atlas.models.batches import memory_named
 from atlas.models.gpu_locks import take_gpus
+from atlas.models.one_load import OneLoad
 from atlas.models.task import ModelTask
 from atlas.results.task import perform
 from job import job, task
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake) as log:
-    take_gpus(snakemake.resources.get("gpu", 0))
-    with memory_named():
-        perform(task(ModelTask, snakemake, log), snakemake.output)
+    jobs, this = OneLoad(snakemake), task(ModelTask, snakemake, log)
+    with jobs.own() as made:
+        if not made:
+            take_gpus(snakemake.resources.get("gpu", 0))
+            with memory_named():
+                perform(this, snakemake.output)
+    jobs.go_on(this)

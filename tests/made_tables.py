@@ -118,7 +118,7 @@ def _safety(config, models, layers, heads, rng):
             error = degrees.max() / 20 if number_of(model) % 3 == 1 else np.nan
             frame["dtype"] = ("float32", "bfloat16", "float16")[number_of(model) % 3]
             frame["error_degrees"], frame["error_kl"] = error, error / 90
-            frame["tied"] = [(np.abs(degrees - own) <= 2 * error).sum() - 1 if error > 0 else 0 for own in degrees]
+            frame["tied"] = [(np.abs(degrees - own) <= 2 * error).sum() - 1 if error > 0 else None for own in degrees]
             ranked.append(frame)
         strongest = frame.sort_values("position").head(3)
         groups.append(

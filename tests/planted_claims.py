@@ -37,10 +37,13 @@ def write(folder, planted):
     return files
 
 
-def known_of(folder, planted, relatives=RELATIVES, repo="", is_control=False, options=OPTIONS):
-    """(who the model "own" is, what the claims look at)."""
+def known_of(folder, planted, relatives=RELATIVES, repo="", is_control=False, options=OPTIONS, own=None):
+    """(who the model "own" is, what the claims look at); `own`: {analysis: options} in place of those in READ."""
     subject = Subject("own", repo, is_control, relatives.get("control", ""), {})
-    told = {name: {"datasets": ["d"], "relatives": relatives, "options": read_} for name, read_ in READ.items()}
+    told = {
+        name: {"datasets": ["d"], "relatives": relatives, "options": read_}
+        for name, read_ in {**READ, **(own or {})}.items()
+    }
     return subject, evidences(subject, told, write(folder, planted), options)
 
 

@@ -37,15 +37,19 @@ _WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique
 _INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
 _ATTENTION = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 _SCALARS = {"masked_fill", "masked_fill_", "where", "fill_", "lerp", "lerp_"}  # take 0-dim CPU tensors, tagged or not
+_PLAIN = {int, float, bool, str, type(None), torch.dtype, torch.device}
 _FREE = {"copy_", "_to_copy", "set_", "lift_fresh", "detach", "alias", "_local_scalar_dense"}
 
 
 def _tensors(*trees):
+    """The tensors in lists, tuples and dictionaries. Asked for every operator: most of what stands there is neither."""
+    found = []
     for tree in trees:
         if isinstance(tree, torch.Tensor):
-            yield tree
-        elif isinstance(tree, (list, tuple, dict)):
-            yield from _tensors(*(tree.values() if isinstance(tree, dict) else tree))
+            found.append(tree)
+        elif tree.__class__ not in _PLAIN and isinstance(tree, (list, tuple, dict)):
+            found += _tensors(*(tree.values() if isinstance(tree, dict) else tree))
+    return found
 
 
 class _Move(torch.autograd.Function):
@@ -106,11 +110,10 @@ class PretendGpus:
         return f"cuda:{index or self.current}"
 
     def tag(self, tensor):
-        return (
-            self.tags.get(tensor.untyped_storage()._cdata, tensor.device.type)
-            if tensor.layout == torch.strided
-            else CPU
-        )
+        if tensor.layout != torch.strided:
+            return CPU
+        tag = self.tags.get(tensor.untyped_storage()._cdata)
+        return tensor.device.type if tag is None else tag
 
     def tagged(self, tensor, tag):
         """The same tensor, its storage now on device `tag`; counts as held there until it is freed."""
@@ -190,12 +193,12 @@ class _Functions(TorchFunctionMode):
         self.gpus = gpus
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        gpus, kwargs = self.gpus, dict(kwargs or {})
         name = getattr(func, "__name__", "")
-        if func is torch.device:
-            return torch.device(gpus.device(args[0])) if args and isinstance(args[0], int) else func(*args, **kwargs)
         if name in ("__get__", "__set__"):
             return self._attribute(func, name, args)
+        gpus, kwargs = self.gpus, dict(kwargs or {})
+        if func is torch.device:
+            return torch.device(gpus.device(args[0])) if args and isinstance(args[0], int) else func(*args, **kwargs)
         first = args[0] if args and isinstance(args[0], torch.Tensor) else None
         here = next((tag for x in _tensors(args, kwargs) if (tag := gpus.tag(x)).startswith("cuda")), None)
         if first is not None and name in ("to", "cuda", "cpu", "get_device", "__deepcopy__", "pin_memory"):
@@ -285,14 +288,14 @@ class _Operators(TorchDispatchMode):
             out = func(*args, **kwargs)
             if tag not in (CPU, "meta"):
                 for x in _tensors(out):
-                    if x.device.type != "meta" and self.gpus.tag(x) in (CPU, ANY):
+                    if not x.is_meta and self.gpus.tag(x) in (CPU, ANY):
                         self.gpus.tagged(x, tag)
             return out
 
     def _checked(self, func, name, args, kwargs):
         """The tag of what the operator makes; RuntimeError where torch raises one."""
         gpus = self.gpus
-        tensors = [x for x in _tensors(args, kwargs) if x.device.type != "meta"]
+        tensors = [x for x in _tensors(args, kwargs) if not x.is_meta]
         tags = [gpus.tag(x) for x in tensors]
         gpu = [tag for tag in tags if tag.startswith("cuda")]
         if not gpu:

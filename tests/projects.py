@@ -1,5 +1,6 @@
 """A copy of the project with tiny data, and real `snakemake` runs in it; for tests of the workflow and of clusters."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -17,6 +18,7 @@ import warm_python
 from make_tiny import make
 from places import ROOT
 
+PAUSING = ROOT / "tests" / "workflow" / "pausing"
 PARTS = ["Snakefile", "config.yaml", "rules", "scripts", "schemas", "profiles", "report", "envs", "configs", "data"]
 
 
@@ -157,3 +159,23 @@ def wait_for(condition, limit=600):
     while not condition():
         assert time.monotonic() < end, "gave up waiting"
         time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def paused(project, before, *arguments, skip=0):
+    """(process of snakemake, process id of its job) once a job is about to rename a finished file to `before`."""
+    mark = project.folder / "paused"
+    for leftover in project.folder.glob("paused*"):
+        leftover.unlink()
+    extra = {"PAUSE_BEFORE": before, "PAUSE_MARK": str(mark), "PAUSE_SKIP": str(skip), "PYTHONPATH": str(PAUSING)}
+    process = project.start(*arguments, environment=extra)
+    try:
+        wait_for(lambda: mark.exists() or process.poll() is not None)
+        assert mark.exists(), project.said()
+        yield process, int(mark.read_text())
+    finally:
+        mark.unlink(missing_ok=True)
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,16 +1,28 @@
 """A batch that does not fit on a GPU is halved and run again; the numbers are those of a GPU with room for all."""
 
+import logging
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from atlas.analyses.mink import extract as mink
 from atlas.analyses.safety_heads import extract as safety_heads
 from atlas.analyses.safety_heads.head_groups import search
+from atlas.analyses.saliency import hidden_states
+from atlas.analyses.sinks.extract import column_means
 from atlas.attention import checked
 from atlas.errors import AtlasError
+from atlas.models.architectures import mlp_states, read_config, read_shape
 from atlas.models.batches import Batches, memory_named
 from atlas.models.loading import load_model, load_tokenizer
-from device_stages import ABLATIONS, QUERIES, RANKS, STAGES
+from atlas.models.task import ModelTask
+from atlas.planning.batches import for_gpus
+from atlas.planning.estimates import Job, Size
+from atlas.planning.resources import CONTEXT_MB, MB_PER_GB, gpu_mb
+from atlas.planning.resources import STAGES as STAGE_RECORDS
+from device_stages import ABLATIONS, BARE, PREFIX, QUERIES, RANKS, SAMPLES, STAGES
 from pretend_gpu import pretend_gpus
 from tiny_models import save_folder
 
@@ -145,3 +157,60 @@ def test_what_a_failed_batch_held_is_free_for_its_halves():
 
         assert Batches("batch_size").run(work, range(8)) == [0.0] * 2
         assert gpus.live["cuda:0"] == 0
+
+
+def at_once(folder, stage, options, card):
+    """What `auto` is for a stage of this model on cards of so many GB, and the MB that its job asks for on each."""
+    config = read_config(folder)
+    with pretend_gpus(1):
+        parameters = load_model(folder, dtype="float32", device="cuda").num_parameters()
+    size = Size.of(read_shape(config), {"parameters": parameters, "dtype": "float32"}, mlp_states(config))
+    options = STAGE_RECORDS[stage].batch.on_a_cpu(options)
+    job = Job(size, options, gpu=True, dtype="float32", gpu_memory_gb=card)
+    number = for_gpus(stage, job)
+    return number, gpu_mb(stage, replace(job, options=STAGE_RECORDS[stage].batch.put(options, number)))
+
+
+@pytest.mark.parametrize("stage", ["extract_sinks", "extract_hidden_states", "extract_token_logprobs"])
+def test_what_a_larger_card_runs_at_once_fits_what_is_asked_for_and_finds_the_same(folder, stage):
+    """Of cards that have next to no room and of such as have some: other batches, the same numbers."""
+    sequences = np.array([[5 + (7 * i + j) % 190 for j in range(24)] for i in range(48)])
+    samples = [replace(SAMPLES[i % 6], number=i) for i in range(48)]
+    texts = [replace(BARE[i % 6], number=i) for i in range(48)]
+    told = {"batch_tokens": "auto", "inputs": ["natural"], "length": 24, "sequences": 48, "samples": 48}
+    runs = {
+        "extract_sinks": lambda model, number: column_means(model, sequences, batch_tokens=number),
+        "extract_hidden_states": lambda model, number: hidden_states.extract(
+            model, samples, PREFIX, batch_tokens=number
+        ),
+        "extract_token_logprobs": lambda model, number: mink.extract(model, {"answer": texts}, batch_tokens=number),
+    }
+    found, numbers = [], []
+    for card in (0.675, 1.0):
+        number, asked = at_once(folder, stage, told, card)
+        numbers.append(number)
+        with pretend_gpus(1, roots=("scripts/atlas",)) as gpus:
+            model = checked(load_model(folder, dtype="float32", device="cuda"))
+            found.append(runs[stage](model, number))
+            assert gpus.peak["cuda:0"] / 1e6 + CONTEXT_MB <= asked <= card * MB_PER_GB + 1
+    assert numbers[0] < sum(map(len, sequences)) < numbers[1]
+    for name, array in found[0].items():
+        scale = np.nanmax(np.abs(array), initial=0)
+        np.testing.assert_allclose(found[1][name], array, rtol=0, atol=2e-6 * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_float32_is_not_read_where_it_has_no_room(tmp_path, caplog, room):
+    """Of a model in half precision: under device_map: auto the rest of it would go to main memory."""
+    folder = save_folder(tmp_path / "model", "llama", hidden_size=96)
+    runtime = {"dtype": "bfloat16", "device": "cuda", "device_map": "auto"}
+    log = logging.getLogger("atlas")
+    task = ModelTask({"model": folder}, {"runtime": runtime}, {"model": "m"}, 1, log, None, None)
+    with pretend_gpus(2, memory=80 << 30) as gpus:
+        weights = sum(parameter.numel() for parameter in task.model.parameters())
+        if not room:
+            gpus.room = (gpus.live["cuda:0"] + gpus.live["cuda:1"]) // 2 + weights // 2
+        wide = task.reloaded("float32")
+        assert (wide is not None) == room
+        assert task.held == {}
+    assert ("not measured again in float32: its weights take" in caplog.text) != room

@@ -38,7 +38,7 @@ SHAPES = {
     # Not gated, and its activation is computed step by step.
     "gpt2": {"n_embd": 128, "n_layer": 3, "n_head": 4, "n_positions": 4096, "vocab_size": 1000},
 }  # fmt: skip
-TOKENS, TEXTS, PREFIX, NEW = 64, 8, 960, 16  # as resources.py of saliency has them
+TOKENS, TEXTS, PREFIX, NEW = 64, 8, 960, 8  # as resources.py of saliency has them
 BEFORE = 512 - TOKENS - NEW  # of a short answer
 
 

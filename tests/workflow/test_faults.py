@@ -12,29 +12,7 @@ from pathlib import Path
 import pytest
 
 from chart import CHAIN, FIGURE, KEEP, SHARD, TABLE, TARGETS, forget, results
-from projects import wait_for
-
-PAUSING = Path(__file__).parent / "pausing"
-
-
-@contextlib.contextmanager
-def paused(project, before, *arguments, skip=0):
-    """(process of snakemake, process id of its job) once a job is about to rename a finished file to `before`."""
-    mark = project.folder / "paused"
-    for leftover in project.folder.glob("paused*"):
-        leftover.unlink()
-    extra = {"PAUSE_BEFORE": before, "PAUSE_MARK": str(mark), "PAUSE_SKIP": str(skip), "PYTHONPATH": str(PAUSING)}
-    process = project.start(*arguments, environment=extra)
-    try:
-        wait_for(lambda: mark.exists() or process.poll() is not None)
-        assert mark.exists(), project.said()
-        yield process, int(mark.read_text())
-    finally:
-        mark.unlink(missing_ok=True)
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+from projects import paused, wait_for
 
 
 def half_files(project):

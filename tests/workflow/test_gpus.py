@@ -4,6 +4,10 @@ import re
 
 import pytest
 
+from atlas.planning.batches import for_gpus
+from atlas.planning.estimates import Job, Size
+from atlas.results.files import read_provenance
+
 TARGET = "results/activations/tiny/attention/questions.safetensors"  # two shards
 # Submits a script as a scheduler would: in the background, with GPUs of its own choice, saying a number.
 SUBMIT = 'CUDA_VISIBLE_DEVICES=5,6 nohup sh "$0" >>scheduler.log 2>&1 & echo $!'
@@ -42,3 +46,35 @@ def test_jobs_of_a_scheduler_use_what_it_gave_them(machine, tmp_path):
         name: ["GPUs are those of the scheduler: CUDA_VISIBLE_DEVICES is 5,6"] for name in ("1-of-2", "2-of-2")
     }
     assert not (tmp_path / "locks").exists()
+
+
+def test_auto_is_settled_in_the_plan_by_the_configuration_alone(fresh, monkeypatch):
+    """On a CPU the number of before; for cards what they have room for, on a machine that has none or others."""
+    target = "results/activations/tiny/sinks/passages/1-of-1.safetensors"
+    fresh.configure(lambda config: config["analyses"]["sinks"].pop("batch_tokens"))
+    process = fresh.run(target)
+    assert process.returncode == 0, process.stdout
+    assert read_provenance(fresh.folder / target)["options"]["batch_tokens"] == 4096
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # device: auto is planned on a GPU here, and no number follows it
+    assert fresh.planned(target) == {}
+    inputs = {"batch_tokens": 4096, "inputs": ["natural", "random", "repeated"], "length": 16, "sequences": 12}
+    found = []
+    for card in (0.7, 80):
+        fresh.configure(lambda config, card=card: config["models"]["tiny"].update(device="cuda", gpu_memory_gb=card))
+        expected = for_gpus("extract_sinks", Job(Size.guess(100_000), inputs, gpu=True, gpu_memory_gb=card))
+        said = {}
+        for visible in ("0,1", ""):
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+            said[visible] = re.findall(r"'batch_tokens': (\d+)", fresh.run("-n", target).stdout)
+        assert said["0,1"] == said[""]
+        assert {int(number) for number in said[""]} == {4096, expected} - ({4096} & {expected})
+        found.append(expected)
+    assert found[0] < found[1]
+    # Without a hint the size is that of the model's files, for which the plan waits.
+    fresh.configure(lambda config: config["models"]["tiny"].update(parameters=None, gpu_memory_gb=0.7))
+    assert f"'batch_tokens': {found[0]}" in fresh.run("-n", target).stdout
+    fresh.remove("results/models/tiny")
+    process = fresh.run("-n", target)
+    assert process.returncode == 0, process.stdout
+    assert "<TBD>" in process.stdout
+    assert fresh.planned(target) == {"download_model": 1, "extract_sinks": 1}

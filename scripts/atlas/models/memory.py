@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 # Attention scores that a GPU computes at once, and bytes for each: as the products give them, in float32, their
 # softmax, and those of a distance that is cut.
@@ -38,3 +39,9 @@ def gpu_room(device: torch.device) -> int:
 
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def gpus_of(model: PreTrainedModel) -> list[torch.device]:
+    """The GPUs that a model's weights lie on; empty on a CPU."""
+    places = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
+    return sorted(places, key=lambda place: place.index or 0)

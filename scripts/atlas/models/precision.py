@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from atlas.dtypes import NATIVE_BFLOAT16
 from atlas.errors import AtlasError
 from atlas.models.rates import bfloat16_is_faster
 from atlas.models.safetensors_files import DTYPE_NAMES, Tensor
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("atlas")
 DTYPES = ("auto", "float32", "bfloat16", "float16", "bfloat16_if_faster")
-# From this compute capability on a card computes bfloat16 itself; older ones emulate it, slowly.
-_NATIVE_BFLOAT16 = 8
 
 
 def stored_dtype(tensors: Iterable[Tensor]) -> str:
@@ -67,8 +66,12 @@ def _auto_on_gpu(device: str, stored: str) -> torch.dtype:
         _LOG.info("dtype: auto is float16, in which the weights are stored")
         return torch.float16
     major, minor = torch.cuda.get_device_capability(torch.device(device))
-    if major < _NATIVE_BFLOAT16:
-        _LOG.info("dtype: auto is float32: compute capability %d.%d has no bfloat16 of its own", major, minor)
+    if major < NATIVE_BFLOAT16:
+        _LOG.info(
+            "dtype: auto is float32: compute capability %d.%d has no bfloat16 of its own (planned for where the "
+            "model's gpu_capability says so)",
+            major, minor,
+        )  # fmt: skip
         return torch.float32
     return torch.bfloat16
 

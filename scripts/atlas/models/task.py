@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.data.chat import ChatOption, ChatSettings, Prompter
+from atlas.dtypes import DTYPE_BYTES
 from atlas.errors import AtlasError
 from atlas.models.folder import check_model_folder
 from atlas.models.limits import Limits, read_limits
 from atlas.models.loading import describe_runtime, load_model, load_tokenizer
+from atlas.models.memory import gpu_room, gpus_of
 from atlas.results.documents import provenance
 from atlas.results.task import Document, Task
 
@@ -19,8 +22,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+@dataclass
 class ModelTask(Task):
-    """A job with a model: its folder is the input `model`, how it is loaded the param `runtime`."""
+    """A job with a model: its folder is the input `model`, how it is loaded the param `runtime`.
+
+    held: the loaded model, under `model`; what jobs that run on one load have in common.
+    """
+
+    held: dict[str, PreTrainedModel] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -47,20 +56,31 @@ class ModelTask(Task):
         """What the model can be given: every text is held against it before it is run."""
         return read_limits(self.folder)
 
-    @cached_property
+    @property
     def model(self) -> PreTrainedModel:
         """Loaded when it is first asked for: bad input is noticed before."""
-        model = load_model(self.folder, **self.params["runtime"])
-        self.log.info("%s", describe_runtime(model))
-        return model
+        if "model" not in self.held:
+            model = load_model(self.folder, **self.params["runtime"])
+            self.log.info("%s", describe_runtime(model))
+            self.held["model"] = model
+        return self.held["model"]
 
     def reloaded(self, dtype: str) -> PreTrainedModel | None:
         """The model in another dtype, in place of the one that was loaded; None, with a line in the log, if it fails.
 
         Call `provenance` before: what it says of the runtime is of the model that made the result.
         """
-        self.__dict__.pop("model", None)
+        parameters, places = self.model.num_parameters(), gpus_of(self.model)
+        self.held.clear()
         gc.collect()
+        needed = parameters * DTYPE_BYTES[dtype]
+        # Looked at before: under device_map: auto what has no room on the GPUs would be read into main memory.
+        if places and needed > (room := sum(map(gpu_room, places))):
+            self.log.warning(
+                "not measured again in %s: its weights take %.1f GB, and the job's GPUs have room for %.1f GB",
+                dtype, needed / 1e9, room / 1e9,
+            )  # fmt: skip
+            return None
         try:
             return load_model(self.folder, **{**self.params["runtime"], "dtype": dtype})
         except AtlasError as error:

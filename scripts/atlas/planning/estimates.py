@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from atlas.dtypes import DTYPE_BYTES, NATIVE_BFLOAT16
+
 if TYPE_CHECKING:
     from atlas.models.architectures import Shape
 
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-
 ROWS, ROW_TOKENS, PAIRS = 1000, 256, 2000  # of a data set whose size the configuration does not tell
+AUTO = "auto"
 DECODE = 4  # one generated token costs as much as so many of a prompt
 
 # Elements that the code holds at once: scores of attention whose columns are summed (attention/kernels.py), and logits
@@ -29,6 +30,7 @@ class Size:
     """What of a model decides the cost: parameters, layers, all heads, widths, bytes of a stored parameter.
 
     inner: numbers that the MLP of a layer holds for each token (three times its width where it is gated, else twice).
+    stored: the dtype of the weights' files; "" where it is not known.
     """
 
     parameters: int
@@ -40,6 +42,7 @@ class Size:
     vocabulary: int
     file_bytes: int = 2
     inner: int = 0
+    stored: str = ""
 
     @classmethod
     def guess(cls, parameters: int) -> Size:
@@ -61,6 +64,7 @@ class Size:
             vocabulary=shape.vocabulary,
             file_bytes=DTYPE_BYTES.get(record["dtype"], 4),
             inner=inner,
+            stored=record["dtype"],
         )
 
     @property
@@ -85,11 +89,16 @@ class Job:
     dtype: str = "auto"
     device_map: str | None = None
     gpu_memory_gb: float = 80
+    gpu_capability: float = NATIVE_BFLOAT16
     threads: int = 1
 
     @property
     def bytes(self) -> int:
-        """Of one loaded parameter: `auto` is bfloat16 on a GPU and float32 on a CPU (bfloat16_if_faster at most)."""
+        """Of one loaded parameter: `auto` is float32 on a CPU (bfloat16_if_faster at most); on a GPU it is half
+        precision where that is safe, as models/precision.py chooses it."""
+        if self.dtype == "auto" and self.gpu:
+            half = self.size.stored == "float16" or self.gpu_capability >= NATIVE_BFLOAT16
+            return 2 if half else 4
         return DTYPE_BYTES.get(self.dtype, 2 if self.gpu else 4)
 
     @property
@@ -159,6 +168,38 @@ def batched(job: Job) -> Memory:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """The option that says how much a stage runs at once, what `auto` is of it on a CPU, and the least there is.
+
+    inside: the option that holds it, where it is no option of its own.
+    """
+
+    option: str
+    on_cpu: int
+    least: int = 1
+    inside: str = ""
+
+    def of(self, options: Mapping[str, Any]) -> Any:
+        """What `options` say; None where they say nothing."""
+        return (options.get(self.inside, {}) if self.inside else options).get(self.option)
+
+    def put(self, options: Mapping[str, Any], number: int) -> dict[str, Any]:
+        """`options` with `number` in its place."""
+        if self.inside:
+            return {**options, self.inside: {**options[self.inside], self.option: number}}
+        return {**options, self.option: number}
+
+    def on_a_cpu(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """`options` with the CPU's number where they say auto."""
+        return self.put(options, self.on_cpu) if self.of(options) == AUTO else dict(options)
+
+
+def tokens_at_once(on_cpu: int) -> Batch:
+    """Of stages with the option batch_tokens."""
+    return Batch("batch_tokens", on_cpu, least=64)
+
+
+@dataclass(frozen=True)
 class Stage:
     """Whose options it reads, its working memory (beside the weights), and the FLOPs of all its shards."""
 
@@ -166,4 +207,6 @@ class Stage:
     memory: Callable[[Job], Memory] = batched
     flops: Callable[[Job], float] = lambda job: forward(job, job.rows * ROW_TOKENS)
     whole_model: bool = True  # False: reads the weights layer by layer
-    wide: bool = False  # True: the weights are in float32 at some time, whatever the dtype
+    # True: a model in half precision is loaded in float32 too, on a GPU only where there is room for it.
+    wide: bool = False
+    batch: Batch | None = None

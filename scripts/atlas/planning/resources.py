@@ -42,9 +42,13 @@ for _folder in FOLDERS:
 
 
 def stage_options(stage: str, block: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
-    """The options that a stage reads, of `block(analysis)`; later analyses of the stage win."""
-    names = STAGES.get(stage, Stage()).analyses
-    return {key: value for name in names for key, value in block(name).items()}
+    """The options that a stage reads, of `block(analysis)`; later analyses of the stage win.
+
+    What is run at once is the CPU's number where it is left open (planning/batches.py).
+    """
+    found = STAGES.get(stage, Stage())
+    options = {key: value for name in found.analyses for key, value in block(name).items()}
+    return found.batch.on_a_cpu(options) if found.batch else options
 
 
 def device_mb(stage: str, job: Job) -> float:
@@ -54,7 +58,8 @@ def device_mb(stage: str, job: Job) -> float:
 
 def _weights_mb(stage: str, job: Job) -> float:
     found = STAGES.get(stage, Stage())
-    return job.size.parameters * (4 if found.wide else job.bytes) / 1e6 if found.whole_model else 0
+    size = 4 if found.wide and not job.gpu else job.bytes
+    return job.size.parameters * size / 1e6 if found.whole_model else 0
 
 
 def gpu_mb(stage: str, job: Job, attempt: int = 1) -> int:
@@ -63,10 +68,11 @@ def gpu_mb(stage: str, job: Job, attempt: int = 1) -> int:
     The context of CUDA, the GPU's part of the weights and of what lies with the layers, and all of what is computed on
     one GPU at a time, of which further attempts ask for as much again; at most nine tenths of the memory.
     """
-    return math.ceil(_held_mb(stage, job, attempt, gpus(stage, job, attempt)) / FULL) if job.gpu else 0
+    return math.ceil(held_mb(stage, job, attempt, gpus(stage, job, attempt)) / FULL) if job.gpu else 0
 
 
-def _held_mb(stage: str, job: Job, attempt: int, number: int) -> float:
+def held_mb(stage: str, job: Job, attempt: int, number: int) -> float:
+    """MB that each of `number` GPUs of a job holds."""
     working = STAGES.get(stage, Stage()).memory(job)
     return CONTEXT_MB + (_weights_mb(stage, job) + attempt * working.spread) / number + attempt * working.single
 
@@ -82,7 +88,7 @@ def gpus(stage: str, job: Job, attempt: int = 1) -> int:
     if job.device_map is None or not STAGES.get(stage, Stage()).whole_model:
         return 1
     room = FULL * MB_PER_GB * job.gpu_memory_gb
-    fits = (n for n in range(1, job.size.layers) if _held_mb(stage, job, attempt, n) <= room)
+    fits = (n for n in range(1, job.size.layers) if held_mb(stage, job, attempt, n) <= room)
     number = next(fits, job.size.layers)
     return number if attempt == 1 else max(number, gpus(stage, job, attempt - 1) + 1)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from atlas.results.files import read_arrays, read_frame, read_provenance, write_arrays, write_frame
@@ -93,19 +94,23 @@ def perform(task: Task, output: Any) -> None:
     run returns (result, provenance): one result where the rule has one output, {output: result} where they have names.
     A result is a frame or {name: array}; a frame whose output is in `params.tables` must have that table's columns.
     """
+    write_result(task, dict(output.items()) or {"": output[0]})
+
+
+def write_result(task: Task, files: Mapping[str, str | Path]) -> None:
+    """The same for {output: path}; {"": path} where the rule's output has no name."""
     result, document = import_module(f"atlas.analyses.{task.params['job']}").run(task)
     tables: Mapping[str, Columns] = task.params.get("tables", {})
-    named = dict(output.items())
-    for name, path in named.items() if named else [("", output[0])]:
-        _write(path, result[name] if named else result, document, tables.get(name))
+    for name, path in files.items():
+        _write(path, result[name] if name else result, document, tables.get(name))
     for journal in task.journals:
         journal.remove()
 
 
-def _write(path: str, result: Any, document: Document, columns: Columns | None) -> None:
+def _write(path: str | Path, result: Any, document: Document, columns: Columns | None) -> None:
     if isinstance(result, dict):
         write_arrays(path, result, document)
         return
     if columns is not None:
-        result = conform(result, columns, path).reset_index(drop=True)
+        result = conform(result, columns, str(path)).reset_index(drop=True)
     write_frame(path, result, document)

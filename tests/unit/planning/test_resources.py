@@ -135,7 +135,7 @@ def test_sizes_of_a_downloaded_model():
         layers=2, heads=4, kv_heads=2, group=2, head_width=8, value_width=8, width=32, vocabulary=200, context=64
     )
     size = Size.of(shape, {"parameters": 1000, "dtype": "bfloat16"})
-    assert size == Size(1000, 2, 8, 8, 16, 32, 200, file_bytes=2)
+    assert size == Size(1000, 2, 8, 8, 16, 32, 200, file_bytes=2, stored="bfloat16")
 
 
 def test_downloads_and_jobs_without_a_model():

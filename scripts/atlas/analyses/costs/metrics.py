@@ -93,6 +93,8 @@ def _summary(path: Path) -> dict[str, Any]:
 def _summed(frame: pd.DataFrame) -> pd.DataFrame:
     """Jobs of one rule, model and data set together: times and rows add up, memory is that of the largest job."""
     order = {stage: number for number, stage in enumerate(dict.fromkeys(STAGES.values()))}
+    # A job whose result another one made has no rows, and says neither of what nor on which device.
+    frame = frame.iloc[(frame["rows"].fillna(0) == 0).argsort(kind="stable")]
     total = frame.groupby(_KEYS, as_index=False).agg(
         jobs=("seconds", "size"),
         seconds=("seconds", "sum"),

@@ -73,18 +73,26 @@ def regions(arrays: Arrays, reading: str) -> tuple[Heads, Heads, Heads]:
 def _ratios(
     evidence: Evidence, above: Heads, below: Heads, places: Places, minus: float = 0
 ) -> dict[str, Measured | Exception]:
-    """Sum of `above` over that of `below` among the heads of each place, minus a constant, over resampled prompts."""
+    """Sum of `above` over that of `below` among the heads of each place, minus a constant, over resampled prompts.
+
+    Undecided where that of `below` is 0 in some draw: heads that all look at one other token leave nothing to compare.
+    """
     weights = bootstrap_weights(len(above), evidence.draws, evidence.seed)
     parts: dict[str, Measured | Exception] = {}
     for name, (layers, heads) in places.items():
         # Sums over heads of each prompt, and over prompts.
         first, second = (found[:, layers, :][:, :, heads] for found in (above, below))
         top, bottom = first.sum((1, 2)), second.sum((1, 2))
-        ratio = top.sum() / bottom.sum()
+        compared = weights @ bottom
+        if not (compared > 0).all():
+            parts[name] = Undecided(
+                f"{name}: what it is compared with has no attention in some bootstrap draws, so there is no ratio"
+            )
+            continue
         heads_above = (first.mean(0) > second.mean(0)).mean()
         parts[name] = of_replicates(
-            ratio - minus,
-            (weights @ top) / (weights @ bottom) - minus,
+            top.sum() / bottom.sum() - minus,
+            (weights @ top) / compared - minus,
             confidence=evidence.confidence,
             n=len(above),
             unit="prompts",

@@ -1,6 +1,6 @@
 """The work of the stages of meaningless tokens."""
 
-from atlas.planning.estimates import ROW_TOKENS, Job, Memory, Stage, activations, forward, scores
+from atlas.planning.estimates import ROW_TOKENS, Job, Memory, Stage, activations, forward, scores, tokens_at_once
 
 
 def _tokens(job: Job) -> int:
@@ -18,6 +18,7 @@ STAGES = {
     "extract_attention": Stage(
         analyses=("meaningless_tokens",),
         memory=_memory,
+        batch=tokens_at_once(4096),
         flops=lambda job: forward(job, 2 * job.rows * _tokens(job)),
     ),
 }

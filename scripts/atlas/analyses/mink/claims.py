@@ -50,8 +50,8 @@ def grows_with_depth(evidence: Evidence) -> dict[str, Measured]:
             effect_kind="Cliff's delta",
         )
     depths = np.repeat(DEPTHS, [len(found) for found in values])
-    tau = stats.kendalltau(depths, np.concatenate(values)).statistic
-    taus = [stats.kendalltau(depths, np.concatenate(one)).statistic for one in zip(*drawn, strict=True)]
+    tau = _tau(depths, np.concatenate(values))
+    taus = [_tau(depths, np.concatenate(one)) for one in zip(*drawn, strict=True)]
     parts["trend"] = of_replicates(
         tau, np.array(taus), confidence=evidence.confidence, n=min(map(len, values)), unit=f"{_UNIT} of a depth",
         effect=tau, effect_kind="Kendall's tau-b",
@@ -181,6 +181,11 @@ def _by_depth(found: pd.DataFrame) -> list[Values]:
         if not len(of_depth):
             raise Undecided(f"there are no questions of depth {depth}")
     return values
+
+
+def _tau(depths: Values, values: Values) -> float:
+    """Kendall's tau-b of depth and value; 0 where all values are equal, which neither grow nor fall."""
+    return 0.0 if (values == values[0]).all() else float(stats.kendalltau(depths, values).statistic)
 
 
 def _paired(evidence: Evidence, relative: str) -> pd.DataFrame:

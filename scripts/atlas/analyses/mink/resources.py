@@ -4,6 +4,7 @@ from atlas.planning.estimates import (
     DECODE,
     ROW_TOKENS,
     ROWS,
+    Batch,
     Job,
     Memory,
     Stage,
@@ -11,6 +12,7 @@ from atlas.planning.estimates import (
     answering,
     forward,
     logits,
+    tokens_at_once,
 )
 
 
@@ -36,11 +38,14 @@ STAGES = {
     "generate_answers": Stage(
         analyses=("mink",),
         memory=_answers_memory,
+        batch=Batch("batch_size", 64, inside="predictions"),
         flops=_answers,
     ),
     "extract_token_logprobs": Stage(
         analyses=("mink",),
         memory=_scores_memory,
+        # What fits a CPU's cache: 4096 takes a fifth longer there.
+        batch=tokens_at_once(1024),
         flops=lambda job: forward(job, len(job.options["texts"]) * job.rows * ROW_TOKENS),
     ),
 }

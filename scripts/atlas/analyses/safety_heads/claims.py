@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ABLATIONS = ("undifferentiated", "scaling")
 TOP = 10  # strongest heads, as many as the source's figure shows
 FEW = 0.01  # of all heads
+# Degrees; a head whose ablation changes nothing comes out at 6e-6 in float32, which is rounding and no order of heads.
+LEAST = 1e-4
 
 
 def scores(evidence: Evidence, ablation: str, relative: str = "") -> tuple[pd.DataFrame, Draws]:
@@ -41,8 +43,7 @@ def larger_under_undifferentiated(evidence: Evidence) -> dict[str, Measured | Ex
     found = [scores(evidence, ablation) for ablation in ABLATIONS]
     strongest = [float(np.sort(frame["ships_degrees"])[-TOP]) for frame, _ in found]
     first, second = (np.sort(drawn, axis=1)[:, -TOP] for _, drawn in found)
-    if not (second > 0).all() or not strongest[1] > 0:
-        raise Undecided("the tenth strongest head under scaling turns nothing in some bootstrap draws")
+    _check_turning(*found[1], TOP)
     ratio = strongest[0] / strongest[1]
     return {
         "tenth strongest": of_replicates(
@@ -58,6 +59,7 @@ def in_lower_layers(evidence: Evidence) -> dict[str, Measured | Exception]:
 
     def part(ablation: str) -> Measured:
         frame, drawn = scores(evidence, ablation)
+        _check_turning(frame, drawn, TOP)
         low = (frame["layer"] < (frame["layer"].max() + 1) / 3).to_numpy()
         share = low[_strongest(frame["ships_degrees"].to_numpy()[None])[0]].mean()
         return of_replicates(
@@ -73,12 +75,11 @@ def few_account_for_most(evidence: Evidence) -> dict[str, Measured | Exception]:
 
     def part(ablation: str) -> Measured:
         frame, drawn = scores(evidence, ablation)
+        _check_turning(frame, drawn, 1)
         few = int(np.ceil(FEW * len(frame)))
 
         def share(values: Draws) -> Float[np.ndarray, " draws"]:
-            total = values.sum(1)
-            top = np.sort(values, axis=1)[:, -few:].sum(1)
-            return np.divide(top, total, out=np.full_like(total, few / len(frame)), where=total > 0)
+            return np.sort(values, axis=1)[:, -few:].sum(1) / values.sum(1)
 
         value = share(frame["ships_degrees"].to_numpy(float)[None])[0]
         return of_replicates(
@@ -130,6 +131,8 @@ def few_shared(evidence: Evidence) -> dict[str, Measured | Exception]:
             raise NotApplicable(f"{partner} has other numbers of layers and heads")
         if len(drawn) != len(drawn_other) or _queries(own) != _queries(other):
             raise NotApplicable(f"{partner} was measured on other prompts or with another number of draws")
+        for found in ((own, drawn), (other, drawn_other)):
+            _check_turning(*found, TOP)
         sets = [_members(frame["ships_degrees"].to_numpy()[None]) for frame in (own, other)]
         share = (sets[0] & sets[1]).sum() / TOP
         both = (_members(drawn) & _members(drawn_other)).sum(1) / TOP  # the same prompts are drawn in both
@@ -163,6 +166,19 @@ def _by_ablation(part: object) -> dict[str, Measured | Exception]:
         except (NotApplicable, Undecided) as missing:
             found[ablation] = missing
     return found
+
+
+def _check_turning(frame: pd.DataFrame, drawn: Draws, heads: int) -> None:
+    """Raise Undecided unless so many heads turn the states by more than rounding, in every bootstrap draw too."""
+    weakest = min(
+        np.sort(values, axis=1)[:, -heads].min() for values in (frame["ships_degrees"].to_numpy()[None], drawn)
+    )
+    if not weakest > LEAST:
+        ablation = frame["ablation"].iloc[0]
+        raise Undecided(
+            f"under {ablation} fewer than {heads} heads turn states by more than {LEAST:g} degrees in some bootstrap "
+            "draws, and smaller angles are rounding"
+        )
 
 
 def _strongest(values: Draws) -> np.ndarray:

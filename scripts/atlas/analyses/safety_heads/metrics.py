@@ -21,7 +21,7 @@ from atlas.analyses.safety_heads.storage import head_again
 from atlas.statistics.intervals import bootstrap_weights, percentile_interval
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
 
     from atlas.analyses.types import Arrays
 
@@ -115,16 +115,16 @@ def rounding_errors(
     return float(angles.max()), float(divergences.max())
 
 
-def ties(degrees: Float[np.ndarray, " heads"], error: float) -> Int[np.ndarray, " heads"]:
-    """(heads,) how many other heads have an angle that differs by no more than two of `error`; 0 where it is NaN.
+def ties(degrees: Float[np.ndarray, " heads"], error: float) -> Float[np.ndarray, " heads"]:
+    """(heads,) how many other heads have an angle that differs by no more than two of `error`; NaN where that is.
 
     Both angles of a difference err.
     """
     if np.isnan(error):
-        return np.zeros(len(degrees), np.int64)
+        return np.full(len(degrees), np.nan)
     ordered = np.sort(degrees)
     last = np.searchsorted(ordered, degrees + 2 * error, side="right")
-    return last - np.searchsorted(ordered, degrees - 2 * error, side="left") - 1
+    return (last - np.searchsorted(ordered, degrees - 2 * error, side="left") - 1).astype(float)
 
 
 def query_table(arrays: Arrays, keys: Mapping[str, str], names: Sequence[str], options: ShipsOptions) -> pd.DataFrame:

@@ -20,7 +20,7 @@ TABLES = {
         "dtype": "str",
         "error_degrees": "float64",
         "error_kl": "float64",
-        "tied": "int32",
+        "tied": "Int32",
     },
     "safety_queries": {
         "model": "str",

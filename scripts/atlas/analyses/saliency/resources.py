@@ -3,6 +3,7 @@
 from atlas.planning.estimates import (
     DECODE,
     ROW_TOKENS,
+    Batch,
     Job,
     Memory,
     Stage,
@@ -11,6 +12,7 @@ from atlas.planning.estimates import (
     cache,
     forward,
     read_cache,
+    tokens_at_once,
 )
 
 # Of a text of saliency: all of it; question and answer behind the prefix that all share; one answer token in so many
@@ -22,6 +24,7 @@ _SHORT_ANSWERS = Stage(
     analyses=("saliency",),
     memory=lambda job: answering(job, job.options["batch_size"], _TOKENS, 512),
     flops=lambda job: forward(job, job.rows * (ROW_TOKENS + DECODE * job.options["max_new_tokens"])),
+    batch=Batch("batch_size", 64),
 )
 
 
@@ -67,11 +70,13 @@ STAGES = {
     "extract_hidden_states": Stage(
         analyses=("saliency",),
         memory=_hidden_states,
+        batch=tokens_at_once(512),
         flops=lambda job: forward(job, job.options["samples"] * _TOKENS),
     ),
     "extract_saliency": Stage(
         analyses=("saliency",),
         memory=_graph,
+        batch=tokens_at_once(512),
         # A forward pass and up to two backward passes of about twice its work.
         flops=lambda job: forward(job, 5 * job.options["samples"] * _TOKENS),
     ),

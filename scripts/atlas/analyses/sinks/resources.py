@@ -1,6 +1,6 @@
 """The work of the stages of attention sinks."""
 
-from atlas.planning.estimates import Job, Memory, Stage, activations, forward, scores
+from atlas.planning.estimates import Job, Memory, Stage, activations, forward, scores, tokens_at_once
 
 
 def _memory(job: Job) -> Memory:
@@ -14,6 +14,7 @@ STAGES = {
     "extract_sinks": Stage(
         analyses=("sinks",),
         memory=_memory,
+        batch=tokens_at_once(4096),
         flops=lambda job: forward(job, len(job.options["inputs"]) * job.options["sequences"] * job.options["length"]),
     ),
 }

@@ -10,7 +10,7 @@ from atlas.analyses.head_categories.extract import map_heads
 from atlas.analyses.head_categories.metrics import categories_table, relation_scores
 from atlas.analyses.sinks.extract import column_means
 from atlas.analyses.sinks.metrics import rates_table
-from families import build
+from planted_weights import looking, silent, uniform
 
 LAYERS = 8
 # relation -> (its category, tokens of its sources, tokens of its targets)
@@ -22,42 +22,13 @@ ABOVE = {"letter": (0, 1), "capital": (4, 5), "tense": (6, 7)}
 BELOW = {"letter": (6, 7), "capital": (0, 1), "tense": (2, 3)}
 
 
-def silent(layers):
-    """A model whose heads and MLPs write nothing."""
-    model = build("llama", num_hidden_layers=layers)
-    for layer in model.model.layers:
-        layer.self_attn.o_proj.weight.data.zero_()
-        layer.mlp.down_proj.weight.data.zero_()
-    return model
-
-
 # ------------------------------------------------------------------------------------------------------------- sinks
 SINK = 5
 
 
 def with_sinks():
-    """Every head of every layer looks at the token SINK alone, wherever it is: its key is long, along each query."""
-    model = silent(4)
-    embedding = model.model.embed_tokens.weight.data
-    embedding[:, 0], embedding[:, 1] = 1.0, 0.0
-    embedding[SINK, 1] = 3.0
-    for layer in model.model.layers:
-        layer.input_layernorm.weight.data.fill_(1)
-        attention = layer.self_attn
-        slow = torch.arange(3, attention.q_proj.out_features, 8)  # the dimension of each head that turns least
-        attention.q_proj.weight.data.zero_()
-        attention.k_proj.weight.data.zero_()
-        attention.q_proj.weight.data[slow, 0] = 30.0
-        attention.k_proj.weight.data[slow[slow < attention.k_proj.out_features], 1] = 30.0
-    return model
-
-
-def uniform():
-    """Every head looks everywhere alike."""
-    model = silent(4)
-    for layer in model.model.layers:
-        layer.self_attn.q_proj.weight.data.zero_()
-    return model
+    """Every head of every layer looks at the token SINK alone, wherever it is."""
+    return looking(silent(4), {SINK: 3.0}, 30.0)
 
 
 def rates(model, sequences, length=32):
@@ -72,7 +43,7 @@ def rates(model, sequences, length=32):
 
 @pytest.mark.parametrize(
     ("model", "sequences", "verdict"),
-    [(with_sinks, 20, "holds"), (uniform, 20, "does not hold"), (with_sinks, 4, "undecided")],
+    [(with_sinks, 20, "holds"), (lambda: uniform(silent(4)), 20, "does not hold"), (with_sinks, 4, "undecided")],
 )
 def test_sinks_of_the_weights(model, sequences, verdict, tmp_path):
     frame = planted.verdicts(tmp_path, {("own", "sink_rates"): rates(model(), sequences)})
@@ -97,17 +68,23 @@ def labels(folder, model):
 
 
 def with_heads(places):
-    """Every head of the layers of a relation maps each of its sources to its target; all others write nothing."""
+    """Every head of the layers of a relation maps its sources to its targets; all others write nothing.
+
+    Heads of several relations have as many pairs of each as their width allows.
+    """
     model = silent(LAYERS)
     unembedding, embedding = model.lm_head.weight.data, model.model.embed_tokens.weight.data
     unembedding /= unembedding.norm(dim=1, keepdim=True)
-    for name, layers in places.items():
-        _, sources, targets = RELATIONS[name]
-        for number in layers:
-            attention = model.model.layers[number].self_attn
-            codes = torch.linalg.pinv(embedding[list(sources)]).T
-            attention.v_proj.weight.data[:] = codes.repeat(2, 1)
-            attention.o_proj.weight.data[:] = unembedding[list(targets)].T.repeat(1, 6)
+    for number, layer in enumerate(model.model.layers):
+        here = [RELATIONS[name] for name, layers in places.items() if number in layers]
+        if not here:
+            continue
+        attention = layer.self_attn
+        each = attention.head_dim // len(here)
+        sources, targets = ([token for one in here for token in one[place][:each]] for place in (1, 2))
+        codes = torch.linalg.pinv(embedding[sources]).T
+        attention.v_proj.weight.data[:] = codes.repeat(2, 1)
+        attention.o_proj.weight.data[:] = unembedding[targets].T.repeat(1, 6)
     return model
 
 
@@ -115,10 +92,25 @@ def with_heads(places):
 def test_heads_of_the_weights(verdict, places, tmp_path):
     own = labels(tmp_path / "own", with_heads(places))
     # A control in which nothing was learnt must have many heads to say so.
-    control = labels(tmp_path / "control", with_heads(places) if verdict == "does not hold" else silent(16))
-    found = {("own", "head_categories"): own, ("control", "head_categories"): control}
+    controls = {"holds": silent(16), "does not hold": with_heads(places), "undecided": silent(1)}
+    found = {
+        ("own", "head_categories"): own,
+        ("control", "head_categories"): labels(tmp_path / "control", controls[verdict]),
+    }
     frame = planted.verdicts(tmp_path / "tables", found).drop_duplicates("claim").set_index("claim")
-    for claim in ("C2", "C3", "C4", *(["C5"] if verdict != "undecided" else [])):
+    for claim in ("C2", "C3", "C4", "C5"):
         assert frame.loc[claim, "claim_verdict"] == verdict, frame.loc[claim]
-    if verdict == "holds":
-        assert frame.loc["C1", "claim_verdict"] == "holds"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "places"),
+    [
+        ("holds", ABOVE),
+        ("does not hold", {"letter": (2, 3), "capital": (2, 3, 4), "tense": (6,)}),
+        ("undecided", {"letter": (0,)}),
+    ],
+)
+def test_heads_of_several_categories(verdict, places, tmp_path):
+    found = {("own", "head_categories"): labels(tmp_path / "own", with_heads(places))}
+    frame = planted.verdicts(tmp_path / "tables", found).drop_duplicates("claim").set_index("claim")
+    assert frame.loc["C1", "claim_verdict"] == verdict, frame.loc["C1"]
