@@ -9,7 +9,6 @@ In the same way a layer shows what its heads make of one token, for families wit
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,30 +193,25 @@ def _silent(modules: list[nn.Module]) -> Iterator[None]:
 @contextlib.contextmanager
 def _evenly(layer: nn.Module, folder: Path) -> Iterator[None]:
     """Inside the block every expert of `layer` works on every token, with an equal part of the router's weight."""
-    experts = [module for name, module in layer.named_modules() if name.endswith("experts") and _is_routed(module)]
+    unknown = AtlasError(
+        f"Model {folder}: the experts of its first layer are not given tokens and weights in the common way; take "
+        "first_experts: routed or embedding."
+    )
+    stacked = [module for module in layer.modules() if any(p.dim() == 3 for p in module.parameters(recurse=False))]
+    experts = [module for module in stacked if not any(module in other.children() for other in stacked)]
     if len(experts) != 1:
-        raise AtlasError(
-            f"Model {folder}: the experts of its first layer are not given tokens and weights in the common way; take "
-            "first_experts: routed or embedding."
-        )
+        raise unknown
 
-    def spread(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        names = list(inspect.signature(module.forward).parameters)
-        call = {**dict(zip(names, given, strict=False)), **named}
-        states, weights = call[names[0]], call[names[2]]
+    def spread(module: nn.Module, given: tuple[Any, ...]) -> Any:
+        if len(given) != 3 or given[1].is_floating_point() or not given[2].is_floating_point():
+            raise unknown
+        states, _, weights = given
         number = next(int(p.shape[0]) for p in module.parameters() if p.dim() == 3)
-        call[names[1]] = torch.arange(number, device=states.device).expand(len(weights), number)
-        call[names[2]] = (weights.sum(-1, keepdim=True) / number).expand(len(weights), number)
-        return (), call
+        every = torch.arange(number, device=states.device).expand(len(weights), number)
+        return states, every, (weights.sum(-1, keepdim=True) / number).expand(len(weights), number)
 
-    handle = experts[0].register_forward_pre_hook(spread, with_kwargs=True)
+    handle = experts[0].register_forward_pre_hook(spread)
     try:
         yield
     finally:
         handle.remove()
-
-
-def _is_routed(module: nn.Module) -> bool:
-    """Whether a module takes (states, indices of experts, their weights) and keeps its experts as stacked matrices."""
-    parameters = list(inspect.signature(module.forward).parameters)
-    return len(parameters) >= 3 and any(p.dim() == 3 for p in module.parameters(recurse=False))
