@@ -197,7 +197,11 @@ def _evenly(layer: nn.Module, folder: Path) -> Iterator[None]:
         f"Model {folder}: the experts of its first layer are not given tokens and weights in the common way; take "
         "first_experts: routed or embedding."
     )
-    stacked = [module for module in layer.modules() if any(p.dim() == 3 for p in module.parameters(recurse=False))]
+    stacked = [
+        module
+        for module in layer.modules()
+        if any(p.dim() == 3 for p in module.parameters(recurse=False)) and not isinstance(module, nn.Conv1d)
+    ]
     experts = [module for module in stacked if not any(module in other.children() for other in stacked)]
     if len(experts) != 1:
         raise unknown

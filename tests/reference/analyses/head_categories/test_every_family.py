@@ -236,7 +236,7 @@ def live_expert_mean(layer, name, rows):
     routed = (routed[0] if isinstance(routed, tuple) else routed).reshape(x.shape)
     chosen = experts(x, *ranked(block, experts, x))
     shared = routed - chosen
-    if name == "granitemoeshared":
+    if name in ("granitemoeshared", "granitemoehybrid"):
         shared = shared + layer.shared_mlp(x)
     return seen["weights"].sum(-1, keepdim=True) * torch.stack(singly).mean(0) + shared
 
@@ -250,7 +250,9 @@ def ranked(block, experts, x):
     return seen[0]
 
 
-@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe", "qwen2_moe", "deepseek_v2", "granitemoeshared", "gpt_oss"])
+@pytest.mark.parametrize(
+    "name", ["mixtral", "qwen3_moe", "qwen2_moe", "deepseek_v2", "granitemoeshared", "granitemoehybrid"]
+)
 def test_the_mean_of_experts_is_that_of_each_by_itself(name, tmp_path):
     model = text_families.build(name)
     model.save_pretrained(tmp_path)
