@@ -145,7 +145,7 @@ def serve(options: argparse.Namespace, variant: str) -> Callable[[str], tuple[Hi
             keep_freed_memory()
         unembedding = reader.unembedding().float().to(options.device)
         embedded = reader.embedding_rows(torch.tensor(pairs["source_id"].tolist())).float()
-        embedded, lifted = embedded.to(options.device), reader.first_mlp(embedded).to(options.device)
+        embedded, lifted = embedded.to(options.device), reader.lifted(embedded, "first_mlp").to(options.device)
 
         def run(layers: Sequence[int], heads: Sequence[int]) -> Hits:
             return published(reader, embedded, lifted, unembedding, pairs, layers, heads, options.k)

@@ -38,7 +38,7 @@ use rule extract as extract_head_mappings with:
         *library("extract", "head_categories.jobs.extract_head_mappings"),
         job="head_categories.jobs.extract_head_mappings",
         device=lambda wildcards: MODELS[wildcards.model]["device"],
-        options=options("head_categories", "first_mlp", "k_max", "memory_mb"),
+        options=options("head_categories", "first_mlp", "first_experts", "k_max", "memory_mb"),
 
 
 use rule compute as compute_head_categories with:

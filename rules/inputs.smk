@@ -273,9 +273,7 @@ def figure_params(wildcards):
     shown = dict.fromkeys([*figure["models"], *figure.get("kde_models", [])])
     gone = [label_of("models", model, figure, CONFIG) for model in asked if model not in shown]
     beside = [
-        table
-        for table in shown_tables(figure)
-        if table in registry.PLOTS[figure["plot"]].beside
+        table for table in shown_tables(figure) if table in registry.PLOTS[figure["plot"]].beside
     ]
     lost = missing_of(
         f for table in beside for f in metric_files(table, shown, figure_datasets(figure, table))

@@ -122,7 +122,11 @@ def build(name, *, seed=0, dtype=torch.float32, attn_implementation="eager", **o
 def randomised(config, *, seed=0, attn_implementation="eager"):
     """A model of any configuration in evaluation mode, weights drawn from `seed` so that attention is peaky."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=attn_implementation).eval()
+    return redrawn(AutoModelForCausalLM.from_config(config, attn_implementation=attn_implementation).eval(), seed)
+
+
+def redrawn(model, seed=0):
+    """The model with weights drawn from `seed`."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, parameter in model.named_parameters():

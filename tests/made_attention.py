@@ -108,7 +108,7 @@ def categories(config, models, layers, heads, rng):
                     warning=_warning(block, len(frame)) if name != "tau" else "",
                 )
             )  # fmt: skip
-    document = {"options": {**block, "first_mlp": True}, "metric_options": block}
+    document = {"options": {**block, "first_mlp": True, "first_state": "first_mlp"}, "metric_options": block}
     made = {"head_relations": scores, "head_categories": labels, "relation_pairs": reports}
     return {name: (parts, lambda _: document) for name, parts in made.items()}
 

@@ -80,8 +80,8 @@ def _projections(model: PreTrainedModel) -> dict[int, nn.Module]:
     What comes before the first layer's output projection is the same for all rows. Of a family that we have not seen
     we do not know that, so its rows go through all of it.
     """
-    known = model.config.get_text_config().model_type in FAMILIES
-    modules = attention_modules(model) if known else {}
+    family = FAMILIES.get(model.config.get_text_config().model_type)
+    modules = attention_modules(model) if family is not None and not family.inner_norm else {}
     return {index: output_projection(module) for index, module in modules.items()}
 
 

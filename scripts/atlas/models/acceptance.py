@@ -9,7 +9,7 @@ from typing import Any
 
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import ADAPTERS, MERGE
-from atlas.models.checkpoint import INDEX, WEIGHTS, choose_weights, quantisation, read_index
+from atlas.models.checkpoint import DEQUANTISED, INDEX, WEIGHTS, choose_weights, quantisation, read_index
 from atlas.models.safetensors_files import read_header
 
 # Parts of the names of an adapter's tensors, as peft writes them.
@@ -21,12 +21,11 @@ _TOKENIZER_SETS = (
     {"vocab.json", "merges.txt"},
 )  # fmt: skip
 
-# What the weights are stored as -> the package that reads it. `mxfp4` transformers turns into plain weights by itself.
-_PLAIN = ("mxfp4",)
+# What the weights are stored as -> the package that reads it.
 _PACKAGES = {
     "aqlm": "aqlm", "auto-round": "auto-round", "autoround": "auto-round", "awq": "gptqmodel", "bitnet": "kernels",
     "bitsandbytes": "bitsandbytes", "bitsandbytes_4bit": "bitsandbytes", "bitsandbytes_8bit": "bitsandbytes",
-    "compressed-tensors": "compressed-tensors", "eetq": "kernels", "fbgemm_fp8": "fbgemm-gpu", "fp8": "kernels",
+    "compressed-tensors": "compressed-tensors", "eetq": "kernels", "fbgemm_fp8": "fbgemm-gpu",
     "fp_quant": "fp-quant", "gptq": "gptqmodel", "higgs": "flute-kernel", "hqq": "hqq", "modelopt": "nvidia-modelopt",
     "mxfp8": "kernels", "nvfp4": "kernels", "quanto": "optimum-quanto", "quark": "amd-quark", "sinq": "sinq",
     "spqr": "spqr-quant", "torchao": "torchao", "vptq": "vptq",
@@ -107,7 +106,12 @@ def _refuse_quantised(known: set[str], config: dict[str, Any], where: str) -> No
         method, says = _QUANTISED_FILES[found], found
     else:
         method, says = str(facts.get("quant_method") or _bitsandbytes(facts) or "unknown"), "config.json"
-    if method in _PLAIN:
+    if method in DEQUANTISED:
+        if method == "fp8" and str(facts and facts.get("expert_dtype", "fp8")) != "fp8":
+            raise AtlasError(
+                f"{where} keeps its experts in {(facts or {})['expert_dtype']}, which nothing here reads: save its "
+                "weights dequantised to bfloat16 and give that folder."
+            )
         return
     package = _PACKAGES.get(method)
     reason = f"which needs the package {package}" if package else "which nothing here reads"

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from atlas.errors import AtlasError
-from atlas.models.families import FAMILIES, Family, Mlp, Norm, family_of
+from atlas.models.families import FAMILIES, family_of
+from atlas.models.family_record import KV_HEADS, Family, Mlp, Norm
 
 if TYPE_CHECKING:
     import torch
@@ -59,14 +60,14 @@ class Shape:
 
 # What the fields are called in config.json, by preference.
 _KEYS: dict[str, tuple[str, ...]] = {
-    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
-    "heads": ("num_attention_heads", "n_head"),
-    "width": ("hidden_size", "n_embd"),
+    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "heads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
+    "width": ("hidden_size", "n_embd", "d_model"),
     "vocabulary": ("vocab_size",),
 }
 _INNER = ("intermediate_size", "ffn_dim", "n_inner")
 _STEPWISE = ("gelu_new", "gelu_fast")
-_CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+_CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "max_seq_len")
 
 # Module names in the live models.
 _ATTENTION = ("self_attn", "attn", "attention", "self_attention")
@@ -140,15 +141,18 @@ def mlp_states(config: dict[str, Any]) -> int:
 def _is_complete(values: dict[str, Any]) -> bool:
     """True if plain JSON answers as transformers would: no default of the family's class is involved."""
     family = FAMILIES.get(values["model_type"])
-    if family is None or (family.kv_heads_from_config and "num_key_value_heads" not in values):
+    if family is None or family.sizes_default:
+        return False
+    if family.kv_heads_from_config and "num_key_value_heads" not in values:
         return False
     return not (family.head_width_default and values.get("head_dim") is None)
 
 
 def _object_values(config: PreTrainedConfig) -> dict[str, Any]:
-    """A transformers configuration as a mapping; attribute access honours the aliases of its class."""
+    """A transformers configuration as a mapping, of a wrapper its text part; by the aliases of its class too."""
+    config = config.get_text_config()
     names = {name for names in _KEYS.values() for name in names}
-    names |= {"num_key_value_heads", "head_dim", "v_head_dim", "model_type", *_CONTEXT}
+    names |= {"head_dim", "v_head_dim", "model_type", *_CONTEXT, *KV_HEADS}
     return {name: value for name in names if (value := getattr(config, name, None)) is not None}
 
 
@@ -161,8 +165,7 @@ def _shape(values: dict[str, Any]) -> Shape | None:
     if any(not isinstance(size, int) or size <= 0 for size in sizes.values()):
         return None
     family, heads = FAMILIES.get(values.get("model_type", "")), sizes["heads"]
-    kv_heads = values.get("num_key_value_heads") if family is None or family.kv_heads_from_config else None
-    kv_heads = kv_heads or heads
+    kv_heads = (family or Family()).kv_heads(values) or heads
     # Families without the key ignore it: multi-head families compute width // heads whatever stands in the file.
     head_width = values.get("head_dim") if family is None or family.kv_heads_from_config else None
     head_width = head_width or sizes["width"] // heads
@@ -254,14 +257,17 @@ def output_projection(attention_module: nn.Module) -> nn.Module:
 def after_attention(model: PreTrainedModel, index: int) -> list[nn.Module]:
     """The modules of layer `index` behind its attention that map each token by itself, (B, T, .) to (B, T, d).
 
-    The output projection and the MLP; none where the MLP is a mixture of experts or no module of its own, or where the
-    family is not in the table.
+    The output projection and the MLP; none where the MLP is a mixture of experts or no module of its own, where the
+    layer has no attention, or where the family is not in the table.
     """
     family = FAMILIES.get(model.config.get_text_config().model_type)
-    name = "" if family is None or family.mlp is None else family.mlp.up.rpartition(".")[0]
-    if not name:
+    up = "" if family is None or family.mlp is None else family.mlp.up
+    name, layer = up.rpartition(".")[0], decoder_layers(model)[index]
+    attention = attention_modules(model).get(index)
+    # A family's upper layers may have experts where its first has a dense MLP.
+    if not name or attention is None or up not in dict(layer.named_modules()):
         return []
-    return [output_projection(attention_modules(model)[index]), decoder_layers(model)[index].get_submodule(name)]
+    return [output_projection(attention), layer.get_submodule(name)]
 
 
 def unembedding(model: PreTrainedModel) -> nn.Linear:

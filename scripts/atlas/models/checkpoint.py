@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError
-from atlas.models.families import FAMILIES, Family
+from atlas.models.families import FAMILIES
+from atlas.models.family_record import Family
 from atlas.models.safetensors_files import DTYPE_NAMES, Tensor, read_header
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -21,6 +22,8 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONSTANTS = (
     "inv_freq", "masked_bias", ".attn.bias", ".attention.bias", "position_ids", "cos_cached", "sin_cached",
 )  # fmt: skip
+# Kinds of quantised weights that transformers turns into plain ones while it loads them.
+DEQUANTISED = ("fp8", "mxfp4")
 _SHARD = re.compile(r".*-(\d+)-of-(\d+)\.safetensors")
 
 Place = tuple[Path, Tensor]
@@ -93,17 +96,18 @@ def tensor_files(folder: Path) -> dict[str, Place]:
     return places
 
 
-def read_checkpoint(folder: Path, config: dict[str, Any]) -> dict[str, Place]:
+def read_checkpoint(folder: Path, config: dict[str, Any], family: Family | None = None) -> dict[str, Place]:
     """Role -> file and place of every tensor: its name without what may stand before the decoder's names.
 
-    config: the content of config.json. Families outside the table keep the stored names. Raises AtlasError: as
+    config: the content of config.json. family: its record, by default that of the table. Families outside the table
+    keep the stored names. Raises AtlasError: as
     `tensor_files`; two tensors for one role; numbers that nothing here turns into weights (FP8 without a quantiser).
     """
     if other := config.get("transformers_weights"):
         raise AtlasError(f"{folder / 'config.json'} names {other} as the weights: remove `transformers_weights`.")
     places = tensor_files(folder)
     _check_numbers(folder, config, places.values())
-    family = FAMILIES.get(str(config.get("model_type")))
+    family = family or FAMILIES.get(str(config.get("model_type")))
     roles: dict[str, Place] = {}
     for name, place in places.items():
         role = _behind_a_dot(name, places) if family is None else role_of(name, family)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from atlas.errors import AtlasError
 from atlas.models.checkpoint import CONSTANTS
@@ -36,19 +38,25 @@ class FreshWeights:
         try:
             config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
             if tied is not None:
-                config.tie_word_embeddings = tied
+                config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = tied
+            # Most multimodal wrappers have no entry among the causal language models.
+            known = type(config) in AutoModelForCausalLM._model_mapping
+            auto = AutoModelForCausalLM if known else AutoModelForImageTextToText
             with torch.device("meta"):
-                self.model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+                self.model = auto.from_config(config, dtype=torch.float32, trust_remote_code=False)
         except (ValueError, KeyError, OSError, ImportError) as error:
             reason = str(error).strip().split("\n")[0][:200].rstrip(".")
             raise AtlasError(f"{base}/config.json describes no decoder that can be initialised ({reason}).") from error
         self.spread = getattr(config.get_text_config(), "initializer_range", None) or 0.02
         # Tied parameters are one object under several names; the first name speaks for all, so that ties hold.
+        # What a checkpoint holds beside parameters (a router's correction, for one) is part of the model's state too.
         first: dict[int, str] = {}
         self.canonical = {
-            name: first.setdefault(id(parameter), name)
-            for name, parameter in self.model.named_parameters(remove_duplicate=False)
+            name: first.setdefault(id(tensor), name) for name, tensor in self.model.state_dict(keep_vars=True).items()
         }
+        transforms = get_model_conversion_mapping(self.model)
+        self.renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
+        self.converters = [each for each in transforms if isinstance(each, WeightConverter)]
         self.part: str | None = None
         self.drawn: dict[str, Float[torch.Tensor, "*shape"]] = {}
 
@@ -84,9 +92,14 @@ class FreshWeights:
         return values.view(torch.int16).numpy() if tensor.dtype == "BF16" else values.numpy()
 
     def _parameter(self, name: str) -> str | None:
-        """The model's name of a checkpoint's tensor; checkpoints of bare models leave the prefix out."""
+        """The model's name of a checkpoint's tensor; None for a piece of a tensor that transformers puts together.
+
+        Checkpoints of bare models leave the prefix out, others have names that transformers changes while it loads.
+        """
         prefix = f"{self.model.base_model_prefix}."
-        for candidate in (name, prefix + name, name.removeprefix(prefix)):
+        renamed, piece = rename_source_key(name, self.renamings, self.converters)
+        names = (name,) if piece else (name, renamed)
+        for candidate in (each for name in names for each in (name, prefix + name, name.removeprefix(prefix))):
             if candidate in self.canonical:
                 return self.canonical[candidate]
         return None
@@ -100,17 +113,19 @@ class FreshWeights:
     @torch.no_grad()
     def _draw(self, part: str) -> dict[str, Float[torch.Tensor, "*shape"]]:
         """Initialises one part of the model; returns its parameters by their full names."""
-        module = self.model.get_submodule(part)
+        module, owner = self.model.get_submodule(part), self._owner(part)
         module.to_empty(device="cpu")
-        for parameter in module.parameters():
+        for parameter in module.state_dict(keep_vars=True).values():
+            if not parameter.is_floating_point():
+                continue
             parameter.fill_(float("nan"))  # shows below what the architecture's code does not initialise
             if hasattr(parameter, "_is_hf_initialized"):
                 del parameter._is_hf_initialized
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._number(part))
             for member in reversed(list(module.modules())):  # children before parents, as in from_config
-                self.model._init_weights(member)
-        drawn = {f"{part}.{name}": parameter.detach() for name, parameter in module.named_parameters()}
+                owner._init_weights(member)
+        drawn = {f"{part}.{name}": tensor.detach() for name, tensor in module.state_dict(keep_vars=True).items()}
         for name, values in drawn.items():
             if values.isnan().any():
                 if values.dim() < 2:
@@ -120,6 +135,12 @@ class FreshWeights:
                 values.normal_(0.0, self.spread, generator=self._generator(name))
         module.to("meta")
         return drawn
+
+    def _owner(self, part: str) -> PreTrainedModel:
+        """The innermost model around a part: a vision tower initialises itself otherwise than its wrapper would."""
+        names = part.split(".")
+        around = (self.model.get_submodule(".".join(names[:length])) for length in range(len(names) - 1, -1, -1))
+        return next(module for module in around if isinstance(module, PreTrainedModel))
 
     def _number(self, name: str) -> int:
         return int.from_bytes(hashlib.sha256(f"{self.seed} {name}".encode()).digest()[:7], "little")

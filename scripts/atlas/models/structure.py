@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from atlas.errors import AtlasError
 from atlas.models.architectures import auto_config, read_config
-from atlas.models.checkpoint import CONSTANTS, quantisation, read_checkpoint
+from atlas.models.checkpoint import CONSTANTS, DEQUANTISED, quantisation, read_checkpoint
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
@@ -32,6 +33,7 @@ def from_pretrained(folder: Path, **options: Any) -> tuple[PreTrainedModel, dict
     import torch
     from transformers import AutoModelForCausalLM
 
+    quantised = _dequantise(folder, options)
     try:
         loaded: object = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -49,7 +51,38 @@ def from_pretrained(folder: Path, **options: Any) -> tuple[PreTrainedModel, dict
         raise AtlasError(
             f"Model {folder} cannot be loaded: {reason.splitlines()[0] if reason else type(error).__name__}"
         ) from error
-    return cast("tuple[PreTrainedModel, dict[str, set[Any]]]", loaded)
+    model, report = cast("tuple[PreTrainedModel, dict[str, set[Any]]]", loaded)
+    if quantised and isinstance(dtype := options.get("dtype"), torch.dtype):
+        _one_dtype(model, dtype)
+    return model, report
+
+
+def _dequantise(folder: Path, options: dict[str, Any]) -> bool:
+    """Sets `options["config"]` so that quantised weights are loaded as plain ones on every device, where there are any.
+
+    transformers does so by itself only where it finds no kernels for them, which round what they multiply.
+    """
+    facts = quantisation(read_config(folder))
+    if facts is None or facts.get("quant_method") not in DEQUANTISED:
+        return False
+    config = options.get("config") or auto_config(folder)
+    config.quantization_config = {**facts, "dequantize": True}
+    options["config"] = config
+    return True
+
+
+def _one_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Casts what the quantiser left as it was stored, beside weights in `dtype`: products of two dtypes fail.
+
+    What the family keeps in float32 stays so.
+    """
+    import torch
+
+    kept = [*(model._keep_in_fp32_modules_strict or ())]
+    kept += (model._keep_in_fp32_modules or ()) if dtype == torch.float16 else ()
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not any(part in name.split(".") for part in kept):
+            parameter.data = parameter.data.to(dtype)
 
 
 def refuse_difference(report: dict[str, set[Any]], folder: Path) -> None:

@@ -6,21 +6,31 @@ unembedding. Orientation everywhere: row vectors, x W_V (width, value_width), z 
 
 from __future__ import annotations
 
+import re
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from atlas.errors import AtlasError
-from atlas.models.architectures import Norm, auto_config, family_of, read_config, read_shape
-from atlas.models.checkpoint import read_checkpoint, vocabulary_roles
+from atlas.models.architectures import auto_config, read_config, read_shape
+from atlas.models.checkpoint import quantisation, read_checkpoint, vocabulary_roles
+from atlas.models.families import FAMILIES, family_of
+from atlas.models.family_record import Family, Mlp, Norm
 from atlas.models.folder import check_model_folder
-from atlas.models.safetensors_files import DTYPE_NAMES, ITEM_BYTES, Tensor, read_bytes
+from atlas.models.safetensors_files import DTYPE_NAMES
+from atlas.models.stored_tensors import FP8, dequantised, mapped, scale_names
+from atlas.models.unreadable import UNREADABLE
+from atlas.models.value_layouts import stored_shape, value_heads
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int, Shaped
+    from jaxtyping import Float, Int
+    from transformers import PreTrainedConfig
 
+# How the experts of a mixture's first layer are taken, and with "first_mlp" what may stand for a source above layer 0.
+FIRST_EXPERTS = ("embedding", "routed", "expert_mean")
 # Columns of the MLP's inner layer handled at once; fixed, so that no option changes the order of summation.
 _MLP_CHUNK = 1024
 
@@ -38,24 +48,40 @@ class WeightReader:
         self.folder, self.device = Path(folder), device
         if (self.folder / "provenance.json").is_file():
             check_model_folder(self.folder)
-        content = read_config(folder)
-        self.model_type = content["model_type"]
-        self.family = family_of(self.model_type, purpose=purpose)
-        self.config = auto_config(folder)
+        content, config = read_config(folder), auto_config(folder)
+        self._quantisation = quantisation(content)
+        self.config = config.get_text_config()
+        self.model_type = self.config.model_type
+        self.family = self._record(config, purpose)
         for key, assumed, meaning in self.family.conditions:
-            if getattr(self.config, key) != assumed:
+            if (found := attrgetter(key)(self.config)) != assumed:
                 raise AtlasError(
-                    f"Model {folder}: {self.model_type} with {key}: {getattr(self.config, key)} ({meaning}) is not "
-                    f"supported by {purpose}."
+                    f"Model {folder}: {self.model_type} with {key}: {found} ({meaning}) is not supported by {purpose}."
                 )
         self.shape = read_shape(self.config)
-        self._files = read_checkpoint(self.folder, content)
+        self._files = read_checkpoint(self.folder, content, self.family)
         self._embedding, self._unembedding = vocabulary_roles(
-            self._files, self.family, bool(self.config.tie_word_embeddings)
+            self._files, self.family, bool(getattr(config, "tie_word_embeddings", False))
         )
+        listed = self.model_type in FAMILIES
         if self._embedding not in self._files:
             name = self.family.prefixes[0] + self.family.embedding
-            raise AtlasError(f"Model {folder} holds no tensor {name!r}; is config.json from another model?")
+            why = "is config.json from another model?" if listed else f"{self.model_type} has no record that names it."
+            raise AtlasError(f"Model {folder} holds no tensor {name!r}; {why}")
+        if not listed:
+            from atlas.models.unlisted import check_heads
+
+            check_heads(self, purpose)
+
+    def _record(self, config: PreTrainedConfig, purpose: str) -> Family:
+        """The record of the family, for the names of a multimodal wrapper where the decoder is part of one."""
+        if self.model_type in FAMILIES or self.model_type in UNREADABLE:
+            family = family_of(self.model_type, purpose=purpose)
+        else:
+            from atlas.models.unlisted import derived_family
+
+            return derived_family(self.folder, purpose)
+        return family if self.config is config else family.in_wrapper()
 
     def embedding_rows(self, ids: Int[torch.Tensor, " n"]) -> Float[torch.Tensor, "n width"]:
         """(n, width): rows of the input embedding as stored (no position, no multiplier)."""
@@ -65,6 +91,10 @@ class WeightReader:
         rows = table[ids.cpu()].to(self.device)
         return self._finite(rows, self._embedding)
 
+    def embedded(self, ids: Int[torch.Tensor, " n"], dtype: torch.dtype) -> Float[torch.Tensor, "n width"]:
+        """(n, width): W_E of each token in `dtype`; with the norm that is part of some embeddings (Bloom)."""
+        return self._norm(self.family.embedding_norm, self.embedding_rows(ids).to(dtype), "")
+
     def unembedding(self) -> Float[torch.Tensor, "vocabulary width"]:
         """(vocabulary, width): the matrix that makes logits; the input embedding where the two are tied."""
         if self._unembedding not in self._files:
@@ -73,47 +103,88 @@ class WeightReader:
             )
         return self._tensor(self._unembedding, (None, self.shape.width)).to(self.device)
 
+    def has_attention(self, layer: int) -> bool:
+        """Whether layer `layer` has attention heads; all have them but some of hybrid models."""
+        return not self.family.hybrid or self._layer(layer) + self.family.value + ".weight" in self._files
+
     def value_weights(self, layer: int) -> Float[torch.Tensor, "kv_heads width value_width"]:
-        """(kv_heads, width, value_width): W_V of each value head."""
-        shape, layout = self.shape, self.family.value_layout
-        heads, rows = shape.kv_heads, shape.kv_heads * shape.value_width
-        name = self._layer(layer) + self.family.value + ".weight"
-        if layout == "linear":
-            weight = self._tensor(name, (rows, shape.width))
-        elif layout == "fused_rows":
-            total = shape.heads * shape.head_width + shape.kv_heads * shape.head_width + rows
-            weight = self._tensor(name, (total, shape.width))[-rows:]
-        elif layout == "interleaved":
-            weight = self._tensor(name, (3 * rows, shape.width)).view(heads, 3, shape.value_width, shape.width)[:, 2]
-        elif layout == "conv1d":
-            weight = self._tensor(name, (shape.width, 3 * rows))[:, -rows:].T
-        else:
-            raise ValueError(layout)
-        return weight.reshape(heads, shape.value_width, shape.width).transpose(1, 2).to(self.device)
+        """(value heads, width, value_width): W_V of each value head; query head h reads h // (heads / value heads)."""
+        shape, layout, name = self.shape, self.family.value_layout, self._layer(layer) + self.family.value + ".weight"
+        if layout == "latent":
+            return self._latent_values(layer, name).transpose(1, 2).to(self.device)
+        stored = self._tensor(name, stored_shape(layout, shape))
+        return value_heads(stored, layout, shape).transpose(1, 2).to(self.device)
+
+    def _latent_values(self, layer: int, name: str) -> Float[torch.Tensor, "heads value_width width"]:
+        """Values of a latent: its projection, the gain of its norm, and what each head reads of it, as one matrix."""
+        rank, key_width = self.config.kv_lora_rank, self.config.qk_nope_head_dim
+        projection, norm = (self._layer(layer) + part + ".weight" for part in self.family.latent)
+        down = self._tensor(projection, (rank + self.config.qk_rope_head_dim, self.shape.width))[:rank]
+        gain = self._tensor(norm, (rank,))
+        read = value_heads(
+            self._tensor(name, stored_shape("latent", self.shape, key_width, rank)), "latent", self.shape
+        )
+        return (read.float() * gain.float()) @ down.float()
 
     def output_weights(self, layer: int) -> Float[torch.Tensor, "heads value_width width"]:
-        """(heads, value_width, width): W_O of each query head."""
-        shape = self.shape
+        """(heads, value_width, width): W_O of each query head, with the gain of a norm right before it (BitNet)."""
+        shape, family = self.shape, self.family
         columns = shape.heads * shape.value_width
-        name = self._layer(layer) + self.family.output + ".weight"
-        weight = self._linear(name, columns, shape.width)
+        weight = self._linear(self._layer(layer) + family.output + ".weight", columns, shape.width)
+        if family.inner_norm:
+            gain = self._tensor(self._layer(layer) + family.inner_norm + ".weight", (columns,))
+            weight = weight.float() * gain.float()[:, None]
         return weight.reshape(shape.heads, shape.value_width, shape.width).to(self.device)
 
-    def first_mlp(self, rows: Float[torch.Tensor, "n width"]) -> Float[torch.Tensor, "n width"]:
-        """(n, width) -> (n, width): what layer 0's MLP adds to the residual, MLP_0(norm_0(rows)), biases included.
+    @cached_property
+    def first_mlp_kind(self) -> str:
+        """What layer 0 has beside its mixer: "dense" MLP, "mixture" of experts, or "none" (Nemotron-H)."""
+        prefix = self._layer(0)
+        names = [name.removeprefix(prefix) for name in self._files if name.startswith(prefix)]
+        if any("expert" in name or ".router." in name for name in names):
+            return "mixture"
+        mixer = self.family.value.partition(".")[0]
+        matrices = {name.partition(".")[0] for name in names if not {"norm", "bias"} & set(re.split(r"[._]", name))}
+        return "dense" if len(matrices - {mixer}) else "none"
 
-        Where the family norms the MLP's output before adding it (Gemma 2 and 3, OLMo 2), that norm is applied.
+    def first_state(self, first_mlp: bool, first_experts: str) -> str:
+        """What stands for a source token above layer 0: "first_mlp", or one of FIRST_EXPERTS.
+
+        Raises AtlasError: an unknown `first_experts`; a first layer without an MLP.
         """
-        family, prefix, dtype = self.family, self._layer(0), rows.dtype
-        if family.mlp is None:
+        if first_experts not in FIRST_EXPERTS:
+            raise AtlasError(f"first_experts must be one of {', '.join(FIRST_EXPERTS)}, not {first_experts!r}.")
+        if not first_mlp:
+            return "embedding"
+        if self.first_mlp_kind == "none":
             raise AtlasError(
-                f"Model {self.folder}: {self.model_type} has no dense first MLP (it is a mixture of experts); "
-                "set first_mlp: false."
+                f"Model {self.folder}: the first layer of {self.model_type} has no MLP; set first_mlp: false."
             )
+        return "first_mlp" if self.first_mlp_kind == "dense" else first_experts
+
+    def lifted(self, rows: Float[torch.Tensor, "n width"], state: str) -> Float[torch.Tensor, "n width"]:
+        """(n, width) -> (n, width): embeddings as the state that `first_state` gives.
+
+        "first_mlp": what layer 0's MLP adds to the residual, MLP_0(norm_0(rows)), biases included; where the family
+        norms the MLP's output before adding it (Gemma 2 and 3, OLMo 2), that norm is applied. "routed", "expert_mean":
+        the same of a mixture, by the experts that its router chooses for the row, or all in equal parts. Without a
+        record of the MLP, and for mixtures, the layer is built and run as transformers does (first_layer.py).
+        """
+        if state == "embedding":
+            return rows
+        if state != "first_mlp" or self.family.mlp is None:
+            from atlas.models.first_layer import FirstLayer
+
+            return FirstLayer(self.folder, self.device).first_mlp(rows, mean=state == "expert_mean")
+        return self._stored_mlp(rows, self.family.mlp)
+
+    def _stored_mlp(self, rows: Float[torch.Tensor, "n width"], mlp: Mlp) -> Float[torch.Tensor, "n width"]:
         from transformers.activations import ACT2FN
 
-        mlp, act = family.mlp, ACT2FN[getattr(self.config, family.mlp.activation)]
-        x = self._norm(family.norm, rows)
+        family, prefix, dtype = self.family, self._layer(0), rows.dtype
+        fixed = mlp.activation.startswith("=")
+        act = ACT2FN[mlp.activation[1:] if fixed else getattr(self.config, mlp.activation)]
+        x = self._norm(family.norm, rows, prefix)
         fused = mlp.gate == mlp.up
         up, up_bias = self._matrix(prefix + mlp.up, self.shape.width, None)
         inner = up.shape[1] // 2 if fused else up.shape[1]
@@ -133,16 +204,20 @@ class WeightReader:
             out += hidden @ down[part].to(self.device, dtype)
         if down_bias is not None:
             out += down_bias.to(self.device, dtype)
-        return self._norm(family.mlp_out_norm, out)
+        return self._norm(family.mlp_out_norm, out, prefix)
 
-    def _norm(self, norm: Norm | None, x: Float[torch.Tensor, "n width"]) -> Float[torch.Tensor, "n width"]:
+    def _norm(
+        self, norm: Norm | None, x: Float[torch.Tensor, "n width"], prefix: str
+    ) -> Float[torch.Tensor, "n width"]:
         if norm is None:
             return x
-        eps = 1e-5 if norm.eps is None else getattr(self.config, norm.eps)
-        name = self._layer(0) + norm.name
+        eps = getattr(self.config, norm.eps) if isinstance(norm.eps, str) else norm.eps
+        name = prefix + norm.name
         if norm.kind == "layernorm":
             x = x - x.mean(-1, keepdim=True)
         x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
+        if not norm.name:
+            return x
         x = x * (self._tensor(name + ".weight", (self.shape.width,)).to(x) + norm.gain_offset)
         if norm.kind == "layernorm" and name + ".bias" in self._files:
             x = x + self._tensor(name + ".bias", (self.shape.width,)).to(x)
@@ -170,10 +245,13 @@ class WeightReader:
             stored = self.family.prefixes[0] + name
             raise AtlasError(f"Model {self.folder} lacks the tensor {stored!r}; download it again.")
         path, record = self._files[name]
-        name = record.name
-        if record.dtype not in DTYPE_NAMES:
+        role, name = name, record.name
+        if record.dtype in FP8:
+            tensor = self._dequantised(role)
+        elif record.dtype in DTYPE_NAMES:
+            tensor = mapped(path, record)
+        else:
             raise AtlasError(f"Model {self.folder}: tensor {name!r} is quantised ({record.dtype}); convert it first.")
-        tensor = _mapped(path, record)
         if tensor.dim() != len(size) or any(
             want not in (None, have) for want, have in zip(size, tensor.shape, strict=True)
         ):
@@ -183,6 +261,22 @@ class WeightReader:
                 f"config.json implies {expected}."
             )
         return self._finite(tensor, name) if checked else tensor
+
+    def _dequantised(self, role: str) -> Float[torch.Tensor, "rows columns"]:
+        """A matrix in FP8 as float32. Raises AtlasError where its scales are missing or do not fit."""
+        path, record = self._files[role]
+        scales = next((self._files[name] for name in scale_names(role) if name in self._files), None)
+        known = scales is not None and (scales[1].dtype in DTYPE_NAMES or scales[1].dtype == "U8")
+        if scales is None or not known or len(record.shape) != 2:
+            raise AtlasError(
+                f"Model {self.folder}: tensor {record.name!r} is quantised ({record.dtype}) without scales that can be "
+                "read; convert it first."
+            )
+        block = (self._quantisation or {}).get("weight_block_size")
+        try:
+            return dequantised(mapped(path, record), mapped(*scales), block, record.name)
+        except AtlasError as error:
+            raise AtlasError(f"Model {self.folder}: {error}") from None
 
     def _finite(self, tensor: Float[torch.Tensor, "*size"], name: str) -> Float[torch.Tensor, "*size"]:
         # A sum is finite unless an entry is not, or it overflows: only then look at every entry. Parts keep the copies
@@ -204,13 +298,3 @@ def _affine(
     """x @ weight + bias, of the outputs `part` alone, in `dtype` on the device of x."""
     out = x @ weight[:, part].to(x.device, dtype)
     return out if bias is None else out + bias[part].to(x.device, dtype)
-
-
-def _mapped(path: Path, record: Tensor) -> Shaped[torch.Tensor, "*size"]:
-    """A tensor whose bytes stay in the file (copy on write): memory holds only the pages in use, and may drop them."""
-    kind, item = getattr(torch, DTYPE_NAMES[record.dtype]), ITEM_BYTES[record.dtype]
-    if record.begin % item or not record.size:
-        raw = read_bytes(path, record).view(f"<i{item}")
-    else:
-        raw = np.memmap(path, dtype=f"<i{item}", mode="c", offset=record.begin, shape=(record.size,))
-    return torch.from_numpy(raw).view(kind).view(record.shape)

@@ -124,7 +124,7 @@ REFUSED = {
     "an adapter of another name": (of_another_name, r"(LoRA adapter that was not merged|no config\.json)", True),
     "an adapter among the weights": (unmerged, r"holds the tensor '.*lora_A\.weight' of a LoRA adapter", False),
     "modelopt": (quantised(quant_method="modelopt", quant_algo="FP8"), r"is quantised \(config\.json: modelopt", True),
-    "fp8": (quantised(quant_method="fp8"), r"quantised \(config\.json: fp8\), which needs the package kernels", True),
+    "mxfp8": (quantised(quant_method="mxfp8"), r"quantised \(config\.json: mxfp8\), .* needs .* kernels", True),
     "awq": (quantised(quant_method="awq", bits=4), r"\(config\.json: awq\), which needs the package gptqmodel", True),
     "gptq": (quantised(quant_method="gptq", bits=4), r"config\.json: gptq\), which needs the package gptqmodel", True),
     "bitsandbytes": (quantised(quant_method="bitsandbytes"), r"which needs the package bitsandbytes", True),

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
+import text_families
 from atlas.errors import AtlasError
 from atlas.models.controls import make_control
 from atlas.models.folder import check_model_folder
@@ -114,6 +115,28 @@ def test_reinitialised_has_the_distribution_of_a_fresh_model(tmp_path, family):
             assert abs(new[name].mean() - value.mean()) < 0.2 * value.std(), name
             assert 0.85 < new[name].std() / value.std() < 1.18, name
             assert not torch.equal(new[name], value), name
+
+
+@pytest.mark.parametrize("name", ["deepseek_v3", "granitemoe", "hy_v3", "kimi_linear", "lfm2_moe", "minimax_m2",
+                                  "nemotron_h", "olmo_hybrid", "qwen3_next", *text_families.WRAPPERS])  # fmt: skip
+def test_routers_hybrids_and_wrappers_are_reinitialised(tmp_path, name):
+    """Also where tensors have other names in the files, and where a router's correction is no parameter."""
+    wrapped = name in text_families.WRAPPERS
+    base = text_families.build_wrapper(name) if wrapped else text_families.build(name)
+    base.save_pretrained(tmp_path / "base")
+    trained, new = weights(tmp_path / "base"), weights(control(tmp_path / "base", tmp_path / "new", "reinitialised"))
+    assert {key: value.shape for key, value in trained.items()} == {key: value.shape for key, value in new.items()}
+    auto = AutoModelForImageTextToText if wrapped else AutoModelForCausalLM
+    loaded, report = auto.from_pretrained(tmp_path / "new", output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    fresh = auto.from_config(base.config).state_dict()
+    for key, value in loaded.state_dict().items():
+        assert torch.isfinite(value).all(), key
+        if fresh[key].numel() > 1 and fresh[key].float().std() == 0:  # norms, biases and corrections begin as constants
+            assert torch.equal(value, fresh[key]), key
+        elif value.numel() >= 512:
+            torch.testing.assert_close(value.float().std(), fresh[key].float().std(), rtol=0.3, atol=1e-6, msg=key)
 
 
 def test_reinitialised_keeps_dtype(tmp_path):

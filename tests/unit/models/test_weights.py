@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
 import families
 from atlas.errors import AtlasError
 from atlas.models import architectures
-from atlas.models.weights import WeightReader
+from atlas.models.weights import FIRST_EXPERTS, WeightReader
 
 ALL = sorted(families.FAMILIES)
 DENSE = [name for name in ALL if name not in ("mixtral", "gpt_oss")]
@@ -93,16 +94,28 @@ def test_first_mlp_equals_the_live_submodules(name, tmp_path, monkeypatch):
             expected = layer.mlp(rows if norm is None else getattr(layer, norm)(rows))
             if name in ("gemma2", "gemma3", "olmo2"):
                 expected = layer.post_feedforward_layernorm(expected)
-    torch.testing.assert_close(reader.first_mlp(rows), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(reader.lifted(rows, "first_mlp"), expected, atol=1e-6, rtol=1e-5)
     monkeypatch.setattr("atlas.models.weights._MLP_CHUNK", 24)
-    torch.testing.assert_close(reader.first_mlp(rows), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(reader.lifted(rows, "first_mlp"), expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mixtral", "gpt_oss"])
-def test_mixtures_have_no_first_mlp(name, tmp_path):
+def test_what_stands_for_a_source_of_a_mixture_is_an_option(name, tmp_path):
     saved(tmp_path, name)
-    with pytest.raises(AtlasError, match="first_mlp: false"):
-        WeightReader(tmp_path).first_mlp(torch.zeros(1, 48))
+    reader = WeightReader(tmp_path)
+    assert [reader.first_state(True, how) for how in FIRST_EXPERTS] == ["embedding", "routed", "expert_mean"]
+    assert reader.first_state(False, "routed") == "embedding"
+    rows = torch.ones(2, 48)
+    assert reader.lifted(rows, "embedding") is rows
+    with pytest.raises(AtlasError, match="first_experts must be one of embedding, routed, expert_mean, not 'mean'"):
+        reader.first_state(True, "mean")
+
+
+def test_a_dense_first_mlp_is_taken_whatever_is_said_of_experts(tmp_path):
+    saved(tmp_path, "llama")
+    reader = WeightReader(tmp_path)
+    assert {reader.first_state(True, how) for how in FIRST_EXPERTS} == {"first_mlp"}
+    assert reader.first_state(False, "routed") == "embedding"
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -121,7 +134,7 @@ def test_half_precision_comes_as_stored(dtype, tmp_path):
     value = model.model.layers[1].self_attn.v_proj.weight
     assert torch.equal(reader.value_weights(1)[1], value[8:].T)
     rows = reader.embedding_rows(IDS[0]).float()
-    assert reader.first_mlp(rows).dtype == torch.float32
+    assert reader.lifted(rows, "first_mlp").dtype == torch.float32
 
 
 def test_sharded_checkpoint(tmp_path):
@@ -200,9 +213,12 @@ def test_bad_checkpoints_are_named(change, words, tmp_path):
 
 
 def test_unsupported_families_and_variants(tmp_path):
-    families.configuration("bloom").save_pretrained(tmp_path)
-    with pytest.raises(AtlasError, match="'bloom' is not supported by head categories"):
-        WeightReader(tmp_path)
+    for model_type, words in (("qwen3_next", "gate for each channel"), ("mamba", "no record, and .* no attention"),
+                              ("bart", "read an encoder"), ("bert", "no record, and no attention")):  # fmt: skip
+        sizes = {"encoder_layers": 2, "decoder_layers": 2} if model_type == "bart" else {"num_hidden_layers": 2}
+        AutoConfig.for_model(model_type, **sizes).save_pretrained(tmp_path)
+        with pytest.raises(AtlasError, match=f"Family '{model_type}' is not supported by head categories: .*{words}"):
+            WeightReader(tmp_path)
     saved(tmp_path, "stablelm", use_parallel_residual=True)
     with pytest.raises(AtlasError, match="parallel"):
         WeightReader(tmp_path)

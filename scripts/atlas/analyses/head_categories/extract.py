@@ -5,7 +5,9 @@ Elhelo & Geva, "Inferring Functionality of Attention Heads from their Parameters
     m_s = E'[s] W_V W_O U        E' = W_E[s] in layer 0, MLP_0(norm_0(W_E[s])) above; U the raw unembedding
 
 No biases of V or O, no other norm. W_E[s] are the stored rows, without the multiplier that some families apply to
-embeddings (Gemma): a positive factor changes no rank in layer 0, and norm_0 removes it for the layers above.
+embeddings (Gemma): a positive factor changes no rank in layer 0, and norm_0 removes it for the layers above. For the
+same reason no factor of a residual, a logit or a head counts, nor the scale of a norm between W_V and W_O, whose gain
+does.
 
 For every pair (s, t) of a relation the rank of t in m_s and in -m_s is kept, and of every other target of the same
 relation the rank where it is below `k_max`. Any k <= k_max, any threshold and the permutation null follow from these.
@@ -53,6 +55,7 @@ def map_heads(
     *,
     heads: Iterable[int] | None = None,
     first_mlp: bool = True,
+    first_experts: str = "embedding",
     k_max: int = 64,
     memory_mb: int = 1024,
     threads: int | None = None,
@@ -63,18 +66,20 @@ def map_heads(
     """Ranks and hit lists of every pair under every head of `layers` (default: all), in both signs.
 
     folder: model in Hugging Face layout, safetensors. pairs: columns relation, source_id, target_id (P rows).
-    heads: only these query heads (default: all). first_mlp: False takes raw embeddings in every layer. memory_mb:
-    bound on working memory beside one layer and U. progress: called with each finished layer.
+    heads: only these query heads (default: all). first_mlp: False takes raw embeddings in every layer. first_experts:
+    what is taken where the first MLP is a mixture of experts ("embedding", "routed", "expert_mean"). memory_mb: bound
+    on working memory beside one layer and U. progress: called with each finished layer.
 
-    Returns layers (L,), heads (H,), k_max (), rank_direct and rank_suppression (L, H, P), int32, 0 the top; and the hit
-    list as columns: hit_layer, hit_head, hit_sign (1 direct, -1 suppression), hit_pair (row of `pairs`, whose source it
-    is), hit_target (token), hit_rank (< k_max), in the order of layers, heads, sign (direct first), pair, target. Every
-    layer is computed on its own, so shards by layers join to the same bytes.
+    Returns layers (L,), of hybrid models those with attention, heads (H,), k_max (), rank_direct and rank_suppression
+    (L, H, P), int32, 0 the top; and the hit list as columns: hit_layer, hit_head, hit_sign (1 direct, -1 suppression),
+    hit_pair (row of `pairs`, whose source it is), hit_target (token), hit_rank (< k_max), in the order of layers,
+    heads, sign (direct first), pair, target. Every layer is computed on its own, so shards by layers join to the same
+    bytes.
     Raises AtlasError: family, tensors, ids outside the vocabulary, too little memory_mb.
     """
     reader = WeightReader(folder, device=device)
     shape, compute = reader.shape, _dtype(dtype)
-    chosen_layers = _indices(layers, shape.layers, "layer")
+    chosen_layers = [layer for layer in _indices(layers, shape.layers, "layer") if reader.has_attention(layer)]
     chosen_heads = _indices(heads, shape.heads, "head")
     unembedding = reader.unembedding()
     tasks, sources = plan_tasks(pairs, len(unembedding), device)
@@ -84,9 +89,8 @@ def map_heads(
     workers = 1 if torch.device(device).type != "cpu" else (threads or torch.get_num_threads())
     batch = heads_at_once(len(unembedding), shape, len(sources), len(pairs), compute, memory_mb, workers)
 
-    embedded = reader.embedding_rows(sources).to(compute)
-    lifted = embedded if not first_mlp or chosen_layers == [0] else reader.first_mlp(embedded)
-    _check_bound(_largest(lifted), compute, f"Model {folder}: the first MLP overflows in {dtype}")
+    state = reader.first_state(first_mlp, first_experts)
+    embedded, lifted = _states(reader, sources, compute, "embedding" if chosen_layers in ([], [0]) else state)
     result = _no_ranks(chosen_layers, chosen_heads, k_max, len(pairs))
     hits: list[dict[str, np.ndarray]] = []
     fitted, scale = Batches("memory_mb", one="a head"), _largest(unembedding)
@@ -97,13 +101,32 @@ def map_heads(
             bound = scale * shape.width**2 * shape.value_width * _largest(output) * _largest(value) * _largest(x)
             _check_bound(bound, compute, f"Model {folder}: the weights of layer {layer} overflow in {dtype}")
             both = [result[name][at] for name in ("rank_direct", "rank_suppression")]
-            work = partial(_map_some, pool, value, output, x, shape.group, unembedding, tasks, k_max, layer, both)
+            work = partial(_map_some, pool, value, output, x, unembedding, tasks, k_max, layer, both)
             numbered = list(enumerate(chosen_heads))
             for first in range(0, len(numbered), batch):
                 hits += chain.from_iterable(fitted.run(work, numbered[first : first + batch]))
             if progress is not None:
                 progress(layer)
-    return result | {name: np.concatenate([columns[name] for columns in hits]) for name in HIT_DTYPES}
+    return result | _columns(hits)
+
+
+def _states(
+    reader: WeightReader, sources: Int[Tensor, " sources"], compute: torch.dtype, state: str
+) -> tuple[Float[Tensor, "sources width"], Float[Tensor, "sources width"]]:
+    """What layer 0 reads of each source, and what the layers above read: `state` as first_state gives it."""
+    embedded = reader.embedded(sources, compute)
+    lifted = reader.lifted(embedded, state)
+    dtype = str(compute).removeprefix("torch.")
+    _check_bound(_largest(lifted), compute, f"Model {reader.folder}: the first MLP overflows in {dtype}")
+    return embedded, lifted
+
+
+def _columns(hits: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The hits of all heads under each other; columns of length 0 where there is none."""
+    return {
+        name: np.concatenate([np.zeros(0, kind), *(columns[name] for columns in hits)])
+        for name, kind in HIT_DTYPES.items()
+    }
 
 
 def _map_some(
@@ -111,7 +134,6 @@ def _map_some(
     value: Float[Tensor, "kv_heads width value_width"],
     output: Float[Tensor, "heads value_width width"],
     x: Float[Tensor, "sources width"],
-    group: int,
     unembedding: Float[Tensor, "vocabulary width"],
     tasks: list[Task],
     k_max: int,
@@ -123,7 +145,7 @@ def _map_some(
 
     x: what the layer reads of each source.
     """
-    heads = [head for _, head in some]
+    heads, group = [head for _, head in some], len(output) // len(value)
     maps = _head_maps(pool, output[heads].to(x.dtype), unembedding)
     states = [x @ value[head // group].to(x.dtype) for head in heads]
     rows = slice(some[0][0], some[-1][0] + 1)

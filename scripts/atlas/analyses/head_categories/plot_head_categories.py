@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from atlas.plots.types import Document, Documents, Drawn, Options, Sources, Tables
 
 
+# What stands for a source token above layer 0 (models/weights.py), in the words of the caption.
+_STATES = {
+    "first_mlp": "yes",
+    "embedding": "no",
+    "routed": "by the experts that its router chooses for the token",
+    "expert_mean": "by all of its experts in equal parts",
+}
+
+
 def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the tables head_categories and relation_pairs: one mark per head."""
     style.begin()
@@ -136,6 +145,6 @@ def _null(document: Document) -> str:
 
 def _way(document: Document) -> str:
     """The options that may differ between models: k, and what stands for a source token above layer 0."""
-    first = "yes" if document["options"]["first_mlp"] else "no"
+    first = _STATES[document["options"]["first_state"]]
     k = document["metric_options"]["k"]["default"]
     return f"k = {k} unless the relation has its own; embeddings pass the first MLP above layer 0: {first}"

@@ -11,7 +11,7 @@ _SHARED = ("heads", "k_max")  # the same in every shard
 
 def merge(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """What one call of map_heads over all the layers of `parts` would have returned."""
-    parts = sorted(parts, key=lambda part: part["layers"][0])
+    parts = sorted(parts, key=lambda part: part["layers"][:1].tolist())  # a shard of a hybrid model may have none
     return {
         name: parts[0][name] if name in _SHARED else np.concatenate([part[name] for part in parts]) for name in parts[0]
     }

@@ -23,6 +23,7 @@ TABLES = {
         "categories": "str",
         "tau": "float64",
         "alpha": "float64",
+        "first_state": "str",
         "warning": "str",
     },
     "relation_pairs": {

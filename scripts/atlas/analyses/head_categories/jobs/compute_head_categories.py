@@ -20,5 +20,6 @@ def run(task: Task) -> Result:
     categories = categories_table(scores, tau=options["tau"], alpha=options["alpha"], draws=options["permutations"])
     if warning := categories["warning"].iloc[-1]:
         task.log.warning("analyses.head_categories.permutations: %s.", warning)
-    found = {"head_relations": scores.assign(**task.keys), "head_categories": categories.assign(**task.keys)}
+    state = {"first_state": document["options"]["first_state"]}
+    found = {"head_relations": scores.assign(**task.keys), "head_categories": categories.assign(**task.keys, **state)}
     return found, document

@@ -8,6 +8,7 @@ from atlas.analyses.head_categories.extract import map_heads
 from atlas.models.architectures import read_shape
 from atlas.models.devices import choose_device
 from atlas.models.precision import keep_products_exact, products
+from atlas.models.weights import WeightReader
 from atlas.results.documents import provenance
 from atlas.results.shards import layers_of
 
@@ -28,6 +29,7 @@ def run(task: ModelTask) -> Result:
             task.frame("pairs"),
             layers,
             first_mlp=options["first_mlp"],
+            first_experts=options["first_experts"],
             k_max=options["k_max"],
             memory_mb=options["memory_mb"],
             threads=task.threads,
@@ -35,5 +37,7 @@ def run(task: ModelTask) -> Result:
             progress=advance,
         )
     document = task.document("pairs")
+    reader = WeightReader(task.folder)
+    state = {"first_state": reader.first_state(options["first_mlp"], options["first_experts"])}
     runtime = {"device": device, "dtype": "float32", **(products() if device != "cpu" else {})}
-    return ranks, document | provenance(options={**document["options"], **options}, runtime=runtime)
+    return ranks, document | provenance(options={**document["options"], **options, **state}, runtime=runtime)

@@ -1,0 +1,55 @@
+"""Pairs for head mappings, and what ranks and hits must be for given logits."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+K_MAX = 12
+
+
+def some_pairs(vocabulary=199, seed=0):
+    """Relations that share sources, a source with several targets, several pairs with one target."""
+    generator = np.random.default_rng(seed)
+    frames = []
+    for relation, n, targets in (("b", 40, 199), ("a", 33, 6), ("c", 30, 199)):
+        source = generator.choice(vocabulary, n, replace=False)
+        target = generator.choice(targets, n)
+        frames.append(pd.DataFrame({"relation": relation, "source_id": source, "target_id": target}))
+    return pd.concat(frames).sample(frac=1, random_state=seed).drop_duplicates().reset_index(drop=True)
+
+
+def check(result, logits, pairs, *, tolerance):
+    """Ranks and hits equal those of `logits` wherever no other logit is within `tolerance` (relative) of the target."""
+    vocabulary = logits.shape[-1]
+    targets = torch.tensor(pairs["target_id"].tolist())
+    slack = tolerance * logits.abs().amax(-1, keepdim=True)
+    clear = []
+    for name, signed in (("rank_direct", logits), ("rank_suppression", -logits)):
+        own = signed[:, :, torch.arange(len(pairs)), targets][..., None]
+        sure = (signed > own + slack).sum(-1)
+        possible = (signed > own - slack).sum(-1) - 1  # without the target itself
+        got = torch.as_tensor(result[name])
+        assert ((sure <= got) & (got <= possible)).all()
+        clear.append((sure == possible).float().mean())
+    assert min(clear) > 0.99
+
+    expected, unclear = {}, set()
+    for sign, signed in ((1, logits), (-1, -logits)):
+        for _, group in pairs.groupby("relation"):
+            for token in group["target_id"].unique():
+                own = signed[:, :, group.index.tolist(), int(token)][..., None]
+                around = signed[:, :, group.index.tolist()]
+                part = slack[:, :, group.index.tolist()]
+                sure, possible = (around > own + part).sum(-1), (around > own - part).sum(-1) - 1
+                for at, head, i in (sure < K_MAX).nonzero().tolist():
+                    key = (int(result["layers"][at]), head, sign, int(group.index[i]), int(token))
+                    expected[key] = int(sure[at, head, i])
+                    if sure[at, head, i] != possible[at, head, i]:
+                        unclear.add(key)
+    names = ("hit_layer", "hit_head", "hit_sign", "hit_pair", "hit_target")
+    got = dict(zip(zip(*(result[n].tolist() for n in names), strict=True), result["hit_rank"].tolist(), strict=True))
+    assert len(got) == len(result["hit_rank"])
+    assert {k: v for k, v in got.items() if k not in unclear} == {k: v for k, v in expected.items() if k not in unclear}
+    assert len(unclear) <= 0.02 * len(expected)
+    assert vocabulary == 199
+    assert len(expected) > 100
