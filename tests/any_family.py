@@ -1,4 +1,4 @@
-"""A tiny model of any type that transformers lists, with weights under which attention is peaky (tiny_families.yaml)."""
+"""A tiny model of any type that transformers lists, under whose weights attention is peaky (tiny_families.yaml)."""
 
 import functools
 import inspect

@@ -19,14 +19,14 @@ from atlas.analyses.saliency import extract as saliency
 from atlas.analyses.saliency import hidden_states
 from atlas.analyses.saliency.storage import FLOWS
 from atlas.analyses.sinks.extract import column_means
-from atlas.attention import checked
+from atlas.attention import ATTENTION, EDITS, GENERATION, GRADIENTS, HEADS, START, STATES, checked
 from atlas.models.generation import generate
 
 TOLERANCE = 2e-4  # of the largest value
 EPSILON = 1e-5
 KINDS = ("undifferentiated", "scaling", "mean")
 ENDS = (7, 9, 20)
-VARIANTS = [("undifferentiated", []), ("undifferentiated", [(1, 1)]), ("scaling", [(1, 4)]), ("mean", [(3, 2)])]
+VARIANTS = [("undifferentiated", []), ("undifferentiated", [(1, 1)]), ("scaling", [(1, 3)]), ("mean", [(3, 2)])]
 PAIRS = pd.DataFrame({"relation": "a", "source_id": made.ids(24), "target_id": made.ids(24)})
 
 
@@ -57,7 +57,7 @@ def by_layer(found, model, like):
 
 
 def sinks(model, reference, _):
-    arrays = column_means(checked(model), made.SEQUENCES, batch_tokens=72)
+    arrays = column_means(checked(model, ATTENTION), made.SEQUENCES, batch_tokens=72)
     length = made.SEQUENCES.shape[1]
     rows = length - torch.arange(length)
     for number, ids in enumerate(made.SEQUENCES.tolist()):
@@ -66,9 +66,12 @@ def sinks(model, reference, _):
 
 
 def attention(model, reference, _):
-    arrays = meaningless_tokens.extract(checked(model), made.PROMPTS, batch_tokens=120)
-    ends = {c: np.cumsum([len(p.without if c == "without" else p.with_span) for p in order]) for c in ("without", "with")
-            for order in [[made.PROMPTS[i] for i in arrays["prompt"]]]}  # fmt: skip
+    arrays = meaningless_tokens.extract(checked(model, ATTENTION), made.PROMPTS, batch_tokens=120)
+    order = [made.PROMPTS[i] for i in arrays["prompt"]]
+    ends = {
+        "without": np.cumsum([len(prompt.without) for prompt in order]),
+        "with": np.cumsum([len(prompt.with_span) for prompt in order]),
+    }
     for place, number in enumerate(arrays["prompt"]):
         prompt = made.PROMPTS[number]
         for condition, ids in (("without", prompt.without), ("with", prompt.with_span)):
@@ -111,7 +114,7 @@ def _wide(model):
 
 
 def _logprobs(model, reference, texts):
-    arrays = mink.extract(checked(model), {"answer": texts}, batch_tokens=80)
+    arrays = mink.extract(checked(model, START), {"answer": texts}, batch_tokens=80)
     for (number, found), text in zip(logprobs.split(arrays, "answer"), texts, strict=True):
         rows = stock.logits(reference, text.ids).log_softmax(-1)
         expected = {"lp": [], "mu": [], "sigma": []}
@@ -136,14 +139,14 @@ def shared_logprobs(model, reference, _):
 
 def generation(model, reference, _):
     for prefix in (0, 3):
-        found = generate(checked(model), made.ASKED, ENDS, batch_size=4, prefix=prefix)
+        found = generate(checked(model, GENERATION), made.ASKED, ENDS, batch_size=4, prefix=prefix)
         for answer, asked in zip(found, made.ASKED, strict=True):
             if list(answer.ids) != stock.greedy(reference, asked.ids, asked.max_new_tokens, ENDS):
                 raise Different(f"answer {answer.number} with {prefix} shared tokens")
 
 
 def states(model, reference, _):
-    arrays = hidden_states.extract(checked(model), made.SAMPLES, made.PREFIX, batch_tokens=40)
+    arrays = hidden_states.extract(checked(model, START, STATES), made.SAMPLES, made.PREFIX, batch_tokens=40)
     for row, number in enumerate(arrays["number"]):
         expected = stock.states(reference, made.SAMPLES[number].ids)
         same(arrays["states"][row], expected, f"states of sample {number}")
@@ -152,9 +155,13 @@ def states(model, reference, _):
 def flows(model, reference, _):
     probe = made.probe(model)
     arrays = saliency.extract(
-        checked(model), made.SAMPLES, made.PREFIX, losses=["probe_logit", "answer_nll"], sample_probe=probe,
+        checked(model, ATTENTION, GRADIENTS, START, STATES),
+        made.SAMPLES,
+        made.PREFIX,
+        losses=["probe_logit", "answer_nll"],
+        sample_probe=probe,
         batch_tokens=60,
-    )  # fmt: skip
+    )
     for row, number in enumerate(arrays["number"]):
         sample = made.SAMPLES[number]
         own = (probe.layer, probe.weight[number], probe.bias[number])
@@ -190,7 +197,7 @@ def _pairs(sample, flow, shift):
 def ships(model, reference, _):
     config = model.config.get_text_config()
     prompts, heads = made.QUERIES, config.num_attention_heads
-    ablation = HeadAblation(checked(model), prompts, range(depth(model)), epsilon=EPSILON, means=True)
+    ablation = HeadAblation(checked(model, HEADS), prompts, range(depth(model)), epsilon=EPSILON, means=True)
     means = stock.head_means(reference, prompts)
     clean = [stock.ablated(reference, ids, "scaling", -1, [()], EPSILON, means) for ids in prompts]
     before = torch.stack([state[0] for state, _ in clean]).numpy()
@@ -215,7 +222,7 @@ def _kl(clean, changed):
 
 
 def ablated_answers(model, reference, tokenizer):
-    ready = checked(model)
+    ready = checked(model, EDITS, GENERATION)
     found = answers(ready, tokenizer, made.QUERIES, VARIANTS, epsilon=EPSILON, new_tokens=4, ends=ENDS)
     means = stock.head_means(reference, made.QUERIES)
     for (kind, heads), texts in zip(VARIANTS, found, strict=True):

@@ -30,6 +30,7 @@ __all__ = [
     "attention_modules",
     "auto_config",
     "decoder_layers",
+    "decoder_stack",
     "family_of",
     "input_device",
     "input_embedding",
@@ -181,8 +182,9 @@ def _shape(values: dict[str, Any]) -> Shape | None:
 def attention_implementation(config: PreTrainedConfig) -> str:
     """ "sdpa", or "eager" for families whose attention PyTorch's fused operator does not give (Gemma 2, gpt-oss).
 
-    Raises AtlasError for families whose attention cannot be observed or edited: those without transformers'
-    AttentionInterface (GPT-J, Bloom, Falcon, MPT, ...), and configurations that are no decoder language model.
+    Families without transformers' AttentionInterface (GPT-J, Bloom, Falcon, MPT, ...) load too: what reads no attention
+    can use them, and what does refuses them by name (`atlas.attention.checked`). Raises AtlasError for configurations
+    that are no decoder language model.
     """
     from transformers import AutoModelForCausalLM
 
@@ -190,11 +192,6 @@ def attention_implementation(config: PreTrainedConfig) -> str:
         model_class = cast("type[PreTrainedModel]", AutoModelForCausalLM._model_mapping[type(config)])
     except KeyError:
         raise AtlasError(f"Family {config.model_type!r} is not a decoder language model of transformers.") from None
-    if not model_class._can_set_attn_implementation():
-        raise AtlasError(
-            f"Family {config.model_type!r} is not supported by the attention analyses, because its code does not use "
-            f"transformers' attention interface; supported are for example {', '.join(sorted(FAMILIES))}."
-        )
     return "sdpa" if model_class._supports_sdpa else "eager"
 
 
@@ -203,6 +200,21 @@ def _named(module: nn.Module, names: tuple[str, ...], what: str) -> nn.Module:
         if (found := getattr(module, name, None)) is not None:
             return found
     raise AtlasError(f"{type(module).__name__} has no {what} under the names {', '.join(names)}; family not supported.")
+
+
+def decoder_stack(model: PreTrainedModel, inner: bool = False) -> PreTrainedModel:
+    """The part of `model` that turns token ids into last hidden states, after the final norm, without the unembedding.
+
+    transformers' `base_model`, or, where that is the model itself, what its class calls `model`. inner: of nested ones
+    the innermost, which holds the layers and which the model's own forward is sure to call. Raises AtlasError.
+    """
+    parts = (model.get_decoder(), model.base_model) if inner else (model.base_model, model.get_decoder())
+    for found in (*parts, getattr(model, "model", None)):
+        if found is not None and found is not model:
+            return cast("PreTrainedModel", found)
+    raise AtlasError(
+        f"{type(model).__name__} has no decoder apart from its unembedding; choose a model of another family."
+    )
 
 
 def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.mink.extract import extract
 from atlas.analyses.mink.scored_texts import TEMPLATE, scored_texts, text_rows
+from atlas.attention import START, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -20,7 +21,7 @@ def run(task: ModelTask) -> Result:
     samples = {text: report for text, (_, report) in found.items()}
     task.log.info("%s", samples)
     arrays = extract(
-        task.model,
+        checked(task.model, START),
         {text: sequences for text, (sequences, _) in found.items()},
         batch_tokens=options["batch_tokens"],
         **task.part,

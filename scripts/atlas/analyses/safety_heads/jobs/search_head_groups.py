@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.safety_heads.head_groups import search
 from atlas.analyses.safety_heads.queries import SHIPS, build_queries
-from atlas.attention import checked
+from atlas.attention import HEADS, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -18,6 +18,10 @@ def run(task: ModelTask) -> Result:
     prompts, report = build_queries(task.prompter, task.frame("dataset"), options["template"], task.limits, SHIPS)
     searched = {key: value for key, value in options.items() if key != "template"}
     groups = search(
-        checked(task.model), prompts, task.frame("ranks"), **searched, progress=task.progress("head groups", "step")
+        checked(task.model, HEADS),
+        prompts,
+        task.frame("ranks"),
+        **searched,
+        progress=task.progress("head groups", "step"),
     )
     return groups.assign(**task.keys), task.provenance(samples=report)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.saliency.answered_samples import answered_samples
 from atlas.analyses.saliency.hidden_states import extract
-from atlas.attention import checked
+from atlas.attention import START, STATES, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -18,6 +18,8 @@ def run(task: ModelTask) -> Result:
     task.log.info("%d samples behind %d shared tokens", len(samples), len(prefix))
     progress = task.progress("hidden states", "batch")
     tokens = task.options["batch_tokens"]
-    arrays = extract(checked(task.model), samples, prefix, batch_tokens=tokens, **task.part, progress=progress)
+    arrays = extract(
+        checked(task.model, START, STATES), samples, prefix, batch_tokens=tokens, **task.part, progress=progress
+    )
     counts = {"measured": len(samples), "prefix_tokens": len(prefix)}
     return arrays, task.provenance(dataset=task.dataset("samples"), samples=counts)

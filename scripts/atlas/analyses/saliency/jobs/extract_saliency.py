@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.saliency.answered_samples import answered_samples
 from atlas.analyses.saliency.extract import extract, usable
-from atlas.attention import checked
+from atlas.attention import ATTENTION, GRADIENTS, START, STATES, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
@@ -20,7 +20,7 @@ def run(task: ModelTask) -> Result:
     losses, probe = usable(stored, samples, options["loss"])
     task.log.info("%d samples behind %d shared tokens, losses %s", len(samples), len(prefix), losses)
     arrays = extract(
-        checked(task.model),
+        checked(task.model, ATTENTION, GRADIENTS, START, STATES),
         samples,
         prefix,
         losses=losses,
