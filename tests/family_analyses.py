@@ -11,15 +11,20 @@ import device_stages as made
 import stock_model as stock
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.analyses.meaningless_tokens import extract as meaningless_tokens
+from atlas.analyses.meaningless_tokens.jobs import extract_attention
 from atlas.analyses.mink import extract as mink
 from atlas.analyses.mink import storage as logprobs
+from atlas.analyses.mink.jobs import extract_token_logprobs, generate_answers
 from atlas.analyses.safety_heads.ablated_generation import answers
 from atlas.analyses.safety_heads.extract import HeadAblation
+from atlas.analyses.safety_heads.jobs import extract_head_ablations, generate_ablated
 from atlas.analyses.saliency import extract as saliency
 from atlas.analyses.saliency import hidden_states
+from atlas.analyses.saliency.jobs import extract_hidden_states, extract_saliency
 from atlas.analyses.saliency.storage import FLOWS
 from atlas.analyses.sinks.extract import column_means
-from atlas.attention import ATTENTION, EDITS, GENERATION, GRADIENTS, HEADS, START, STATES, checked
+from atlas.analyses.sinks.jobs import extract_sinks
+from atlas.attention import checked
 from atlas.models.generation import generate
 
 TOLERANCE = 2e-4  # of the largest value
@@ -57,7 +62,7 @@ def by_layer(found, model, like):
 
 
 def sinks(model, reference, _):
-    arrays = column_means(checked(model, ATTENTION), made.SEQUENCES, batch_tokens=72)
+    arrays = column_means(checked(model, *extract_sinks.NEEDS), made.SEQUENCES, batch_tokens=72)
     length = made.SEQUENCES.shape[1]
     rows = length - torch.arange(length)
     for number, ids in enumerate(made.SEQUENCES.tolist()):
@@ -66,7 +71,7 @@ def sinks(model, reference, _):
 
 
 def attention(model, reference, _):
-    arrays = meaningless_tokens.extract(checked(model, ATTENTION), made.PROMPTS, batch_tokens=120)
+    arrays = meaningless_tokens.extract(checked(model, *extract_attention.NEEDS), made.PROMPTS, batch_tokens=120)
     order = [made.PROMPTS[i] for i in arrays["prompt"]]
     ends = {
         "without": np.cumsum([len(prompt.without) for prompt in order]),
@@ -114,7 +119,7 @@ def _wide(model):
 
 
 def _logprobs(model, reference, texts):
-    arrays = mink.extract(checked(model, START), {"answer": texts}, batch_tokens=80)
+    arrays = mink.extract(checked(model, *extract_token_logprobs.NEEDS), {"answer": texts}, batch_tokens=80)
     for (number, found), text in zip(logprobs.split(arrays, "answer"), texts, strict=True):
         rows = stock.logits(reference, text.ids).log_softmax(-1)
         expected = {"lp": [], "mu": [], "sigma": []}
@@ -139,14 +144,16 @@ def shared_logprobs(model, reference, _):
 
 def generation(model, reference, _):
     for prefix in (0, 3):
-        found = generate(checked(model, GENERATION), made.ASKED, ENDS, batch_size=4, prefix=prefix)
+        found = generate(checked(model, *generate_answers.NEEDS), made.ASKED, ENDS, batch_size=4, prefix=prefix)
         for answer, asked in zip(found, made.ASKED, strict=True):
             if list(answer.ids) != stock.greedy(reference, asked.ids, asked.max_new_tokens, ENDS):
                 raise Different(f"answer {answer.number} with {prefix} shared tokens")
 
 
 def states(model, reference, _):
-    arrays = hidden_states.extract(checked(model, START, STATES), made.SAMPLES, made.PREFIX, batch_tokens=40)
+    arrays = hidden_states.extract(
+        checked(model, *extract_hidden_states.NEEDS), made.SAMPLES, made.PREFIX, batch_tokens=40
+    )
     for row, number in enumerate(arrays["number"]):
         expected = stock.states(reference, made.SAMPLES[number].ids)
         same(arrays["states"][row], expected, f"states of sample {number}")
@@ -155,7 +162,7 @@ def states(model, reference, _):
 def flows(model, reference, _):
     probe = made.probe(model)
     arrays = saliency.extract(
-        checked(model, ATTENTION, GRADIENTS, START, STATES),
+        checked(model, *extract_saliency.NEEDS),
         made.SAMPLES,
         made.PREFIX,
         losses=["probe_logit", "answer_nll"],
@@ -197,7 +204,9 @@ def _pairs(sample, flow, shift):
 def ships(model, reference, _):
     config = model.config.get_text_config()
     prompts, heads = made.QUERIES, config.num_attention_heads
-    ablation = HeadAblation(checked(model, HEADS), prompts, range(depth(model)), epsilon=EPSILON, means=True)
+    ablation = HeadAblation(
+        checked(model, *extract_head_ablations.NEEDS), prompts, range(depth(model)), epsilon=EPSILON, means=True
+    )
     means = stock.head_means(reference, prompts)
     clean = [stock.ablated(reference, ids, "scaling", -1, [()], EPSILON, means) for ids in prompts]
     before = torch.stack([state[0] for state, _ in clean]).numpy()
@@ -222,7 +231,7 @@ def _kl(clean, changed):
 
 
 def ablated_answers(model, reference, tokenizer):
-    ready = checked(model, EDITS, GENERATION)
+    ready = checked(model, *generate_ablated.NEEDS)
     found = answers(ready, tokenizer, made.QUERIES, VARIANTS, epsilon=EPSILON, new_tokens=4, ends=ENDS)
     means = stock.head_means(reference, made.QUERIES)
     for (kind, heads), texts in zip(VARIANTS, found, strict=True):

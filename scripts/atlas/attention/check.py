@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from ..errors import AtlasError
+from ..models.next_token import check_head
 from ..models.shared_prefix import note_sharing
 from . import check_parts as parts
 from .check_texts import checked_texts, shortened
@@ -33,7 +34,9 @@ HEADS = "heads"  # and in texts side by side (packs)
 START = "start"  # texts go on from the cache of a start that they share, padded on the right
 GENERATION = "generation"  # texts are padded on the left and continued token by token
 STATES = "states"  # the residual is read between layers
-ALL = (ATTENTION, GRADIENTS, EDITS, HEADS, START, GENERATION, STATES)
+LOGITS = "logits"  # log-probabilities are computed from last states, a part of them at a time
+EVERY_LAYER = "every layer"  # all layers have attention
+ALL = (ATTENTION, GRADIENTS, EDITS, HEADS, START, GENERATION, STATES, LOGITS, EVERY_LAYER)
 
 
 def checked(model: PreTrainedModel, *needs: str) -> PreTrainedModel:
@@ -48,10 +51,10 @@ def checked(model: PreTrainedModel, *needs: str) -> PreTrainedModel:
 def self_check(model: PreTrainedModel, *needs: str) -> None:
     """Compare the model with itself, run as a job with these `needs` runs it (default: all).
 
-    In the model's own dtype. Relative to the largest value: logits and states 1e-4, in half precision 0.1 or three times
+    In the model's own dtype. Relative to the largest value: logits and states 1e-4, in half precision 0.1 or thrice
     what one rounding of the embeddings does to the logits (one more forward); sums of attention 1e-3 (0.02), gradients
     1e-3 (0.2); logits under the family's own eager attention 1e-4 (0.02). Forwards of 2 x 24 tokens at most: 1, and for
-    attention 3 more, gradients 1, edits 3, heads 2, a start 2, generation 3. None of their results is kept.
+    attention 3 more, gradients 1, edits 3, heads 2, a start 2, generation 3, logits 2. None of their results is kept.
     Where only texts longer than a window, a chunk or a number of chosen keys differ, the engine refuses such texts.
     Raises AtlasError: what differs, or cannot be run, and that the family is not supported by analyses that need it.
 
@@ -76,11 +79,15 @@ def self_check(model: PreTrainedModel, *needs: str) -> None:
 
 def _check(model: PreTrainedModel, wanted: set[str], reads: bool) -> None:
     """Every part that is wanted; reads: the job uses the engine."""
+    if LOGITS in wanted:
+        check_head(model)
     with contextlib.ExitStack() as engine:
         texts = _run(model, "a short text", lambda: checked_texts(model, STATES in wanted))
         _run(model, "a short text", lambda: parts.causal(texts))
         if reads:
-            _run(model, "attention", lambda: parts.attention(model, texts, GRADIENTS in wanted))
+            seen = _run(model, "attention", lambda: parts.attention(model, texts, GRADIENTS in wanted))
+            if EVERY_LAYER in wanted:
+                _run(model, "attention", lambda: parts.every_layer(model, seen))
         if wanted & {EDITS, HEADS}:
             _run(model, "ablation of heads", lambda: parts.heads(model, texts, HEADS in wanted))
         if reads:

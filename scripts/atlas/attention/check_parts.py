@@ -44,8 +44,11 @@ def causal(texts: Texts) -> None:
         )
 
 
-def attention(model: PreTrainedModel, texts: Texts, gradients: bool) -> None:
-    """Logits and sums of attention under the engine's functions, and the gradients of a loss by attention."""
+def attention(model: PreTrainedModel, texts: Texts, gradients: bool) -> list[int]:
+    """Logits and sums of attention under the engine's functions, and the gradients of a loss by attention.
+
+    Returns the layers that have attention.
+    """
     plan = Plan(column_sums={"all": ColumnSum()})
     with torch.no_grad():
         with attend(model, plan, exact=True) as record:
@@ -71,6 +74,17 @@ def attention(model: PreTrainedModel, texts: Texts, gradients: bool) -> None:
             same(f"the sums of attention in layer {layer}", columns[layer], expected.sum(-2), tolerance)
     if gradients:
         _gradients(model, texts, grads)
+    return sorted(weights)
+
+
+def every_layer(model: PreTrainedModel, seen: list[int]) -> None:
+    """Raises AtlasError where some layer is not among those `seen` to have attention."""
+    depth = len(decoder_layers(model))
+    if missing := sorted(set(range(depth)) - set(seen)):
+        raise AtlasError(
+            f"{len(missing)} of its {depth} layers have none ({missing[0]} is the first), and this analysis reads it "
+            "in every layer; leave this model out of the analysis."
+        )
 
 
 def same(what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:

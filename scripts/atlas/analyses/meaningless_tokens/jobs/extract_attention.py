@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.meaningless_tokens.extract import extract
 from atlas.analyses.meaningless_tokens.prompts import TEMPLATE, build_prompts
-from atlas.attention import ATTENTION, checked
+from atlas.attention import ATTENTION, EVERY_LAYER, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
+
+# What the model is checked for.
+NEEDS = (ATTENTION, EVERY_LAYER)
 
 
 def run(task: ModelTask) -> Result:
@@ -19,6 +22,6 @@ def run(task: ModelTask) -> Result:
     task.log.info("%s", {name: value for name, value in report.items() if name != "tokens"})  # all their names are long
     progress = task.progress("attention", "batch")
     arrays = extract(
-        checked(task.model, ATTENTION), prompts, batch_tokens=options["batch_tokens"], **task.part, progress=progress
+        checked(task.model, *NEEDS), prompts, batch_tokens=options["batch_tokens"], **task.part, progress=progress
     )
     return arrays, task.provenance(samples=report)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
 
+# What the model is checked for.
+NEEDS = (GENERATION,)
+
 
 def run(task: ModelTask) -> Result:
     options, table = task.settled(TEMPLATE), task.frame("dataset")
@@ -22,7 +25,7 @@ def run(task: ModelTask) -> Result:
     prompts = [Prompt(*prompt) for prompt in asked]
     document = task.provenance(samples={"questions": len(prompts), "of": len(table), "dropped": dropped})
     task.log.info("%s", document["samples"])
-    model = checked(task.model, GENERATION)
+    model = checked(task.model, *NEEDS)
     answers = generate(
         model,
         prompts,

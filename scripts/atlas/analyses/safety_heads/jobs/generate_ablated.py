@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
 
+# What the model is checked for.
+NEEDS = (EDITS, GENERATION)
+
 
 def run(task: ModelTask) -> Result:
     options = task.settled(ANSWERS)
@@ -21,7 +24,7 @@ def run(task: ModelTask) -> Result:
     sets = variants(task.frame("ranks"), numbers=options["heads"], **drawn)
     given = (task.prompter, task.frame("dataset"), options["template"], task.limits, ANSWERS)
     prompts, report = build_queries(*given, new_tokens=options["new_tokens"])
-    model = checked(task.model, EDITS, GENERATION)
+    model = checked(task.model, *NEEDS)
     texts = answers(
         model,
         task.tokenizer,

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
 
+# What the model is checked for.
+NEEDS = (HEADS,)
+
 
 def run(task: ModelTask) -> Result:
     options = task.settled(SHIPS)
     prompts, report = build_queries(task.prompter, task.frame("dataset"), options["template"], task.limits, SHIPS)
     searched = {key: value for key, value in options.items() if key != "template"}
     groups = search(
-        checked(task.model, HEADS),
+        checked(task.model, *NEEDS),
         prompts,
         task.frame("ranks"),
         **searched,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Document, Result
 
+# What the model is checked for.
+NEEDS = (GENERATION,)
+
 
 def run(task: ModelTask) -> Result:
     options, table, document = task.settled(PROMPT), task.frame("dataset"), task.document("answers")
@@ -58,7 +61,7 @@ def _replies(task: ModelTask, questions: list[Asked], shared: int, document: Doc
     """{number of a row: what the model gives as the exact answer inside its own}."""
     options = task.options
     prompts = [Prompt(question.number, question.ids, options["max_new_tokens"]) for question in questions]
-    model = checked(task.model, GENERATION)
+    model = checked(task.model, *NEEDS)
     answers = generate(
         model,
         prompts,

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
 
+# What the model is checked for.
+NEEDS = (START, STATES)
+
 
 def run(task: ModelTask) -> Result:
     samples, prefix = answered_samples(task.frame("samples"))
     task.log.info("%d samples behind %d shared tokens", len(samples), len(prefix))
     progress = task.progress("hidden states", "batch")
     tokens = task.options["batch_tokens"]
-    arrays = extract(
-        checked(task.model, START, STATES), samples, prefix, batch_tokens=tokens, **task.part, progress=progress
-    )
+    arrays = extract(checked(task.model, *NEEDS), samples, prefix, batch_tokens=tokens, **task.part, progress=progress)
     counts = {"measured": len(samples), "prefix_tokens": len(prefix)}
     return arrays, task.provenance(dataset=task.dataset("samples"), samples=counts)

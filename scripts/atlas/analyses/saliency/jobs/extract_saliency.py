@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
 
+# What the model is checked for.
+NEEDS = (ATTENTION, GRADIENTS, START, STATES)
+
 
 def run(task: ModelTask) -> Result:
     options = task.options
@@ -20,7 +23,7 @@ def run(task: ModelTask) -> Result:
     losses, probe = usable(stored, samples, options["loss"])
     task.log.info("%d samples behind %d shared tokens, losses %s", len(samples), len(prefix), losses)
     arrays = extract(
-        checked(task.model, ATTENTION, GRADIENTS, START, STATES),
+        checked(task.model, *NEEDS),
         samples,
         prefix,
         losses=losses,

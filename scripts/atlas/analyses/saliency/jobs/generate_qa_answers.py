@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
 
+# What the model is checked for.
+NEEDS = (GENERATION,)
+
 
 def run(task: ModelTask) -> Result:
     options, table = task.settled(PROMPT), task.frame("dataset")
@@ -22,7 +25,7 @@ def run(task: ModelTask) -> Result:
     task.log.info("%d of %d questions, %d shared tokens; dropped %s", len(asked), len(table), prefix, dropped)
     document = task.provenance(samples={"questions": len(asked), "of": len(table), "dropped": dropped})
     prompts = [Prompt(question.number, question.ids, options["max_new_tokens"]) for question in asked]
-    model = checked(task.model, GENERATION)
+    model = checked(task.model, *NEEDS)
     answers = generate(
         model,
         prompts,
