@@ -77,9 +77,10 @@ def configuration(kind, **overrides):
     """The tiny configuration of a model type."""
     cls = CONFIG_MAPPING[kind]
     own = data()["types"].get(kind) or data()["wrappers"].get(kind) or {}
-    if "text_config" in own and "model_type" in own["text_config"]:
-        text = own["text_config"]["model_type"]
-        own = {**own, "text_config": {**configuration(text).to_dict(), **own["text_config"]}}
+    for part in ("text_config", "vision_config"):
+        if "model_type" in own.get(part, {}):
+            named = configuration(own[part]["model_type"]).to_dict()
+            own = {**own, part: {**named, **own[part]}}
     return cls(**_over(_over(_tiny(cls), own), overrides))
 
 

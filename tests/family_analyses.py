@@ -31,7 +31,6 @@ TOLERANCE = 2e-4  # of the largest value
 EPSILON = 1e-5
 KINDS = ("undifferentiated", "scaling", "mean")
 ENDS = (7, 9, 20)
-VARIANTS = [("undifferentiated", []), ("undifferentiated", [(1, 1)]), ("scaling", [(1, 3)]), ("mean", [(3, 2)])]
 PAIRS = pd.DataFrame({"relation": "a", "source_id": made.ids(24), "target_id": made.ids(24)})
 
 
@@ -202,11 +201,9 @@ def _pairs(sample, flow, shift):
 
 
 def ships(model, reference, _):
-    config = model.config.get_text_config()
-    prompts, heads = made.QUERIES, config.num_attention_heads
-    ablation = HeadAblation(
-        checked(model, *extract_head_ablations.NEEDS), prompts, range(depth(model)), epsilon=EPSILON, means=True
-    )
+    ready = checked(model, *extract_head_ablations.NEEDS)
+    prompts, heads = made.QUERIES, model.config.get_text_config().num_attention_heads
+    ablation = HeadAblation(ready, prompts, range(depth(model)), epsilon=EPSILON, means=True)
     means = stock.head_means(reference, prompts)
     clean = [stock.ablated(reference, ids, "scaling", -1, [()], EPSILON, means) for ids in prompts]
     before = torch.stack([state[0] for state, _ in clean]).numpy()
@@ -232,9 +229,12 @@ def _kl(clean, changed):
 
 def ablated_answers(model, reference, tokenizer):
     ready = checked(model, *generate_ablated.NEEDS)
-    found = answers(ready, tokenizer, made.QUERIES, VARIANTS, epsilon=EPSILON, new_tokens=4, ends=ENDS)
     means = stock.head_means(reference, made.QUERIES)
-    for (kind, heads), texts in zip(VARIANTS, found, strict=True):
+    first, last = min(means), max(means)
+    variants = [("undifferentiated", []), ("undifferentiated", [(first, 1)]), ("scaling", [(last, 3)]),
+                ("mean", [(last, 2)])]  # fmt: skip
+    found = answers(ready, tokenizer, made.QUERIES, variants, epsilon=EPSILON, new_tokens=4, ends=ENDS)
+    for (kind, heads), texts in zip(variants, found, strict=True):
         layer, rows = (heads[0][0], [(heads[0][1],)]) if heads else (-1, [()])
 
         def run(model, ids, kind=kind, layer=layer, rows=rows):

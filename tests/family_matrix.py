@@ -22,6 +22,7 @@ import any_family
 from atlas.errors import AtlasError
 from atlas.models.loading import load_model
 from family_analyses import ANALYSES, MAPPINGS, Different, mappings
+from family_page import page
 from stock_model import Unknown
 from tiny_models import save_tokenizer
 
@@ -113,11 +114,12 @@ def rows(kinds, only=None, seconds=SECONDS):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("types", nargs="*", help="model types (default: all)")
-    parser.add_argument("--json", type=Path, help="write the matrix to this file")
+    parser.add_argument("--json", type=Path, help="write the matrix to this file, over what it holds of other types")
     parser.add_argument("--only", action="append", help="only this analysis (may be given several times)")
+    parser.add_argument("--write", type=Path, help="write the matrix of --json as a page")
     options = parser.parse_args()
     kinds = any_family.listed()
-    found = {}
+    found = json.loads(options.json.read_text())["types"] if options.json and options.json.exists() else {}
     for kind, one, took in rows(options.types or list(kinds), options.only):
         found[kind] = {"kind": kinds.get(kind, "decoder"), "row": one}
         short = " ".join({EQUAL: "=", REFUSED: "r", TRACEBACK: "T", WRONG: "W"}.get(o, "-") for o, _ in one.values())
@@ -126,8 +128,13 @@ def main():
             if what not in (EQUAL, REFUSED):
                 print(f"    {name}: {what}: {said[:200]}", flush=True)
         if options.json:
-            document = {"transformers": transformers.__version__, "torch": torch.__version__, "types": found}
-            options.json.write_text(json.dumps(document, indent=1) + "\n")
+            options.json.write_text(json.dumps(_document(found), indent=1) + "\n")
+    if options.write:
+        options.write.write_text(page(_document(found)))
+
+
+def _document(found):
+    return {"transformers": transformers.__version__, "torch": torch.__version__, "types": found}
 
 
 if __name__ == "__main__":

@@ -79,11 +79,11 @@ def self_check(model: PreTrainedModel, *needs: str) -> None:
 
 def _check(model: PreTrainedModel, wanted: set[str], reads: bool) -> None:
     """Every part that is wanted; reads: the job uses the engine."""
-    if LOGITS in wanted:
-        check_head(model)
     with contextlib.ExitStack() as engine:
         texts = _run(model, "a short text", lambda: checked_texts(model, STATES in wanted))
-        _run(model, "a short text", lambda: parts.causal(texts))
+        _run(model, "a short text", lambda: parts.causal(model, texts))
+        if LOGITS in wanted:
+            check_head(model)
         if reads:
             seen = _run(model, "attention", lambda: parts.attention(model, texts, GRADIENTS in wanted))
             if EVERY_LAYER in wanted:

@@ -31,11 +31,20 @@ if TYPE_CHECKING:
 
 # Sums of attention per row, and gradients, by their largest value: in float32, in half precision.
 _SUMS, _GRADIENTS = (1e-3, 0.02), (1e-3, 0.2)
+_OF_AN_ENCODER = ("encoder_attn", "crossattention")  # what attention to an encoder's states is called
 _SAME = (1e-4, 0.02)  # logits by the same eager function: what a GPU adds up in another order
 
 
-def causal(texts: Texts) -> None:
-    """Raises AtlasError where what follows a token changes what is said of it: the texts begin alike."""
+def causal(model: PreTrainedModel, texts: Texts) -> None:
+    """Raises AtlasError for what is no decoder by itself.
+
+    What follows a token must not change what is said of it (the texts begin alike), and no encoder may be missing.
+    """
+    if any(name.endswith(_OF_AN_ENCODER) for name, _ in model.named_modules()):
+        raise AtlasError(
+            "it is the decoder of an encoder-decoder model, and what it reads there is missing; give a decoder "
+            "language model."
+        )
     worst = difference(texts.logits[0, :ALIKE], texts.logits[1, :ALIKE])
     if not worst <= texts.tolerance:
         raise AtlasError(

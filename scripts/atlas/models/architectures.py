@@ -15,9 +15,12 @@ from atlas.errors import AtlasError
 from atlas.models.families import FAMILIES, Family, Mlp, Norm, family_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 __all__ = [
     "FAMILIES",
@@ -28,6 +31,7 @@ __all__ = [
     "after_attention",
     "attention_implementation",
     "attention_modules",
+    "auto_class",
     "auto_config",
     "decoder_layers",
     "decoder_stack",
@@ -109,7 +113,7 @@ def read_shape(source: str | Path | dict[str, Any] | PreTrainedConfig) -> Shape:
     is a constant of the family, is handed to transformers. Raises AtlasError.
     """
     if not isinstance(source, str | Path):
-        values = source if isinstance(source, dict) else _object_values(source)
+        values = source if isinstance(source, dict) else _object_values(source.get_text_config())
         shape = _shape(values)
         if shape is None:
             raise AtlasError(f"The configuration of {values.get('model_type')!r} lacks the sizes of a decoder.")
@@ -117,7 +121,7 @@ def read_shape(source: str | Path | dict[str, Any] | PreTrainedConfig) -> Shape:
     values = read_config(source)
     shape = _shape(values) if _is_complete(values) else None
     if shape is None:
-        shape = _shape(_object_values(auto_config(source)))
+        shape = _shape(_object_values(auto_config(source).get_text_config()))
     if shape is None:
         raise AtlasError(f"{Path(source) / 'config.json'} lacks the sizes of a decoder; give a decoder language model.")
     return shape
@@ -179,6 +183,19 @@ def _shape(values: dict[str, Any]) -> Shape | None:
     )
 
 
+def auto_class(config: PreTrainedConfig) -> type[_BaseAutoModelClass]:
+    """transformers' class that loads a model of this configuration with its unembedding: of text, or with images.
+
+    Of a model that reads images too the text part is measured. Raises AtlasError for what is no decoder.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    for auto in (AutoModelForCausalLM, AutoModelForImageTextToText):
+        if type(config) in auto._model_mapping:
+            return cast("type[_BaseAutoModelClass]", auto)
+    raise AtlasError(f"Family {config.model_type!r} is not a decoder language model of transformers.")
+
+
 def attention_implementation(config: PreTrainedConfig) -> str:
     """ "sdpa", or "eager" for families whose attention PyTorch's fused operator does not give (Gemma 2, gpt-oss).
 
@@ -186,12 +203,8 @@ def attention_implementation(config: PreTrainedConfig) -> str:
     can use them, and what does refuses them by name (`atlas.attention.checked`). Raises AtlasError for configurations
     that are no decoder language model.
     """
-    from transformers import AutoModelForCausalLM
-
-    try:
-        model_class = cast("type[PreTrainedModel]", AutoModelForCausalLM._model_mapping[type(config)])
-    except KeyError:
-        raise AtlasError(f"Family {config.model_type!r} is not a decoder language model of transformers.") from None
+    known = cast("Mapping[type[PreTrainedConfig], type[PreTrainedModel]]", auto_class(config)._model_mapping)
+    model_class = known[type(config)]
     return "sdpa" if model_class._supports_sdpa else "eager"
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from atlas.errors import AtlasError
+from atlas.models.architectures import auto_class
 from atlas.models.checkpoint import CONSTANTS
 from atlas.models.safetensors_files import Tensor
 
@@ -38,7 +39,7 @@ class FreshWeights:
             if tied is not None:
                 config.tie_word_embeddings = tied
             with torch.device("meta"):
-                self.model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+                self.model = auto_class(config).from_config(config, dtype=torch.float32, trust_remote_code=False)
         except (ValueError, KeyError, OSError, ImportError) as error:
             reason = str(error).strip().split("\n")[0][:200].rstrip(".")
             raise AtlasError(f"{base}/config.json describes no decoder that can be initialised ({reason}).") from error

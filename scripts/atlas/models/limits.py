@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas.errors import AtlasError
 from atlas.models.architectures import read_config, read_shape
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ def read_limits(source: str | Path | Mapping[str, Any] | PreTrainedConfig) -> Li
     elif isinstance(source, Mapping):
         values = dict(source)
         shape = read_shape(values)
-    else:  # asked itself, it honours what its class calls sizes otherwise
-        values, shape = source.to_dict(), read_shape(source)
+    else:  # asked itself, it honours what its class calls sizes otherwise; some say none for all layers then
+        values = source.to_dict()
+        try:
+            shape = read_shape(values)
+        except AtlasError:
+            shape = read_shape(source)
     borders = [shape.context, *(border for part in _parts(values) for border in _borders(part, shape.context))]
     return Limits(min((border for border in borders if border), default=None), shape.vocabulary)
 
