@@ -30,8 +30,8 @@ _HEAD = """# Model families
 Every model type that transformers {transformers} loads as a causal language model, made tiny with random weights
 (`tests/tiny_families.yaml`), loaded as the workflow loads it, and given to every analysis: CPU, float32, torch {torch}.
 
-- **=** every number equals the stock model's: one text at a time, eager attention, no cache, no padding, heads edited in
-  the family's own code (`tests/stock_model.py`). Relative to the largest value to 2e-4, Gram matrices and saliency 1e-3.
+- **=** every number equals the stock model's: one text at a time, eager attention, no cache, no padding, heads edited
+  in the family's own code (`tests/stock_model.py`). To 2e-4 of the largest value, Gram matrices and saliency to 1e-3.
 - **a number** the analysis refuses the family by name, for the reason below the tables.
 - **!** wrong, or a traceback: a mistake of this workflow.
 
@@ -41,23 +41,32 @@ Head categories read the weights alone; `raw` is their reading without the first
 """
 
 
+# What differs from family to family in a refusal, and what stands for it here.
+_PARTICULAR = (
+    (r"^[\w.]+ \('[^']*'\)(, [^:]*)?: ", ""),
+    (r"Model type '[^']*' \(\w+\)|[Ff]amily '[^']*'", "The family"),
+    (r"/\S*/", ""),
+    (r"Model \S+[: ]+", ""),
+    (r"(; leave this model|; choose a|; supported|; give a|\. Please request).*", ""),
+    (r"by \d\.\de[+-]\d\d of the largest value ", ""),
+    (r"cannot be run this way \(.*", "cannot be run this way"),
+    (r"layers? \d+", "a layer"),
+    (r"head \d+", "a head"),
+    (r"\d+ of (its )?\d+ layers( have none)? \(\d+ is the first\)", r"some layers\2"),
+    (r"in \w+For\w+|in \w+LMHeadModel", "in the model"),
+    (r"shape \([\d, ]+\)", "another shape"),
+    (r"width \d+", "the model's width"),
+    (r"\b\d+ (times|decoder layers)", r"several \1"),
+    (r"tensor '[^']*' is quantised \((\w+)\), but config.json", r"a tensor is stored as \1, but config.json"),
+)
+
+
 def reason(said):
     """A refusal without what differs from family to family."""
-    said = re.sub(r"^[\w.]+ \('[^']*'\)(, [^:]*)?: ", "", said)
-    said = (
-        re.sub(r"Model \S+[: ]+", "", re.sub(r"/\S*/", "", said))
-        .split("; leave this model")[0]
-        .split("; choose a")[0]
-        .split("; supported")[0]
-    )
-    said = re.sub(r"Model type '[^']*' \(\w+\)", "The family", re.sub(r"[Ff]amily '[^']*'", "The family", said))
-    said = re.sub(r"by \d\.\de[+-]\d\d of the largest value ", "", said)
-    said = re.sub(r"\(\w+Error: .*", "", said) if "cannot be run this way" in said else said
-    said = re.sub(r"layers? \d+", "a layer", re.sub(r"head \d+", "a head", said))
-    said = re.sub(r"\d+ of (its )?\d+ layers( have none)? \(\d+ is the first\)", r"some layers\2", said)
-    said = re.sub(r"in \w+For\w+|in \w+LMHeadModel", "in the model", said)
-    said = re.sub(r"shape \([\d, ]+\)", "another shape", re.sub(r"width \d+", "the model's width", said))
-    return re.sub(r"\b\d+ (times|decoder layers)", r"several \1", said).strip().rstrip(".")
+    for pattern, instead in _PARTICULAR:
+        said = re.sub(pattern, instead, said)
+    said = said.strip().rstrip(".")
+    return said[:1].upper() + said[1:]
 
 
 def page(document):

@@ -6,6 +6,7 @@ the table, because rules and metrics do it on every start.
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,8 +205,22 @@ def attention_implementation(config: PreTrainedConfig) -> str:
     that are no decoder language model.
     """
     known = cast("Mapping[type[PreTrainedConfig], type[PreTrainedModel]]", auto_class(config)._model_mapping)
-    model_class = known[type(config)]
-    return "sdpa" if model_class._supports_sdpa else "eager"
+    fused = known[type(config)]._supports_sdpa
+    if fused and config.get_text_config() is not config:
+        fused = _every_part_is_fused(config)
+    return "sdpa" if fused else "eager"
+
+
+def _every_part_is_fused(config: PreTrainedConfig) -> bool:
+    """Whether the encoders beside a text part take the fused attention too: transformers wants one name for all."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            auto_class(config).from_config(copy.deepcopy(config), attn_implementation="sdpa")
+    except ValueError:
+        return False
+    return True
 
 
 def _named(module: nn.Module, names: tuple[str, ...], what: str) -> nn.Module:

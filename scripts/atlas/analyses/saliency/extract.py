@@ -164,6 +164,11 @@ def _batch(
         found = {("logit" if name == "probe_logit" else "nll"): value.detach() for name, value in totals.items()}
         for loss in losses:
             layers = [x for x in sorted(record.captures) if loss == "answer_nll" or x < height]
+            if not layers:
+                raise AtlasError(
+                    f"no layer below the probe's, {height}, has attention, so {loss} has no saliency; leave this model "
+                    "out, or ask for answer_nll alone."
+                )
             outputs = [cast(torch.Tensor, record.captures[layer].output) for layer in layers]  # the plan asks for them
             # Summed over the batch: the gradient of each text is that of its own loss.
             grads = torch.autograd.grad(totals.pop(loss).sum(), outputs, retain_graph=bool(totals))
