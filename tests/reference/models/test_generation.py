@@ -210,7 +210,7 @@ def test_no_way_to_write_hands_the_unembedding_a_state_with_strides_in_half_prec
 
 @pytest.mark.parametrize("kind", ["qwen3_next", "lfm2", "falcon_h1", "mpt"])
 def test_recurrent_states_follow_the_texts_that_stay_in_a_batch(kind):
-    """Rows that end leave the batch, from the cache of every kind of layer, with a start that is shared where it can be."""
+    """Rows that end leave the batch, from every kind of cache; a start is shared where that gives the same."""
     model, asked = any_family.build(kind), prompts()
     free = [one_by_one(model, prompt, set()) for prompt in asked]
     ends = {free[0][0][4], free[3][0][1]}
