@@ -17,8 +17,8 @@ help:
 	@echo "make report       the same, then all figures and tables with their captions in one file, report.html"
 	@echo "make test         set up the environment and run all tests"
 	@echo "make test-fast    the tests of the library and of the data alone, without Snakemake (about a minute)"
-	@echo "make test-long    what takes too long for every day: a Slurm makes everything"
 	@echo "make families     every model type of transformers through every analysis (half an hour); writes docs/models.md"
+	@echo "make test-long    what takes too long for every day: a Slurm makes everything, every architecture runs through everything"
 	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment  only set up the environment in $(VENV)"
 	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
@@ -67,7 +67,7 @@ test-fast: $(STAMP)
 	$(PYTEST) tests/unit tests/data
 
 test-long: $(CLUSTER_STAMP)
-	$(PYTEST) --long tests/cluster
+	$(PYTEST) --long tests/cluster tests/workflow/test_paper.py
 
 estimate: $(STAMP)
 	$(BIN)/python scripts/estimate.py --cores $(CORES) figures/all

@@ -17,11 +17,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from side_by_side import RETURN_FREED, ROOT, child, finish, options, peak_mib, reset_peak, row
+from side_by_side import RETURN_FREED, ROOT, bar_on, child, finish, options, peak_mib, reset_peak, row, timer
 
 if TYPE_CHECKING:
     import torch
@@ -88,21 +87,22 @@ def variant(arguments: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(arguments.threads)
-    model = build(arguments.layers, arguments.tokens)
+    model = build(arguments.layers, arguments.tokens).to(arguments.device)
     if arguments.variant == "eager":
         model.set_attn_implementation("eager")
     ids = torch.randint(0, 512, (1, arguments.tokens), generator=torch.Generator().manual_seed(1))
+    ids, device, now = ids.to(arguments.device), arguments.device, timer("wall", arguments.device)
     run(arguments.variant, model, ids[:, :64])  # lazy initialisation is not what is measured
-    reset_peak()
-    before, seconds = peak_mib(), []
+    reset_peak(device)
+    before, seconds = peak_mib(device), []
     for repeat in range(arguments.repeats):
-        start = time.perf_counter()
+        start = now()
         found = run(arguments.variant, model, ids)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(now() - start)
         if repeat == 0:
-            peak = peak_mib()
+            peak = peak_mib(device)
     if found is not None:
-        torch.save(found, arguments.save)
+        torch.save(found.cpu(), arguments.save)
     print(json.dumps({"seconds": min(seconds), "peak_mib": peak, "before_mib": before}))
 
 
@@ -127,7 +127,7 @@ def main() -> int:
         for name in VARIANTS:
             save = Path(folder) / f"{name}.pt"
             given = ["--variant", name, "--save", save]
-            for option in ("tokens", "layers", "threads", "repeats"):
+            for option in ("tokens", "layers", "threads", "repeats", "device"):
                 given += [f"--{option}", getattr(arguments, option)]
             measured[name] = child(__file__, given, arguments.threads)
             peaks[name] = child(__file__, [*given, "--repeats", 1], arguments.threads, **RETURN_FREED)["peak_mib"]
@@ -137,14 +137,17 @@ def main() -> int:
     added = {name: peak - peaks["plain"] for name, peak in peaks.items()}
     seconds = {name: m["seconds"] for name, m in measured.items()}
     worst = float((found["atlas"] - found["eager"]).abs().max() / found["eager"].abs().max())
-    note = f"T = {arguments.tokens}, {arguments.layers} layers, 9 heads, {arguments.threads} thread(s)"
+    note = (
+        f"T = {arguments.tokens}, {arguments.layers} layers, 9 heads, {arguments.threads} thread(s), {arguments.device}"
+    )
+    most, less, above = (bar_on(arguments.device, bar) for bar in (1.3, 50.0, float(BAR_MIB)))
     both = {"ours_seconds": seconds["atlas"], "published_seconds": seconds["eager"]}
     rows = [
-        row("column statistics time against eager", seconds["atlas"] / seconds["eager"], 1.3, most=True, **both,
+        row("column statistics time against eager", seconds["atlas"] / seconds["eager"], most, most=True, **both,
             floor_seconds=seconds["plain"], agreement=worst, note=f"{note}; floor: the plain forward"),
-        row("column statistics memory of eager over ours", added["eager"] / max(added["atlas"], 1.0), 50.0, note=note,
+        row("column statistics memory of eager over ours", added["eager"] / max(added["atlas"], 1.0), less, note=note,
             ours_mib=added["atlas"], published_mib=added["eager"]),
-        row("column statistics memory above the plain forward, MiB", added["atlas"], float(BAR_MIB), most=True),
+        row("column statistics memory above the plain forward, MiB", added["atlas"], above, most=True),
         row("column statistics difference from eager", worst, 2e-5, most=True),
     ]  # fmt: skip
     return finish(rows, arguments.output)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from side_by_side import ROOT, Worker, finish, gemm_rate, operations, row
+from side_by_side import ROOT, Worker, bar_on, finish, gemm_rate, operations, peak_mib, reset_peak, row, synchronise
 from side_by_side import options as common_options
 
 from atlas.analyses.head_categories.extract import map_heads
@@ -61,13 +61,13 @@ def published(
     counts: Hits = {}
     groups = dict(list(pairs.groupby("relation")))
     for layer in layers:
-        value, output = reader.value_weights(layer), reader.output_weights(layer)
+        value, output = (part(layer).to(unembedding.device) for part in (reader.value_weights, reader.output_weights))
         states = embedded if layer == 0 else lifted
         for head in heads:
             for relation, group in groups.items():
                 w_vo = value[head // reader.shape.group] @ output[head]
                 mapped = states[group.index.tolist()] @ w_vo @ unembedding.T
-                target = torch.tensor(group["target_id"].tolist())[:, None]
+                target = torch.tensor(group["target_id"].tolist(), device=unembedding.device)[:, None]
                 for sign, logits in zip(SIGNS, (mapped, -mapped), strict=True):
                     top = logits.topk(k, dim=1).indices
                     counts[layer, head, relation, sign] = int((top == target).any(1).sum())
@@ -110,11 +110,15 @@ class Peak:
 
 
 def timed(function: Callable[[], Result]) -> tuple[Result, float, float, float]:
-    """(result, seconds, processor seconds, peak MiB) of a call."""
+    """(result, seconds, processor seconds, peak MiB) of a call; where a GPU is used, its peak."""
+    gpu = torch.cuda.is_initialized()
+    if gpu:
+        reset_peak("cuda")
     wall, cpu = time.perf_counter(), time.process_time()
     with Peak() as peak:
         result = function()
-    return result, time.perf_counter() - wall, time.process_time() - cpu, peak.mib
+        synchronise()
+    return result, time.perf_counter() - wall, time.process_time() - cpu, peak_mib("cuda") if gpu else peak.mib
 
 
 def inputs(options: argparse.Namespace) -> tuple[pd.DataFrame, WeightReader, list[int], list[int]]:
@@ -132,16 +136,16 @@ def serve(options: argparse.Namespace, variant: str) -> Callable[[str], tuple[Hi
     torch.set_num_threads(options.threads)
     pairs, reader, layers, heads = inputs(options)
     if variant == "ours":
-        given = {"threads": options.threads, "memory_mb": options.memory_mb}
+        given = {"threads": options.threads, "memory_mb": options.memory_mb, "device": options.device}
 
         def run(layers: Sequence[int], heads: Sequence[int]) -> Hits:
             return ours(map_heads(options.model, pairs, layers, heads=heads, **given), pairs, options.k)
     else:
         if options.shared_memory:
             keep_freed_memory()
-        unembedding = reader.unembedding().float()
+        unembedding = reader.unembedding().float().to(options.device)
         embedded = reader.embedding_rows(torch.tensor(pairs["source_id"].tolist())).float()
-        lifted = reader.first_mlp(embedded)
+        embedded, lifted = embedded.to(options.device), reader.first_mlp(embedded).to(options.device)
 
         def run(layers: Sequence[int], heads: Sequence[int]) -> Hits:
             return published(reader, embedded, lifted, unembedding, pairs, layers, heads, options.k)
@@ -185,17 +189,18 @@ def main() -> int:
         worker.end()
     names = ("ratio", "cpu_ratio", "ours_s", "published_s", "scores_differing")
     summary = dict(zip(names, map(statistics.median, zip(*runs, strict=True)), strict=True)) | peaks
-    note = f"{len(pairs)} pairs, {n} heads, {options.threads} thread(s); CPU time ratio {summary['cpu_ratio']:.2f}"
-    run = {"threads": options.threads, "memory_mb": options.memory_mb}
+    note = f"{len(pairs)} pairs, {n} heads, {options.threads} thread(s), {options.device}"
+    note += f"; CPU time ratio {summary['cpu_ratio']:.2f}"
+    run = {"threads": options.threads, "memory_mb": options.memory_mb, "device": options.device}
     if options.all:
         _, wall, cpu, peak = timed(lambda: map_heads(options.model, pairs, **run))
         note += f"; all {shape.layers * shape.heads} heads {wall:.1f} s (CPU {cpu:.1f}), {peak:.0f} MiB"
     work = operations(lambda: map_heads(options.model, pairs, layers, heads=heads, **run | {"threads": 1}))
     rows = [
-        row("head mappings over published", summary["ratio"], 8.0, ours_seconds=summary["ours_s"], note=note,
-            published_seconds=summary["published_s"], ours_mib=summary["ours_peak_mib"],
+        row("head mappings over published", summary["ratio"], bar_on(options.device, 8.0), note=note,
+            ours_seconds=summary["ours_s"], published_seconds=summary["published_s"], ours_mib=summary["ours_peak_mib"],
             published_mib=summary["published_peak_mib"],
-            floor_seconds=work / gemm_rate(torch.float32, 1024, shape.value_width, 1024)),
+            floor_seconds=work / gemm_rate(torch.float32, 1024, shape.value_width, 1024, options.device)),
         row("head mappings scores that differ", summary["scores_differing"], 0, most=True),
     ]  # fmt: skip
     return finish(rows, options.output)

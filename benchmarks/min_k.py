@@ -26,7 +26,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from side_by_side import ROOT, child, finish, gemm_rate, operations, options, peak_mib, reset_peak, row, timer
+from side_by_side import (
+    ROOT,
+    bar_on,
+    child,
+    finish,
+    gemm_rate,
+    operations,
+    options,
+    peak_mib,
+    reset_peak,
+    row,
+    timer,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +86,7 @@ def published(model: PreTrainedModel, sequences: Sequence[ScoredText]) -> dict[i
 
     found = {}
     for sequence in sequences:
-        ids = torch.tensor([sequence.ids])
+        ids = torch.tensor([sequence.ids], device=model.device)
         with torch.no_grad():
             logits = model(ids, labels=ids)[1]
         probabilities = torch.nn.functional.log_softmax(logits[0, :-1], dim=-1)
@@ -97,7 +109,7 @@ def bare(model: PreTrainedModel, sequences: Sequence[ScoredText], groups: Sequen
         for at, i in enumerate(group):
             ids[at, : len(sequences[i].ids)] = torch.tensor(sequences[i].ids)
         with torch.no_grad():
-            model(ids, use_cache=False)
+            model(ids.to(model.device), use_cache=False)
 
 
 def atlas(
@@ -129,9 +141,9 @@ def speed(arguments: argparse.Namespace) -> Speed:
     from atlas.results.shards import batches
 
     torch.set_num_threads(arguments.threads)
-    model = load_model(arguments.model, device="cpu", dtype="float32")
+    model = load_model(arguments.model, device=arguments.device, dtype="float32")
     sequences = texts(arguments.model, arguments.data, arguments.texts)
-    now = timer(arguments.clock)
+    now = timer(arguments.clock, arguments.device)
     start = shared_context(sequences)
     groups = batches([len(sequence.ids) - start for sequence in sequences], arguments.batch_tokens)
     bare(model, sequences, groups[:1])  # warm up
@@ -160,7 +172,7 @@ def speed(arguments: argparse.Namespace) -> Speed:
     part = [sequences[i] for i in groups[len(groups) // 2]]
     share = sum(len(sequence.ids) - start for sequence in part) / (tokens - start * len(sequences))
     work = operations(lambda: batch_logprobs(model, part, shared)) / share
-    floor = work / gemm_rate(model.dtype, clock=arguments.clock)
+    floor = work / gemm_rate(model.dtype, device=arguments.device, clock=arguments.clock)
     return {
         "texts": len(sequences),
         "tokens": tokens,
@@ -181,7 +193,7 @@ def memory_child(arguments: argparse.Namespace) -> None:
     from atlas.models.loading import load_model
 
     torch.set_num_threads(arguments.threads)
-    model = load_model(arguments.model, device="cpu", dtype="float32")
+    model = load_model(arguments.model, device=arguments.device, dtype="float32")
     ids = torch.randint(0, model.config.vocab_size, (4, 1024), generator=torch.Generator().manual_seed(0))
 
     def run(ids: Int[torch.Tensor, "texts tokens"]) -> object:
@@ -189,22 +201,24 @@ def memory_child(arguments: argparse.Namespace) -> None:
             scored = (True,) * ids.shape[1]
             return batch_logprobs(model, [ScoredText(i, tuple(row), scored) for i, row in enumerate(ids.tolist())])
         with torch.no_grad():
-            logits = model(ids, use_cache=False).logits[:, :-1]
-            return logits.log_softmax(-1).gather(2, ids[:, 1:, None])
+            away = ids.to(model.device)
+            logits = model(away, use_cache=False).logits[:, :-1]
+            return logits.log_softmax(-1).gather(2, away[:, 1:, None])
 
     run(ids[:1, :32])  # weights are mapped, buffers are made: not what is measured
     with torch.no_grad():
-        model.base_model(input_ids=ids[:1, :32], use_cache=False)
-    reset_peak()
-    before = peak_mib()
+        model.base_model(input_ids=ids[:1, :32].to(model.device), use_cache=False)
+    reset_peak(arguments.device)
+    before = peak_mib(arguments.device)
     run(ids)
-    print(json.dumps({"added": peak_mib() - before}))
+    print(json.dumps({"added": peak_mib(arguments.device) - before}))
 
 
 def memory(arguments: argparse.Namespace) -> dict[str, Any]:
     """Peak MiB above the model, under the names of the csv's columns."""
+    given = ["--model", arguments.model, "--device", arguments.device]
     found = {
-        variant: child(__file__, ["--variant", variant, "--model", arguments.model], arguments.threads)["added"]
+        variant: child(__file__, ["--variant", variant, *given], arguments.threads)["added"]
         for variant in ("atlas", "full_logits")
     }
     return {"ours_mib": found["atlas"], "published_mib": found["full_logits"]}
@@ -222,18 +236,19 @@ def main() -> int:
         return 0
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     mib, measured = memory(arguments), speed(arguments)
-    note = f"{measured['texts']} texts, {measured['tokens']} tokens, {arguments.threads} thread(s)"
+    note = f"{measured['texts']} texts, {measured['tokens']} tokens, {arguments.threads} thread(s), {arguments.device}"
+    faster, most, less = (bar_on(arguments.device, bar) for bar in (1.0, 1.2, 5.0))
     rows = [
         row(
-            "min_k over published", measured["published"] / measured["atlas"], 1.0, note=note,
+            "min_k over published", measured["published"] / measured["atlas"], faster, note=note,
             ours_seconds=measured["atlas"], published_seconds=measured["published"],
             floor_seconds=measured["floor"], agreement=measured["difference"],
         ),
         row(
-            "min_k time against the bare forward", measured["atlas"] / measured["bare"], 1.2, most=True,
+            "min_k time against the bare forward", measured["atlas"] / measured["bare"], most, most=True,
             ours_seconds=measured["atlas"], simple_seconds=measured["bare"], floor_seconds=measured["floor"], note=note,
         ),
-        row("min_k memory of full logits over ours", mib["published_mib"] / mib["ours_mib"], 5.0, **mib,
+        row("min_k memory of full logits over ours", mib["published_mib"] / mib["ours_mib"], less, **mib,
             note="T = 1,024, batch 4, above the model"),
         row("min_k difference", measured["difference"], 1e-4, most=True),
     ]  # fmt: skip

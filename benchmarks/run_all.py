@@ -1,6 +1,6 @@
 """Every benchmark of this folder, one after the other: summary.csv, summary.md and one figure.
 
-    python benchmarks/run_all.py [--only ships min_k] [--growth] [--large] [--model FOLDER] [--threads 1]
+    python benchmarks/run_all.py [--only ships min_k] [--growth] [--large] [--model FOLDER] [--device cuda]
 
 By default sizes for two cores, within ten minutes; --large takes more layers, texts and rounds; --growth adds how cost
 grows (growth.py, two minutes). Each checks its results against the published algorithm and its ratios against bars;
@@ -127,6 +127,9 @@ def main() -> int:
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="cuda: without bars of speed and memory"
+    )
     arguments = parser.parse_args()
     names = list(dict.fromkeys([*arguments.only, *(ON_REQUEST if arguments.growth else ())]))
     needed = [] if set(names) <= set(READS_NO_MODEL) else [arguments.model]
@@ -136,7 +139,7 @@ def main() -> int:
     rows: list[Row] = []
     missed: list[str] = []
     for name in names:
-        options = list(SIZES[name][arguments.large])
+        options = [*SIZES[name][arguments.large], *(["--device", arguments.device] if name != "growth" else [])]
         options += [] if name in READS_NO_MODEL else ["--model", str(arguments.model)]
         print(f"== {name} {' '.join(options)}", flush=True)
         found, status, seconds = run(name, options, arguments.threads)

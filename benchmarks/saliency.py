@@ -42,6 +42,7 @@ from side_by_side import (
     Seconds,
     Worker,
     alternate,
+    bar_on,
     child,
     finish,
     gemm_rate,
@@ -93,11 +94,15 @@ def load(arguments: argparse.Namespace) -> tuple[PreTrainedModel, int, int]:
     if arguments.variant == "atlas" or arguments.shared_memory:
         from atlas.models.loading import load_model
 
-        model = load_model(arguments.model, device="cpu", dtype=dtype)
+        model = load_model(arguments.model, device=arguments.device, dtype=dtype)
     else:
         from transformers import AutoModelForCausalLM
 
-        model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=getattr(torch, dtype)).eval()
+        model = (
+            AutoModelForCausalLM.from_pretrained(arguments.model, dtype=getattr(torch, dtype))
+            .eval()
+            .to(arguments.device)
+        )
         model.requires_grad_(False)
     return model, model.config.num_hidden_layers, model.config.hidden_size
 
@@ -119,7 +124,7 @@ def serve(arguments: argparse.Namespace) -> Callable[[str, str], tuple[float | N
     It is asked to `time` the case, to `count` its operations, or to `warm` up on the first text or batch.
     """
     model, layers, width = load(arguments)
-    now = timer(arguments.clock)
+    now = timer(arguments.clock, arguments.device)
 
     def answer(case: str, what: str) -> tuple[float | None, np.ndarray | None, int | None]:
         samples, shared = texts(case, model.config.vocab_size)
@@ -159,7 +164,7 @@ def speed(arguments: argparse.Namespace) -> dict[str, Speed]:
         print(case, file=sys.stderr)
         work = workers["atlas"](case, "count")[2]
         workers["eager"](case, "warm")
-        floor = work / gemm_rate(getattr(torch, arguments.dtype), clock=arguments.clock)
+        floor = work / gemm_rate(getattr(torch, arguments.dtype), device=arguments.device, clock=arguments.clock)
         seconds = alternate({name: partial(run, name) for name in VARIANTS}, arguments.repeats)
         found["atlas"] = found["atlas"][:, : found["eager"].shape[1]]
         worst = float(np.abs(found["atlas"] - found["eager"]).max() / np.abs(found["eager"]).max())
@@ -179,16 +184,16 @@ def memory_child(arguments: argparse.Namespace) -> None:
     at_once = CASES[arguments.case].at_once
     samples = samples[:at_once]
     probe = probe_of(samples, width, read_layer(arguments.case, layers, arguments.layer))
-    reset_peak()
-    before = peak_mib()
+    reset_peak(arguments.device)
+    before = peak_mib(arguments.device)
     run(model, samples, shared, probe, at_once)
-    print(json.dumps({"added": peak_mib() - before}))
+    print(json.dumps({"added": peak_mib(arguments.device) - before}))
 
 
 def memory(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """{case: {variant: MiB}}."""
     given = ["--model", arguments.model, "--threads", arguments.threads, "--dtype", arguments.dtype]
-    given += ["--layer", arguments.layer]
+    given += ["--layer", arguments.layer, "--device", arguments.device]
     return {
         case: {
             variant: child(__file__, ["--variant", variant, "--case", case, *given], arguments.threads)["added"]
@@ -220,13 +225,23 @@ def main() -> int:
         tokens, shared, number, _ = CASES[case]
         own: dict[str, Any] = {"ours_seconds": mean(seconds["atlas"]), "published_seconds": mean(seconds["eager"])}
         own |= {"floor_seconds": floor, "agreement": worst}
-        note = f"{number} text(s) of {tokens} tokens, {shared} shared, {arguments.threads} thread(s)"
+        note = (
+            f"{number} text(s) of {tokens} tokens, {shared} shared, {arguments.threads} thread(s), {arguments.device}"
+        )
         times = ratio(seconds["eager"], seconds["atlas"])
-        rows.append(row(f"saliency {case}: speed", times, BARS[case][0], **own, note=note))
+        rows.append(row(f"saliency {case}: speed", times, bar_on(arguments.device, BARS[case][0]), **own, note=note))
         if case in mib:
             held: dict[str, Any] = {"ours_mib": mib[case]["atlas"], "published_mib": mib[case]["eager"]}
             less = held["published_mib"] / held["ours_mib"]
-            rows.append(row(f"saliency {case}: memory of eager over ours", less, BARS[case][1], **held, note=note))
+            rows.append(
+                row(
+                    f"saliency {case}: memory of eager over ours",
+                    less,
+                    bar_on(arguments.device, BARS[case][1]),
+                    **held,
+                    note=note,
+                )
+            )
         rows.append(row(f"saliency {case}: difference", worst, 1e-4, most=True))
     return finish(rows, arguments.output)
 

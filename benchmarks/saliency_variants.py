@@ -120,8 +120,9 @@ def eager(
         for start in range(0, len(samples), at_once):
             part = samples[start : start + at_once]
             kept.clear()
-            model(input_ids=torch.tensor([sample.ids for sample in part]), use_cache=False)
-            (state["h"][:, -1] * torch.from_numpy(probe.weight[start : start + at_once])).sum().backward()
+            model(input_ids=torch.tensor([sample.ids for sample in part], device=model.device), use_cache=False)
+            weight = torch.from_numpy(probe.weight[start : start + at_once]).to(model.device)
+            (state["h"][:, -1] * weight).sum().backward()
             found.append(np.stack([_flows(ones, part) for ones in kept[: probe.layer]], 1))
     finally:
         handle.remove()
@@ -140,10 +141,12 @@ def _flows(
     assert s is not None, "call it after the backward pass"
     flows = []
     for columns in (sample.question, sample.random):
-        picked = torch.stack([s[..., column].masked_fill(torch.arange(s.shape[2]) <= column, 0) for column in columns])
+        picked = torch.stack(
+            [s[..., column].masked_fill(torch.arange(s.shape[2], device=s.device) <= column, 0) for column in columns]
+        )
         picked = picked.sum(0)
         flows += [picked[..., list(sample.answer)].sum(-1), picked.sum(-1)]
-    return torch.stack(flows, 1).numpy()
+    return torch.stack(flows, 1).cpu().numpy()
 
 
 VARIANTS: dict[str, Callable[..., Float[np.ndarray, "texts layers flows heads"]]] = {"atlas": atlas, "eager": eager}

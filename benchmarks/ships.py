@@ -67,7 +67,7 @@ def load(arguments: argparse.Namespace, dtype: str) -> tuple[PreTrainedModel, li
     rows = read_frame(arguments.dataset).head(arguments.prompts)
     prompter, limits = Prompter(load_tokenizer(arguments.model), "model"), read_limits(arguments.model)
     prompts, _ = build_queries(prompter, rows, TEMPLATE, limits, SHIPS)
-    return load_model(arguments.model, dtype=dtype), list(map(list, prompts))
+    return load_model(arguments.model, device=arguments.device, dtype=dtype), list(map(list, prompts))
 
 
 def scale_head(module: torch.nn.Linear, number: int, heads: Sequence[int]) -> RemovableHandle:
@@ -144,7 +144,7 @@ def compare(arguments: argparse.Namespace) -> list[Row]:
     depth, total = depths(layers, arguments.layers), layers * heads
     sample = [(i * 7 % layers, i % heads) for i in range(arguments.sample)]
     prepared: dict[PreTrainedModel, HeadAblation] = {}
-    now = timer(arguments.clock)
+    now = timer(arguments.clock, arguments.device)
 
     def ours(net: PreTrainedModel) -> None:
         for layer in depth:
@@ -173,10 +173,13 @@ def compare(arguments: argparse.Namespace) -> list[Row]:
             rate[name] = gemm_rate(net.dtype, device=net.device.type, clock=arguments.clock)
     seconds = {name: [x * scale[name] + clean.get(name, 0) for x in found] for name, found in seconds.items()}
     middle = {name: statistics.median(found) for name, found in seconds.items()}
-    note = f"{len(prompts)} prompts, {total} heads, from {len(depth)} of {layers} layers, {arguments.threads} thread(s)"
+    note = (
+        f"{len(prompts)} prompts, {total} heads, from {len(depth)} of {layers} layers, {arguments.threads} thread(s), "
+    )
+    note += arguments.device
     rows = []
     for name, other in BARS:
-        bar, remark = bar_where(name, other, rate)
+        bar, remark = bar_where(name, other, rate) if arguments.device == "cpu" else (None, "")
         times: dict[str, Any] = {"ours_seconds": middle[name], "floor_seconds": work / rate[name]}
         times["note"] = note + remark
         times |= {"published_seconds": middle["published"], "simple_seconds": middle["batched"]}
@@ -238,11 +241,11 @@ def peak(arguments: argparse.Namespace) -> None:
     model, prompts = load(arguments, "float32")
     ids = torch.tensor(prompts[:1], device=model.device)
     model(input_ids=ids, use_cache=False, logits_to_keep=1)  # the weights are mapped: touch them
-    reset_peak()
-    before = peak_mib()
+    reset_peak(arguments.device)
+    before = peak_mib(arguments.device)
     ablation = HeadAblation(model, prompts, [0], epsilon=1e-5, max_rows=arguments.max_rows)
     ablation.effects("scaling", [[(0, head)] for head in range(model.config.num_attention_heads)])
-    print(json.dumps({"rows": ablation.max_rows, "added": peak_mib() - before}))
+    print(json.dumps({"rows": ablation.max_rows, "added": peak_mib(arguments.device) - before}))
 
 
 def main() -> int:
@@ -268,7 +271,7 @@ def main() -> int:
         return 0
     rows = compare(arguments)
     for setting in () if arguments.skip_memory else (16, None):
-        command = ["--peak", "--model", arguments.model, "--dataset", arguments.dataset]
+        command = ["--peak", "--model", arguments.model, "--dataset", arguments.dataset, "--device", arguments.device]
         found = child(__file__, command + ([] if setting is None else ["--max-rows", setting]), arguments.threads)
         rows.append(row(f"ships memory, max_rows {setting or 'auto'}", ours_mib=found["added"], note="above the model"))
     rows += accuracy(arguments) if arguments.accuracy else []

@@ -38,6 +38,9 @@ def options(document: str | None, name: str, *, model: bool = True, clock: bool 
     """A parser with what the benchmarks have in common; `name` is that of their csv."""
     parser = argparse.ArgumentParser(description=document, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="cuda: of all variants; has no bars of speed"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS / f"{name}.csv")
     if model:
         parser.add_argument("--model", type=Path, default=ROOT / "results/models/smollm2-135m-instruct")
@@ -48,9 +51,15 @@ def options(document: str | None, name: str, *, model: bool = True, clock: bool 
     return parser
 
 
-def timer(clock: Clock) -> Callable[[], float]:
-    """The clock itself: seconds on the wall, or of this process's processors."""
-    return time.process_time if clock == "cpu" else time.perf_counter
+def timer(clock: Clock, device: str = "cpu") -> Callable[[], float]:
+    """The clock itself: seconds on the wall, or of this process's processors; it waits for a GPU first."""
+    own = time.process_time if clock == "cpu" else time.perf_counter
+
+    def now() -> float:
+        synchronise()
+        return own()
+
+    return own if device == "cpu" else now
 
 
 def alternate(
@@ -124,9 +133,14 @@ def ratio(slower: Iterable[float], faster: Iterable[float]) -> float:
     return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
 
 
-def peak_mib() -> float:
-    """Highest resident memory since `reset_peak`, in MiB."""
+def peak_mib(device: str = "cpu") -> float:
+    """Highest resident memory since `reset_peak`, in MiB; on a GPU that of its tensors."""
     import resource
+
+    if device != "cpu":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
 
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -137,8 +151,13 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def reset_peak() -> None:
+def reset_peak(device: str = "cpu") -> None:
     """Forget the peak of imports and model building where the kernel allows it (Linux)."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        return
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -170,7 +189,7 @@ def gemm_rate(
     """Floating-point operations per second of a product of the size that a small model's layers have."""
     from atlas.models.rates import product_rate
 
-    return product_rate(dtype, rows, inner, columns, device, timer(clock), repeats=12)
+    return product_rate(dtype, rows, inner, columns, device, timer(clock, device), repeats=12)
 
 
 def copy_rate(device: str = "cpu", mebibytes: int = 256) -> float:
@@ -202,6 +221,11 @@ def operations(call: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops()
+
+
+def bar_on(device: str, bar: float | None) -> float | None:
+    """A bar of speed or memory: they are of processors and say nothing of GPUs."""
+    return bar if device == "cpu" else None
 
 
 def row(measure: str, value: float | None = None, bar: float | None = None, most: bool = False, **more: Any) -> Row:

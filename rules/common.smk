@@ -14,6 +14,7 @@ PROJECT = Path(workflow.basedir)
 SCRIPTS = PROJECT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+from atlas import yaml_text
 from atlas.analyses import registry
 from atlas.analyses.claims.relatives import relatives, repo_of
 from atlas.config import checked, package_key, packages
@@ -51,6 +52,8 @@ def checked_config():
             f"{there.resolve()} stands in the working directory and is not read: hand it over as --configfile "
             "config.yaml, which is merged over the one beside the Snakefile, or give it another name."
         )
+    if twice := [said for path in sorted(given) for said in yaml_text.repeated_keys(path)]:
+        raise WorkflowError("\n".join(twice))
     update_config(config, typed(workflow.config_settings.config_args))
     try:
         return checked(config, PROJECT)

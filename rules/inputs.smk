@@ -197,10 +197,20 @@ def caption_file(wildcards):
 
 
 def drawn_tables(plot):
-    """The tables that a plot reads: its own, and those beside them whose analysis is configured."""
+    """The tables that a plot can read: its own, and those beside them whose analysis is configured."""
     record = registry.PLOTS[plot]
-    beside = [table for table in record.beside if registry.TABLE_ANALYSES[table] in ANALYSES]
-    return [*record.tables, *beside]
+    known = registry.TABLE_ANALYSES | registry.JOINED_TABLES
+    return [*record.tables, *(table for table in record.beside if known[table] in ANALYSES)]
+
+
+def shown_tables(figure):
+    """Those of them that this figure reads: what stands beside its own may be asked for by an option."""
+    asked_by = registry.PLOTS[figure["plot"]].asked_by
+    return [
+        table
+        for table in drawn_tables(figure["plot"])
+        if table not in asked_by or figure[asked_by[table]]
+    ]
 
 
 def figure_datasets(figure, table):
@@ -221,7 +231,7 @@ def figure_inputs(wildcards):
     fonts = list(map(handed_in, CONFIG["fonts"]))
     tables = {
         table: "results/tables/costs.parquet" if table == "costs" else files(table)
-        for table in drawn_tables(figure["plot"])
+        for table in shown_tables(figure)
     }
     return {**tables, **({"fonts": fonts} if fonts else {})}
 
@@ -264,7 +274,7 @@ def figure_params(wildcards):
     gone = [label_of("models", model, figure, CONFIG) for model in asked if model not in shown]
     beside = [
         table
-        for table in drawn_tables(figure["plot"])
+        for table in shown_tables(figure)
         if table in registry.PLOTS[figure["plot"]].beside
     ]
     lost = missing_of(

@@ -37,6 +37,10 @@ CONFIGS = {
         "figures: {sink_rates: {models: [tinny]}}",
         ["figures.sink_rates.models", "tinny", "did you mean 'tiny'"],
     ),
+    "key that stands twice": (
+        "analyses: {sinks: {epsilon: 0.2}}\nanalyses: {}",
+        ["bad.yaml: analyses stands in line 1 and again in line 2"],
+    ),
     "path that is not there": (
         "models: {tiny: {source: {path: nowhere/model}}}",
         ["tiny", "nowhere/model", "not exist"],

@@ -68,3 +68,15 @@ def test_an_analysis_that_is_switched_off_is_told_by_name_and_runs_no_model(proj
 def test_a_threshold_plans_the_claims_alone(project):
     project.edit("scripts/atlas/analyses/sinks/claims.yaml", "{above: 0.5}", "{above: 0.4}")
     assert project.planned() == {**AFTER, "aggregate_published": 1, "manifest": 1}
+
+
+def test_the_explorer_shows_the_claims_where_it_is_asked_to(project):
+    """Only then does it wait for them."""
+    page = project.folder / "figures" / "explorer.html"
+    assert 'id="claims"' not in page.read_text()
+    project.configure(lambda config: config["figures"].setdefault("explorer", {}).update(claims=True))
+    assert project.planned("figures/explorer") == {"figures/explorer": 1, "plot_explorer": 1}
+    assert project.run("figures/explorer").returncode == 0
+    said = page.read_text().partition('<section id="claims"')[2].partition("</section>")[0]
+    decided = claims(project).query("decides")
+    assert all(f'<th scope="row">{claim}</th>' in said for claim in decided["claim"])

@@ -14,7 +14,7 @@ class Plot:
     category: its heading in the report. page: one HTML page instead of pdf, svg and png; files: what it is put
     together from. measures_machine: its bytes differ from run to run, so the manifest leaves it out. models_of: {table
     that is read of other models than `models`: the figure's option that lists them}; datasets_of: likewise of another
-    data set than `dataset`.
+    data set than `dataset`. asked_by: {table beside them: the figure's option, true or false, that asks for it}.
     """
 
     tables: tuple[str, ...]
@@ -25,6 +25,7 @@ class Plot:
     measures_machine: bool = False
     models_of: Mapping[str, str] = field(default_factory=dict)
     datasets_of: Mapping[str, str] = field(default_factory=dict)
+    asked_by: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

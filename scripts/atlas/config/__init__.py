@@ -13,8 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from atlas import yaml_text
 from atlas.config import by_model, figure_labels
 from atlas.config.analyses import check_analyses
 from atlas.config.chat import chat_notes, chat_problems, dates_as_text, template_problems
@@ -50,7 +49,7 @@ def checked(raw: Mapping[str, Any], project: Path) -> Config:
 
 @cache
 def _schema(text: str) -> Config:
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # in C a tenth of the time
+    return yaml_text.load(text)
 
 
 def clean(raw: Mapping[str, Any]) -> Config:

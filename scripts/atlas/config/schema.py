@@ -54,8 +54,22 @@ def _for_all(validator: Any, reason: str, value: Any, _: Schema) -> Iterator[jso
     yield jsonschema.ValidationError(reason)
 
 
+def _is_whole(_: Any, value: Any) -> bool:
+    """A number without a point: JSON's 2.0 is whole as well, and fails where something is counted."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(_: Any, value: Any) -> bool:
+    """A number that is one: YAML's .nan and .inf pass every bound."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 _Validator = jsonschema.validators.extend(
-    jsonschema.Draft202012Validator, {"placeholders": _placeholders, "for_all": _for_all}
+    jsonschema.Draft202012Validator,
+    {"placeholders": _placeholders, "for_all": _for_all},
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": _is_whole, "number": _is_finite}
+    ),
 )
 
 
@@ -117,6 +131,9 @@ def _sentences(error: Finding) -> Iterator[str]:
         yield f"{where}: {', '.join(map(repr, missing))} is missing."
     elif rule == "type":
         types = wanted if isinstance(wanted, list) else [wanted]
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f"{where}: {value} is not a finite number."
+            return
         yield f"{where}: {_show(value)} is not {' or '.join(_TYPES[name] for name in types)}{_as_number(value, types)}."
     elif rule in ("anyOf", "oneOf"):
         yield _alternatives(error)
@@ -147,7 +164,9 @@ def _sentences(error: Finding) -> Iterator[str]:
 
 
 def _as_number(value: Any, types: list[str]) -> str:
-    """How a number that came as text is written, as the end of a sentence."""
+    """How a number that came as text, or with a point, is written, as the end of a sentence."""
+    if isinstance(value, float) and "integer" in types and value.is_integer() and abs(value) < 1e15:
+        return f"; write {value:.0f}"
     if not isinstance(value, str) or not {"number", "integer"} & {*types}:
         return ""
     try:

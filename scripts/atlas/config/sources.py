@@ -9,6 +9,7 @@ from typing import Any
 
 from atlas.config.problems import nearest
 from atlas.errors import AtlasError
+from atlas.fetch.files import is_plain_path
 from atlas.fetch.mirrors import shared_files, stated_files
 from atlas.fetch.url_source import url_problems
 from atlas.plots.labels import label_problem
@@ -83,6 +84,13 @@ def _relations(where: str, entry: Entries) -> Iterator[str]:
 
 def _problems(source: Entries, where: str, wheels: dict[str, tuple[str, str]]) -> Iterator[str]:
     """One wheel has one sha256, wherever it is named; what a url source needs."""
+    several = source.get("url", {}).get("files")  # of which url_problems tells more
+    names = [*({} if several else stated_files(source)), *filter(None, [source.get("hub", {}).get("file")])]
+    yield from (
+        f"{where}: {name!r} is no plain path of a file; write it without a slash at its beginning, '.' and '..'."
+        for name in dict.fromkeys(names)
+        if not is_plain_path(name)
+    )
     if "url" in source:
         yield from (f"{where}.url{said}" for said in url_problems(source["url"], where.startswith("models.")))
     if "package" in source:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
+from atlas.data.budget import budget
 from atlas.data.tokens import encode, special_ids
 from atlas.errors import AtlasError
 from atlas.own_options import own_options
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 
 AUTO, CHAT = "auto", "chat"  # values of an option that a ChatOption names
+_SECONDS, _LONGEST = 10, 1_000_000  # of processor time, and characters of its own, that a template may take
 _LOG = logging.getLogger("atlas")
 _SAID = "\u2063said\u2063"  # invisible separators: no data holds them
 # `<think>`, `[THINK]`, `<|START_THINKING|>`, `<seed:think>`, `<|begin_of_thought|>`, and what closes each.
@@ -171,14 +173,19 @@ class Prompter:
             self._check_kwargs(template, settings.kwargs)
             self._checked = True
         _fix(_compiled(template).environment, self._today)
-        return str(
-            self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                tokenize=False,
-                add_generation_prompt=prompt,
-                **settings.kwargs,
+        with budget(_SECONDS):
+            written = str(
+                self.tokenizer.apply_chat_template(
+                    [dict(message) for message in messages],
+                    tokenize=False,
+                    add_generation_prompt=prompt,
+                    **settings.kwargs,
+                )
             )
-        )
+        added = len(written) - sum(len(message["content"]) for message in messages)
+        if added > _LONGEST:
+            raise ValueError(f"it writes {added} characters around the messages")
+        return written
 
     def _today(self, form: str) -> str:
         self._told_the_date = True

@@ -162,7 +162,8 @@ def _read_arrow(file: Path, encoding: str) -> Iterator[tuple[None, dict]]:
     """Both Arrow layouts: the file ('ARROW1' at its begin) and the stream, which Hugging Face datasets write."""
     import pyarrow
 
-    with _arrow_errors(file, "Arrow"), pyarrow.memory_map(str(file)) as source:
+    # Copied, not mapped: a file that is shorter than it says, or is cut meanwhile, would end the interpreter.
+    with _arrow_errors(file, "Arrow"), pyarrow.OSFile(str(file)) as source:
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
         with (pyarrow.ipc.open_file if is_file else pyarrow.ipc.open_stream)(source) as table:
@@ -175,10 +176,16 @@ def _read_arrow(file: Path, encoding: str) -> Iterator[tuple[None, dict]]:
 
 
 def _rows_of(file: Path, batch: pa.RecordBatch, pyarrow: ModuleType) -> list[dict]:
+    """The rows of a batch, each value looked at before it is read: offsets that lie would read other memory."""
     try:
+        batch.validate(full=True)
         return batch.to_pylist()
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise AtlasError(f"{file.name} holds text that is not UTF-8 ({error}): write the file again.") from error
+    except (pyarrow.ArrowException, ValueError, OverflowError, TypeError, KeyError, MemoryError) as error:
+        reason = str(error).strip().split("\n")[0][:150].rstrip(".")
+        what = "text that is not UTF-8" if "UTF8" in reason else "a value that cannot be read"
+        raise AtlasError(f"{file.name} holds {what} ({reason}): write the file again.") from error
 
 
 class _arrow_errors:
@@ -195,7 +202,9 @@ class _arrow_errors:
     ) -> None:
         import pyarrow
 
-        if isinstance(error, pyarrow.ArrowException | OSError) and not isinstance(error, AtlasError):
+        # ValueError: names of columns that are no text, sizes that are none
+        known = pyarrow.ArrowException | OSError | ValueError | OverflowError | TypeError | KeyError | MemoryError
+        if isinstance(error, known) and not isinstance(error, AtlasError):
             reason = str(error).strip().split("\n")[0][:150].rstrip(".") or "empty"
             raise AtlasError(
                 f"{self.file} is not a complete {self.name} file ({reason}): bring it in again or correct `format`."

@@ -20,6 +20,24 @@ def plain_name(name: str, what: str) -> str:
     return name
 
 
+def is_plain_path(name: str) -> bool:
+    """Whether `name` is a relative path that stands for itself: no '..', and nothing that would be stored otherwise."""
+    return "\\" not in name and "\0" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+def below(folder: Path, name: str, what: str) -> Path:
+    """The path of `name`, which may have folders, inside `folder`; every name from outside goes through here.
+
+    what: whose name it is. Raises AtlasError where it would lie outside, or somewhere else than it says.
+    """
+    if not is_plain_path(name):
+        raise AtlasError(
+            f"{what} would be stored as {name!r}, which is no plain path inside its folder; write it without a slash "
+            "at its beginning and without '.' or '..'."
+        )
+    return folder / name
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """A hard link where the file system allows it (weights are large and never edited), else a copy."""
     source = source.resolve()

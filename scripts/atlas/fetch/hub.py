@@ -17,6 +17,7 @@ from atlas.data.suffixes import DATA_SUFFIXES
 from atlas.disk import disk_errors
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import ADAPTERS, CONFIGS, MERGE, PICKLES, TOKENIZERS, WEIGHTS, allowed
+from atlas.fetch.files import below
 from atlas.names import closest
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def download_hub(
         )
     if file and revision is None and file.endswith(".safetensors") and repo_type == "model":
         raise AtlasError(f"{what}: {file} needs the repository's configuration and tokenizer too; give `revision`.")
+    for name in [*pins, *([file] if file else [])]:
+        below(folder, name, f"a file of {what}")
     if revision is None and all(has_sha256(folder / name, digest) for name, digest in pins.items()):
         return [folder / name for name in sorted(pins)]
     with _hub_errors(what, revision, file):
@@ -191,7 +194,7 @@ def _download(repo: str, revision: str, repo_type: str, name: str, folder: Path,
     """One file, checked against the listing; a damaged one is fetched anew once."""
     from huggingface_hub import hf_hub_download
 
-    target = folder / name
+    target = below(folder, name, f"a file of {what}")
     for force in (False, True):
         with disk_errors(target):
             hf_hub_download(

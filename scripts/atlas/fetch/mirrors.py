@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from atlas.checksums import sha256_file
 from atlas.errors import AtlasError
 from atlas.fetch.entries import public_url, single_source
-from atlas.fetch.files import link_or_copy
+from atlas.fetch.files import below, link_or_copy
 from atlas.fetch.url_source import url_files
 
 KINDS = ("package", "hub", "url", "path")
@@ -107,7 +107,7 @@ def _chosen(brought: list[Path], wanted: dict[str, str], folder: Path, linked: b
     shutil.rmtree(folder, ignore_errors=True)
     files = []
     for name, sha256 in wanted.items():
-        target = folder / name
+        target = below(folder, name, "a file of the list of sources")
         target.parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(found[sha256.lower()], target) if linked else shutil.copyfile(found[sha256.lower()], target)
         files.append(target)

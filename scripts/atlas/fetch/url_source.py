@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from atlas.fetch.allowed_files import allowed
 from atlas.fetch.entries import public_url
-from atlas.fetch.files import plain_name
+from atlas.fetch.files import below, is_plain_path, plain_name
 from atlas.fetch.url import download_url
 from atlas.results.provenance import NAME as PROVENANCE
 
@@ -29,7 +29,7 @@ def download_url_source(options: Mapping[str, Any], folder: Path) -> list[Path]:
     several = options.get("files")
     return [
         download_url(
-            _below(options["url"], name) if several else options["url"], sha256, folder / _placed(name, several)
+            _address(options["url"], name) if several else options["url"], sha256, _placed(folder, name, several)
         )
         for name, sha256 in url_files(options).items()
     ]
@@ -53,23 +53,17 @@ def url_problems(options: Mapping[str, Any], model: bool) -> Iterator[str]:
     for name in files:
         if name == PROVENANCE:
             yield f".files: {name!r} is the name of the record that is kept with the files; it would be overwritten."
-        elif not allowed(name, model) or not _is_plain(name):
+        elif not allowed(name, model) or not is_plain_path(name):
             yield f".files: {name!r} is no plain path of a file of a type that is taken (docs/adding.md)."
         elif model and "/" in name:
             yield f".files: {name!r} has a folder; give the address of the folder that the model's files stand in."
 
 
-def _placed(name: str, several: object) -> str:
-    """`name`, which leads out of no folder."""
-    for part in name.split("/") if several else [name]:
-        plain_name(part, "the file of the url source")
-    return name
+def _placed(folder: Path, name: str, several: object) -> Path:
+    """Where a file goes; a single one has no folders."""
+    what = "the file of the url source"
+    return below(folder, name if several else plain_name(name, what), what)
 
 
-def _is_plain(name: str) -> bool:
-    """Whether `name` stands for itself: `a//b` and `a/./b` would be stored under another."""
-    return "\\" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
-
-
-def _below(url: str, name: str) -> str:
+def _address(url: str, name: str) -> str:
     return f"{url.rstrip('/')}/{quote(name)}"

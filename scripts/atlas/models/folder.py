@@ -3,6 +3,7 @@
 Apart from sources.py, so that a change to how models are downloaded does not re-run what reads them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ _hashed: dict[tuple[Path, int, int], str] = {}  # what this process has hashed: 
 def check_model_folder(folder: Path, full: bool | None = None) -> dict[str, Any]:
     """Checks that a model folder is complete and unchanged; cheap enough for before every load.
 
-    Every recorded file must be there with its size, and every safetensors header must fit its file. `full` compares the
-    sha256 of each file too; by default where all files together are below 1 GiB, and of any file written after the
-    record was. Returns the provenance record. Raises AtlasError that names the first bad file.
+    Every recorded file must be there with its size, no other may, and every safetensors header must fit its file.
+    `full` compares the sha256 of each file too; by default where all files together are below 1 GiB, and of any file
+    written after the record was. Returns the provenance record. Raises AtlasError that names the first bad file.
     """
     folder = Path(folder)
     record = read_provenance(folder)
@@ -42,7 +43,20 @@ def check_model_folder(folder: Path, full: bool | None = None) -> dict[str, Any]
         hashed = small or path.stat().st_mtime_ns > recorded if full is None else full
         if hashed and _sha256(path) != facts["sha256"]:
             raise AtlasError(f"{path} was changed since it was brought in (its sha256 differs): {again}.")
+    _refuse_added(folder, record["files"])
     return record
+
+
+def _refuse_added(folder: Path, recorded: Mapping[str, object]) -> None:
+    """A file that was put there later, such as a generation_config.json, would be read with the others."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        hidden = any(part.startswith(".") for part in Path(name).parts)  # what systems and Snakemake leave behind
+        if path.is_file() and not hidden and name != NAME and name not in recorded:
+            raise AtlasError(
+                f"{path} is not among the files that were brought in, and would be read with them: take it away, or "
+                f"delete {folder} and run again."
+            )
 
 
 def _sha256(path: Path) -> str:

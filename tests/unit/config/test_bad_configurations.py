@@ -39,6 +39,33 @@ CONFIGS = {
         "analyses: {safety_heads: {epsilon: 1e-5}}",
         ["analyses.safety_heads.epsilon: '1e-5' is not a number; write 1.0e-05"],
     ),
+    "number that is none": (
+        "analyses: {sinks: {epsilon: .nan}}",
+        ["analyses.sinks.epsilon: nan is not a finite number"],
+    ),
+    "infinite limit of a figure": (
+        "figures: {sink_rates: {ylim: [0, .inf]}}",
+        ["figures.sink_rates.ylim", "inf is not a finite number"],
+    ),
+    "whole number with a point": (
+        "analyses: {sinks: {shards: 2.0}}",
+        ["analyses.sinks.shards: 2.0 is not a whole number; write 2."],
+    ),
+    "shards without end": ("analyses: {sinks: {shards: 100000000}}", ["analyses.sinks.shards", "at most 10000"]),
+    "more than can be counted": ("analyses: {sinks: {length: 10000000000}}", ["sinks.length", "at most 1000000000"]),
+    "draws without end": ("analyses: {heads: {bootstrap: 2000000}}", ["heads.bootstrap", "at most 1000000"]),
+    "file that leads out of its folder": (
+        "datasets: {out: {kind: text, source: {url: {url: 'https://a.b/x', file: ../../victim.jsonl, sha256: '"
+        + "0" * 64
+        + "'}}}}",
+        ["datasets.out.source: '../../victim.jsonl' is no plain path"],
+    ),
+    "mirror that leads out of its folder": (
+        "datasets: {out: {kind: text, source: [{hub: {repo: a/b, files: {/etc/x.jsonl: '"
+        + "0" * 64
+        + "'}}}, {path: config.yaml}]}}",
+        ["datasets.out.source.0: '/etc/x.jsonl' is no plain path"],
+    ),
     "negative size": ("analyses: {sinks: {sequences: -3}}", ["analyses.sinks.sequences", "-3", "at least 2"]),
     "zero shards": ("analyses: {sinks: {shards: 0}}", ["analyses.sinks.shards", "at least 1"]),
     "epsilon above 1": ("analyses: {sinks: {epsilon: 1.5}}", ["analyses.sinks.epsilon", "less than 1"]),

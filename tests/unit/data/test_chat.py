@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import signal
 from datetime import datetime
 
 import jsonschema
@@ -300,3 +301,17 @@ def test_the_frame_with_a_text_is_what_transformers_renders(begin, day, system, 
         assert before + text + after == stock
         assert ("26 Jul 2024" in before) == bool(day)
         assert words.render([*messages, {"role": "user", "content": text}], SAID) == stock
+
+
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% set c = a * b %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "why"), [(ENDLESS, "longer than 0.3 seconds"), ("{{ 'x' * 10**7 }}", "characters")]
+)
+def test_a_template_that_takes_too_much_is_refused(template, why, monkeypatch):
+    monkeypatch.setattr("atlas.data.chat._SECONDS", 0.3)
+    with pytest.raises(AtlasError, match=why):
+        framed(template + CHAT)
+    assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] == 0
+    assert framed(CHAT)

@@ -186,3 +186,26 @@ def test_unpinned_source_takes_the_commit_of_main_and_records_it(server, tmp_pat
     assert record(folder)["revision"] == COMMIT
     with pytest.raises(AtlasError, match="no/where of the hub does not exist"):
         pin({"hub": {"repo": "no/where", "unpinned": True}})
+
+
+@pytest.mark.parametrize(
+    "name", ["../victim.jsonl", "/tmp/victim.jsonl", "a/../../victim.jsonl", "a//b.jsonl", "..", ""]
+)
+@pytest.mark.parametrize("kind", ["url", "hub", "list"])
+def test_no_name_leads_out_of_the_folder(server, tmp_path, name, kind):
+    """Also where the configuration's check was left out."""
+    victim = tmp_path / "victim.jsonl"
+    victim.write_bytes(b"mine")
+    mine = tmp_path / "mine.jsonl"
+    mine.write_bytes(ROWS)
+    address = server.add("/b/rows.jsonl", ROWS)
+    digests = {name: sha(ROWS)}
+    sources = {
+        "url": {"url": {"url": address.rpartition("/")[0], "files": digests}},
+        "hub": {"hub": {"repo": "a/b", "files": digests}},
+        "list": [{"url": {"url": server.url + "/gone", "files": digests}}, {"path": str(mine)}],
+    }
+    with pytest.raises(AtlasError, match=r"plain|none of the 2 sources"):
+        bring(sources[kind], tmp_path)
+    assert victim.read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".jsonl") == ["mine.jsonl", "victim.jsonl"]

@@ -153,6 +153,17 @@ def test_hub_safetensors(model, tmp_path, monkeypatch):
     check_model_folder(folder, full=True)
 
 
+@pytest.mark.parametrize("name", ["added_tokens.json", "below/adapter_config.json", "model-2.safetensors"])
+def test_a_file_that_was_added_later_is_named(model, tmp_path, name):
+    folder = bring({"path": str(model)}, tmp_path)
+    (folder / ".snakemake_timestamp").touch()
+    check_model_folder(folder)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("{}")
+    with pytest.raises(AtlasError, match=f"{name} is not among the files that were brought in"):
+        check_model_folder(folder)
+
+
 def test_failed_download_keeps_the_staging_folder_only(model, tmp_path, monkeypatch):
     with Server() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
@@ -385,7 +396,7 @@ def test_data_set_by_hub(tmp_path, monkeypatch):
     [
         ({"path": "nowhere.csv"}, r"nowhere\.csv does not exist"),
         ({"url": {"url": "http://127.0.0.1/a.pkl", "sha256": "0" * 64}}, r"a\.pkl can run code"),
-        ({"url": {"url": "http://127.0.0.1/a", "files": {"b/../../x.csv": "0" * 64}}}, "not a plain file name"),
+        ({"url": {"url": "http://127.0.0.1/a", "files": {"b/../../x.csv": "0" * 64}}}, "no plain path"),
         ({"control": {}}, "exactly one of the keys package, hub, url, path"),
         ({"hub": {"repo": "a/b", "revision": "main"}}, "data set a/b of the hub: revision 'main' is not a commit"),
         ({"hub": {"repo": "a/b"}}, "is not pinned"),

@@ -178,9 +178,22 @@ def test_files_are_in_utf_8_whatever_the_locale():
             assert "encoding" in call or call.endswith("("), f"{file.name}: {call}"
 
 
-def test_a_caption_is_plain_text_in_the_report(tmp_path):
+CAPTIONS = [
+    r"Models: big_, *new*, `x`, |y|, a\b, <b>, probe_bce, $S_{E_Q}$.",
+    ".. include:: /etc/hostname",  # as the label of a model that a caption begins with
+    ".. raw:: html",
+    "Literal::",
+    ":math:`x` and [1]_ and __ and https://a.b/c_d ... n = 3..5",
+    "1. Llama",
+    "- x",
+    "===== 7B",
+    "Tiny_: 1 of 2; Tiny__ and |Tiny|_",
+]
+
+
+@pytest.mark.parametrize("caption", CAPTIONS)
+def test_a_caption_is_plain_text_in_the_report(tmp_path, caption):
     path = tmp_path / "caption.txt"
-    caption = r"Models: big_, *new*, `x`, |y|, a\b, <b>, probe_bce, $S_{E_Q}$."
     path.write_text(caption)
     template = jinja2.Template((ROOT / "report" / "figure.rst").read_text())
     written = template.render(snakemake=SimpleNamespace(params=SimpleNamespace(caption=path)))

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+from atlas import yaml_text
 
 FOLDERS = Path(__file__).resolve().parents[1]
 
@@ -74,7 +74,7 @@ class Said:
 @cache
 def read(folder: str) -> Said:
     """What FOLDER/claims.yaml says."""
-    text = yaml.safe_load((FOLDERS / folder / "claims.yaml").read_text(encoding="utf-8"))
+    text = yaml_text.load((FOLDERS / folder / "claims.yaml").read_text(encoding="utf-8"))
     claims = []
     for key, one in text["claims"].items():
         parts = tuple(Part(name, **said) for name, said in one.pop("parts").items())

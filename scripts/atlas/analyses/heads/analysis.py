@@ -12,7 +12,8 @@ ANALYSES = {
             "explorer": Plot(
                 ("heads",),
                 _CATEGORY,
-                beside=("head_relations", "attention_weights"),
+                beside=("head_relations", "attention_weights", "claims"),
+                asked_by={"claims": "claims"},
                 page=True,
                 files=("page/explorer.html", "page/explorer.css", "page/explorer.js"),
             ),

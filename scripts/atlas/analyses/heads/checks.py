@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from atlas import yaml_text
 from atlas.analyses.heads.measures import analysis_of
 from atlas.analyses.registry import HEAD_ANALYSES
 from atlas.config.analyses import datasets_of, trained
@@ -106,7 +105,7 @@ def _not_computed(metric: str, analyses: Mapping[str, Config]) -> str | None:
 
 
 def _default_metrics() -> list[str]:
-    options = yaml.safe_load(Path(__file__).with_name("options.yaml").read_text(encoding="utf-8"))
+    options = yaml_text.load(Path(__file__).with_name("options.yaml").read_text(encoding="utf-8"))
     return options["heads"]["options"]["metrics"]["default"]
 
 

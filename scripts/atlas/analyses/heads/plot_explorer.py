@@ -29,6 +29,7 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from matplotlib.colors import to_hex
 
+from atlas.analyses.heads.claims_section import claims_section
 from atlas.analyses.heads.explorer_data import page_data
 from atlas.plots import style
 from atlas.plots.captions import told
@@ -59,6 +60,10 @@ def draw(tables: Tables, options: Options, sources: Sources) -> tuple[str, str]:
     values = {
         "style": (PAGE / "explorer.css").read_text(encoding="utf-8"),
         "bokeh": INLINE.js_raw[0],
+        "claims": claims_section(
+            tables.get("claims") if options["claims"] else None,
+            {model["key"]: model["label"] for model in data["models"]},
+        ),
         "data": _json({**data, "colours": list(LABEL_COLOURS.values()), "places": places}),
         "document": _stable_ids(_json(document)),
         "script": (PAGE / "explorer.js").read_text(encoding="utf-8"),

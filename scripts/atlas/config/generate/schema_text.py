@@ -14,6 +14,8 @@ from atlas.analyses.registry import ANALYSES, MEASURES, PLOTS
 from atlas.config.generate.config_text import WIDTH, flow
 from atlas.config.generate.options import NOTHING, Block, Option, analysis_blocks, plot_blocks
 
+# No count of anything is larger, and a mistyped one would be planned, or allocated, for hours.
+MOST = 1_000_000_000
 HEAD = "# Written by `make config` from scripts/atlas/config/generate/ and the options of scripts/atlas/analyses/.\n"
 
 
@@ -59,7 +61,18 @@ def whole_schema() -> dict[str, Any]:
         block.name: {"if": {"required": ["plot"]}, "then": {"$ref": "#/$defs/figure"}, "else": _ref(block)}
         for block in plots
     }
+    _bound(schema)
     return schema
+
+
+def _bound(schema: Any) -> None:
+    """Give every whole number without a maximum one, in place."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "integer" and not {"maximum", "exclusiveMaximum"} & schema.keys():
+            schema["maximum"] = MOST
+        schema = list(schema.values())
+    for part in schema if isinstance(schema, list) else ():
+        _bound(part)
 
 
 def _name(block: Block) -> str:
