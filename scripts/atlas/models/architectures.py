@@ -6,7 +6,6 @@ the table, because rules and metrics do it on every start.
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,9 @@ from atlas.errors import AtlasError
 from atlas.models.families import FAMILIES, Family, Mlp, Norm, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
-    from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 __all__ = [
     "FAMILIES",
@@ -30,9 +26,7 @@ __all__ = [
     "Norm",
     "Shape",
     "after_attention",
-    "attention_implementation",
     "attention_modules",
-    "auto_class",
     "auto_config",
     "decoder_layers",
     "decoder_stack",
@@ -182,45 +176,6 @@ def _shape(values: dict[str, Any]) -> Shape | None:
         value_width=values.get("v_head_dim") or head_width,
         context=_first(values, _CONTEXT),
     )
-
-
-def auto_class(config: PreTrainedConfig) -> type[_BaseAutoModelClass]:
-    """transformers' class that loads a model of this configuration with its unembedding: of text, or with images.
-
-    Of a model that reads images too the text part is measured. Raises AtlasError for what is no decoder.
-    """
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-
-    for auto in (AutoModelForCausalLM, AutoModelForImageTextToText):
-        if type(config) in auto._model_mapping:
-            return cast("type[_BaseAutoModelClass]", auto)
-    raise AtlasError(f"Family {config.model_type!r} is not a decoder language model of transformers.")
-
-
-def attention_implementation(config: PreTrainedConfig) -> str:
-    """ "sdpa", or "eager" for families whose attention PyTorch's fused operator does not give (Gemma 2, gpt-oss).
-
-    Families without transformers' AttentionInterface (GPT-J, Bloom, Falcon, MPT, ...) load too: what reads no attention
-    can use them, and what does refuses them by name (`atlas.attention.checked`). Raises AtlasError for configurations
-    that are no decoder language model.
-    """
-    known = cast("Mapping[type[PreTrainedConfig], type[PreTrainedModel]]", auto_class(config)._model_mapping)
-    fused = known[type(config)]._supports_sdpa
-    if fused and config.get_text_config() is not config:
-        fused = _every_part_is_fused(config)
-    return "sdpa" if fused else "eager"
-
-
-def _every_part_is_fused(config: PreTrainedConfig) -> bool:
-    """Whether the encoders beside a text part take the fused attention too: transformers wants one name for all."""
-    import torch
-
-    try:
-        with torch.device("meta"):
-            auto_class(config).from_config(copy.deepcopy(config), attn_implementation="sdpa")
-    except ValueError:
-        return False
-    return True
 
 
 def _named(module: nn.Module, names: tuple[str, ...], what: str) -> nn.Module:

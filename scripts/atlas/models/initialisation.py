@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig
 
 from atlas.errors import AtlasError
-from atlas.models.architectures import auto_class
+from atlas.models.auto_classes import auto_class
 from atlas.models.checkpoint import CONSTANTS
 from atlas.models.safetensors_files import Tensor
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from atlas.errors import AtlasError
-from atlas.models.architectures import auto_class, auto_config, read_config
+from atlas.models.architectures import auto_config, read_config
+from atlas.models.auto_classes import auto_class
 from atlas.models.checkpoint import CONSTANTS, quantisation, read_checkpoint
 
 if TYPE_CHECKING:
