@@ -14,7 +14,7 @@ from atlas.errors import AtlasError
 
 def main() -> int:
     """Print a line per analysis; the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Which analyses a model can have, and why not the others.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--dtype", default="auto", help="as in the configuration (default: auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")

@@ -122,8 +122,8 @@ def _stock_attention(
         if gradients:
             found = torch.autograd.grad(_loss(out.logits), list(weights.values()), allow_unused=True)
             for (layer, one), grad in zip(weights.items(), found, strict=True):
-                product = torch.zeros_like(one) if grad is None else one * grad
-                grads[layer] = product.detach().tril(-1).abs().sum((-1, -2))
+                if grad is not None:  # with several devices some weights are handed out as copies, apart from the graph
+                    grads[layer] = (one * grad).detach().tril(-1).abs().sum((-1, -2))
     return {layer: one.detach() for layer, one in weights.items()}, out.logits.detach(), grads
 
 
