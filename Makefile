@@ -8,14 +8,16 @@ STAMP := $(VENV)/.installed
 
 CLUSTER_STAMP := $(VENV)/.installed-cluster
 
-.PHONY: help figures estimate report test test-fast test-long benchmarks environment environment-cluster lint format lock config clean
+.PHONY: help figures estimate check families report test test-fast test-long benchmarks environment environment-cluster lint format lock config clean
 
 help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
 	@echo "make estimate     what make figures would take on this machine, before it starts: minutes, memory, disk"
+	@echo "make check MODEL=FOLDER  which analyses a model can have, and why not the others"
 	@echo "make report       the same, then all figures and tables with their captions in one file, report.html"
 	@echo "make test         set up the environment and run all tests"
 	@echo "make test-fast    the tests of the library and of the data alone, without Snakemake (about a minute)"
+	@echo "make families     every model type of transformers through every analysis (half an hour); writes docs/models.md"
 	@echo "make test-long    what takes too long for every day: a Slurm makes everything, every architecture runs through everything"
 	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment  only set up the environment in $(VENV)"
@@ -65,10 +67,17 @@ test-fast: $(STAMP)
 	$(PYTEST) tests/unit tests/data
 
 test-long: $(CLUSTER_STAMP)
-	$(PYTEST) --long tests/cluster tests/workflow/test_paper.py
+	$(PYTEST) --long tests/cluster tests/workflow/test_paper.py tests/reference/analyses/head_categories/test_every_family.py
 
 estimate: $(STAMP)
 	$(BIN)/python scripts/estimate.py --cores $(CORES) figures/all
+
+check: $(STAMP)
+	@test -n "$(MODEL)" || { echo "make: say which model: make check MODEL=results/models/NAME"; exit 1; }
+	$(BIN)/python scripts/check_model.py $(MODEL)
+
+families: $(STAMP)
+	PYTHONPATH=scripts:tests OMP_NUM_THREADS=1 $(BIN)/python tests/family_matrix.py --json results/families.json --write docs/models.md
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py

@@ -119,10 +119,10 @@ def build(name, *, seed=0, dtype=torch.float32, attn_implementation="eager", **o
     return randomised(config, seed=seed, attn_implementation=attn_implementation).to(dtype)
 
 
-def randomised(config, *, seed=0, attn_implementation="eager"):
+def randomised(config, *, seed=0, attn_implementation="eager", auto=AutoModelForCausalLM):
     """A model of any configuration in evaluation mode, weights drawn from `seed` so that attention is peaky."""
     torch.manual_seed(seed)
-    return redrawn(AutoModelForCausalLM.from_config(config, attn_implementation=attn_implementation).eval(), seed)
+    return redrawn(auto.from_config(config, attn_implementation=attn_implementation).eval(), seed)
 
 
 def redrawn(model, seed=0):

@@ -110,13 +110,11 @@ def test_no_script_holds_numerics():
         assert "import pandas" not in text, path
 
 
-def test_every_job_that_uses_the_engine_checks_it_on_its_model_first():
-    """A family that the engine misreads is refused by the job, whatever the analysis."""
-    scripts = ROOT / "scripts"
-    engine = str(scripts / "atlas" / "attention" / "interface.py")
-    jobs = [path for path in scripts.glob("atlas/analyses/*/jobs/*.py") if engine in closure(path, scripts)]
-    assert len(jobs) >= 7
-    unchecked = [path.name for path in jobs if len(re.findall(r"(?<!checked\()task\.model\b", path.read_text()))]
+def test_every_job_that_runs_a_model_checks_it_first():
+    """A family that would be measured wrongly is refused by the job, whatever the analysis."""
+    jobs = [path for path in (ROOT / "scripts").glob("atlas/analyses/*/jobs/*.py") if "task.model" in path.read_text()]
+    assert len(jobs) >= 11
+    unchecked = [path.name for path in jobs if re.search(r"task\.model(?!, \*NEEDS\))\b", path.read_text())]
     assert unchecked == []
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from atlas.errors import AtlasError
+from atlas.models.architectures import decoder_layers
 from atlas.models.finite import require_finite
 from atlas.models.transfers import fetched
 
@@ -23,7 +25,8 @@ def stack_layers(
 ) -> Float[Tensor, "batch layers heads tokens"]:
     """{layer: (B, H, T)} as (B, layers, H, T) fp32 on the CPU, in the order of the layers.
 
-    prompts: the token ids that were run. Raises AtlasError, naming the layer, where a value is not finite.
+    prompts: the token ids that were run. Raises AtlasError, naming the layer, where a value is not finite or
+    where a layer has no attention.
     """
     return stacked_layers([by_layer], model, prompts)[0]
 
@@ -34,6 +37,14 @@ def stacked_layers(
     prompts: Sequence[Ids],
 ) -> list[Float[Tensor, "batch layers heads tokens"]]:
     """`stack_layers` of several records of one forward, for which the host waits once."""
+    depth = len(decoder_layers(model))
+    for of in records:
+        if missing := sorted(set(range(depth)) - set(of)):
+            raise AtlasError(
+                f"{type(model).__name__} ('{model.config.model_type}') has no attention in {len(missing)} of {depth} "
+                f"layers ({missing[0]} is the first), and this analysis reads it in every layer; leave this model out "
+                "of the analysis."
+            )
     here = fetched([of[layer].float() for of in records for layer in sorted(of)])
     for value in here:
         require_finite(value, model, prompts, "the attention")

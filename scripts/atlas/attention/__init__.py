@@ -9,7 +9,19 @@ Everything works through transformers' AttentionInterface, so no model code is p
 """
 
 from ..models.architectures import decoder_layers
-from .check import checked, self_check
+from .check import (
+    ATTENTION,
+    EDITS,
+    EVERY_LAYER,
+    GENERATION,
+    GRADIENTS,
+    HEADS,
+    LOGITS,
+    START,
+    STATES,
+    checked,
+    self_check,
+)
 from .interface import attend, can_attend
 from .kernels import AttentionInputs
 from .packed import packed
@@ -20,6 +32,15 @@ from .resume import layer_inputs, resume_from
 from .saliency import FlowPairs, FlowSums, attention_gradients, attention_rows, flow_sums
 
 __all__ = [
+    "ATTENTION",
+    "EDITS",
+    "EVERY_LAYER",
+    "GENERATION",
+    "GRADIENTS",
+    "HEADS",
+    "LOGITS",
+    "START",
+    "STATES",
     "AttentionInputs",
     "ColumnSum",
     "Flow",

@@ -1,87 +1,128 @@
-"""Does the engine read this model rightly? Compared with the stock model on a few random tokens."""
+"""Is what an analysis would measure on this model what the stock model does? Asked at the start of every job, by name.
+
+One batch of two short texts is run by the model as it is, and again in each way that the job is about to use. The texts
+are drawn ids that begin alike, so that a token that looks ahead shows; windows, chunks and numbers of chosen keys that
+are longer than the texts are shortened meanwhile, for both sides, so that a layer that forgets one shows too.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from ..errors import AtlasError
-from ..models.architectures import decoder_layers, input_device, input_embedding
+from ..models.next_token import check_head
+from ..models.shared_prefix import note_sharing
+from . import check_parts as parts
+from .check_texts import checked_texts, shortened
 from .interface import attend, require_interface
-from .plan import Plan
-from .resume import layer_inputs, note_layer_output, resume_from
+from .longest import limit_texts
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor
     from transformers import PreTrainedModel
 
+Result = TypeVar("Result")
 
-def checked(model: PreTrainedModel) -> PreTrainedModel:
-    """The model itself, once the engine has been seen to read it as it is (`self_check`). Raises AtlasError."""
-    self_check(model)
+# What a job asks of a model.
+ATTENTION = "attention"  # weights are read, or heads edited, in texts that are run whole
+GRADIENTS = "gradients"  # and the loss is differentiated by them
+EDITS = "edits"  # single heads are ablated in texts that are run whole
+HEADS = "heads"  # and in texts side by side (packs)
+START = "start"  # texts go on from the cache of a start that they share, padded on the right
+GENERATION = "generation"  # texts are padded on the left and continued token by token
+STATES = "states"  # the residual is read between layers
+LOGITS = "logits"  # log-probabilities are computed from last states, a part of them at a time
+EVERY_LAYER = "every layer"  # all layers have attention
+ALL = (ATTENTION, GRADIENTS, EDITS, HEADS, START, GENERATION, STATES, LOGITS, EVERY_LAYER)
+
+
+def checked(model: PreTrainedModel, *needs: str) -> PreTrainedModel:
+    """The model itself, once it has been seen to do what a job needs (`self_check`). Raises AtlasError.
+
+    model = checked(task.model, ATTENTION)
+    """
+    self_check(model, *needs)
     return model
 
 
-@torch.no_grad()
-def self_check(model: PreTrainedModel, tokens: int = 12, resume: bool = True) -> None:
-    """Compare `attend` and resuming with the stock model on random ids; AtlasError if they differ.
+def self_check(model: PreTrainedModel, *needs: str) -> None:
+    """Compare the model with itself, run as a job with these `needs` runs it (default: all).
 
-    Logits must agree with the model's own implementation to 1e-4 of their largest magnitude (0.1 in half precision,
-    where kernels round differently), every attention layer must be seen, and resuming must change nothing (1e-5).
-    Three forwards of 2 x `tokens`, one more with `resume`.
+    In the model's own dtype. Relative to the largest value: logits and states 1e-4, in half precision 0.1 or thrice
+    what one rounding of the embeddings does to the logits (one more forward); sums of attention 1e-3 (0.02), gradients
+    1e-3 (0.2); logits under the family's own eager attention 1e-4 (0.02). Forwards of 2 x 24 tokens at most: 1, and for
+    attention 3 more, gradients 1, edits 3, heads 2, a start 2, generation 3, logits 2. None of their results is kept.
+    Where only texts longer than a window, a chunk or a number of chosen keys differ, the engine refuses such texts.
+    Raises AtlasError: what differs, or cannot be run, and that the family is not supported by analyses that need it.
 
-    Every job that uses the engine begins with it (`checked`). It also notes whether the family's layers return tuples,
-    which `resume_from` then follows.
-
-        self_check(model)                       # says nothing: the engine may be used on this model
+        self_check(model, ATTENTION)            # says nothing: attention may be read in this model
     """
-    require_interface(model)
-    layers = decoder_layers(model)
-    name = f"{type(model).__name__} ('{model.config.model_type}')"
-    ids, mask = _random_texts(model, tokens)
+    wanted = set(needs) or set(ALL)
+    reads = bool(wanted & {ATTENTION, GRADIENTS, EDITS, HEADS})
+    if reads:
+        require_interface(model)
+    sizes: list[int] = []
+    longest = None
+    try:
+        with shortened(model) as sizes:
+            _check(model, wanted, reads)
+    except AtlasError:
+        if not (reads and sizes):
+            raise
+        _check(model, wanted, reads)  # then up to the least of the sizes, and no further
+        longest = min(sizes)
+    limit_texts(model, longest)
 
-    def run() -> Float[Tensor, "real vocabulary"]:
-        return model(ids, attention_mask=mask, use_cache=False).logits[mask.bool().to(model.device)]
 
-    with layers[0].register_forward_hook(lambda module, args, output: note_layer_output(model, output)):
-        expected = run()
-    middle = len(layers) // 2
-    with attend(model, Plan(diagonal=True)) as record:
-        blocked = run()
-    if not record.diagonal:
-        raise AtlasError(f"{name}: the attention function saw no layer; choose a model of another family.")
-    with attend(model), layer_inputs(model, {middle}) as hidden:
-        fused = run()
-    tolerance = 0.1 if next(model.parameters()).dtype in (torch.float16, torch.bfloat16) else 1e-4
-    for what, logits in (("block-wise", blocked), ("fused", fused)):
-        worst = _difference(logits, expected)
-        if not worst <= tolerance:
-            raise AtlasError(
-                f"{name}: logits with {what} attention differ from the model's own by {worst:.1e} of their largest "
-                "value, so its attention would be misread; choose a model of another family or report the model type."
-            )
-    if not resume:
-        return
-    with attend(model), resume_from(model, middle, hidden[middle]):
-        worst = _difference(run(), fused)
-    if not worst <= 1e-5:
+def _check(model: PreTrainedModel, wanted: set[str], reads: bool) -> None:
+    """Every part that is wanted; reads: the job uses the engine."""
+    with contextlib.ExitStack() as engine:
+        texts = _run(model, "a short text", lambda: checked_texts(model, STATES in wanted))
+        _run(model, "a short text", lambda: parts.causal(model, texts))
+        if LOGITS in wanted:
+            check_head(model)
+        if reads:
+            seen = _run(model, "attention", lambda: parts.attention(model, texts, GRADIENTS in wanted))
+            if EVERY_LAYER in wanted:
+                _run(model, "attention", lambda: parts.every_layer(model, seen))
+        if wanted & {EDITS, HEADS}:
+            _run(model, "ablation of heads", lambda: parts.heads(model, texts, HEADS in wanted))
+        if reads:
+            engine.enter_context(attend(model))  # such a job gives what follows to the engine as well
+        if wanted & {START, STATES}:
+            _sharing(model, "a shared start", False, lambda: parts.start(model, texts, STATES in wanted))
+        if GENERATION in wanted:
+            _sharing(model, "generation", True, lambda: parts.answers(model, texts))
+
+
+def _sharing(model: PreTrainedModel, what: str, padded: bool, part: Callable[[], None]) -> None:
+    """Run `part` with a start that texts share, and where that gives something else, with each text on its own.
+
+    What works is remembered (`shared_prefix.shares`), so that the analysis does the same. Raises AtlasError.
+    """
+    note_sharing(model, True, padded=padded)
+    try:
+        _run(model, what, part)
+    except AtlasError:
+        note_sharing(model, False, padded=padded)
+        _run(model, what.replace("a shared start", "texts of two lengths"), part)
+
+
+def _run(model: PreTrainedModel, what: str, part: Callable[[], Result]) -> Result:
+    """What `part` returns; its errors as a sentence that names the family and `what` was tried."""
+    family = f"{type(model).__name__} ('{model.config.model_type}')"
+    try:
+        return part()
+    except AtlasError as error:
+        raise AtlasError(f"{family}, {what}: {error}") from error
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines()
         raise AtlasError(
-            f"{name}: resuming at layer {middle} changes the logits by {worst:.1e} of their largest value, so head "
-            "ablation cannot skip layers; choose a model of another family or report the model type."
-        )
-
-
-def _random_texts(model: PreTrainedModel, tokens: int) -> tuple[Int[Tensor, "2 tokens"], Int[Tensor, "2 tokens"]]:
-    """Ids and mask of two texts, the second with a third of it padding on the left."""
-    vocabulary, device = input_embedding(model).num_embeddings, input_device(model)
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(min(3, vocabulary - 1), vocabulary, (2, tokens), generator=generator)
-    mask = torch.ones_like(ids)
-    mask[1, : tokens // 3] = 0
-    return ids.to(device), mask.to(device)
-
-
-def _difference(a: Float[Tensor, "*shape"], b: Float[Tensor, "*shape"]) -> float:
-    return float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-30))
+            f"{family}, {what}: the family's code cannot be run this way ({type(error).__name__}: "
+            f"{lines[0] if lines else ''}); leave this model out of the analysis, or choose a model of another family."
+        ) from error

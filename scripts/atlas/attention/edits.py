@@ -73,4 +73,4 @@ def apply_edits(
         out = torch.where(_heads(where, x, plan, layer, "replace").bool(), values.to(out).expand_as(out), out)
     if layer in plan.scale:
         out = out * _heads(plan.scale[layer], x, plan, layer, "scale").to(out.dtype)
-    return out
+    return out.contiguous()  # as attention functions return it: some families take views of it

@@ -19,6 +19,7 @@ from ..errors import AtlasError
 from .collector import Collector
 from .edits import apply_edits
 from .kernels import AttentionInputs, Scratch, block_rows, blocked_attention, collect, kept_normaliser, tile_elements
+from .longest import longest_text, refuse_longer
 from .masks import Visibility
 from .plan import Plan, Record
 from .saliency import attention_gradients, attention_rows, flow_sums
@@ -43,6 +44,7 @@ class _State:
     plan: Plan
     record: Record
     fused: bool  # the model's classes declare that SDPA computes their attention
+    longest: int | None = None  # tokens up to which the engine was seen to follow the model
     padded_right: bool = False  # what a mask hides lies behind all that is read
     scratch: Scratch = field(default_factory=Scratch)
     tiles: dict[torch.device, int] = field(default_factory=dict)  # scores that are computed at once
@@ -68,7 +70,7 @@ class _State:
 _ACTIVE: contextvars.ContextVar[_State | None] = contextvars.ContextVar("atlas_attend", default=None)
 
 
-def _own_eager(module: nn.Module) -> Callable[..., tuple[Output, Tensor | None]]:
+def own_eager(module: nn.Module) -> Callable[..., tuple[Output, Tensor | None]]:
     """The eager function of the model file that defines the attention class."""
     for cls in type(module).__mro__:
         function = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
@@ -94,7 +96,7 @@ def own_attention(
         mask = torch.ones(n, t, dtype=torch.bool, device=query.device).tril(t - n)[None, None]
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.where(mask, torch.zeros((), dtype=query.dtype, device=query.device), torch.finfo(query.dtype).min)
-    return _own_eager(module)(module, query, key, value, mask, **options)
+    return own_eager(module)(module, query, key, value, mask, **options)
 
 
 def _attention(
@@ -125,6 +127,7 @@ def _attention(
     if causal and key.shape[2] > q_len:  # prefill of a static cache: the keys behind the queries are still empty
         key, value = key[:, :, :q_len], value[:, :, :q_len]
         position_bias = None if position_bias is None else position_bias[..., :q_len]
+    refuse_longer(state.longest, key.shape[2])
     visible = state.visibility(attention_mask, causal, query, key.shape[2])
     x = AttentionInputs(query, key, value, visible, scaling, softcap, s_aux, position_bias)
 
@@ -154,6 +157,7 @@ def _leave(state: _State, layer: int | None, x: AttentionInputs, out: Output, co
     plan, record = state.plan, state.record
     if layer is None:
         return out
+    record.calls[layer] += 1
     if collector is not None:
         collector.store(record, layer)
     if plan.grads and torch.is_grad_enabled() and not out.requires_grad:
@@ -224,7 +228,7 @@ AttentionMaskInterface.register(EXACT, eager_mask)
 def can_attend(model_or_class: PreTrainedModel | type[PreTrainedModel]) -> bool:
     """True if the model class uses transformers' AttentionInterface, so that `attend` can read and edit it.
 
-    can_attend(model)                       # True; False for Bloom, Falcon or GPT-J
+    can_attend(model)       # True; False for Bloom, Falcon or GPT-J
     """
     cls = model_or_class if isinstance(model_or_class, type) else type(model_or_class)
     return bool(cls._can_set_attn_implementation())
@@ -275,8 +279,7 @@ def attend(
         token of a text: a mask that is given (and must be, or transformers looks for texts side by side) is not looked
         at, but with `exact`. What is recorded of padding rows is meaningless; give them weight 0.
     Contexts do not nest on one model.  The former implementation comes back also after an exception.
-    Raises AtlasError for families without the attention interface, for a model in training mode, and at the end of the
-    block for column sums whose rows could not be renormalised.
+    Raises AtlasError: no attention interface, training mode, at the end column sums that could not be renormalised.
 
         with torch.no_grad(), attend(model, Plan(diagonal=True), exact=True) as record:
             model(input_ids, attention_mask=mask, use_cache=False)
@@ -287,7 +290,7 @@ def attend(
     if _ACTIVE.get() is not None:
         raise AtlasError("`attend` is active already; put everything into one Plan instead of nesting contexts.")
     plan = Plan() if plan is None else plan
-    state = _State(plan, Record.for_plan(plan), fused=is_fused(model), padded_right=padded_right)
+    state = _State(plan, Record.for_plan(plan), is_fused(model), longest_text(model), padded_right)
     token = _ACTIVE.set(state)
     try:
         with implementation(model, EXACT if exact else FAST):

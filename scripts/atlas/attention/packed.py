@@ -16,10 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..models.architectures import FAMILIES, attention_modules, decoder_layers, input_device, output_projection
+from ..models.architectures import (
+    FAMILIES,
+    attention_modules,
+    decoder_layers,
+    decoder_stack,
+    input_device,
+    output_projection,
+)
 from ..models.hooks import layer_output
 from ..models.transfers import sent
-from .interface import implementation, is_fused, require_evaluation, require_interface
+from .interface import (
+    implementation,
+    is_fused,
+    require_evaluation,
+    require_interface,
+)
+from .longest import longest_text, refuse_longer
 from .packed_attention import ACTIVE, PACKED, Captured, PackState, active, stacked
 from .packs import Pack
 from .plan import Plan
@@ -36,9 +49,6 @@ if TYPE_CHECKING:
         tuple[Float[Tensor, "rows prompts width"], Float[Tensor, "rows prompts vocabulary"]],
     ]
 
-# What a layer is called with per position, as tensors or tuples of tensors with positions along dimension 1.
-_POSITIONAL = ("position_embeddings", "position_ids")
-
 
 class _LastTokens(Skip):
     """Stands in for the last layer: keys and values of all tokens, everything else for each prompt's last token."""
@@ -54,11 +64,10 @@ class _LastTokens(Skip):
         finally:
             state.capturing = False
         last = state.at(hidden_states.device).last
-        for name in _POSITIONAL:
-            if kwargs.get(name) is not None:
-                kwargs[name] = _pick(kwargs[name], last)
+        tokens = hidden_states.shape[1]
         try:
-            out = self.inner(hidden_states[:, last], *args, **kwargs)
+            out = self.inner(*(_pick(value, last, tokens) for value in (hidden_states, *args)),
+                             **{name: _pick(value, last, tokens) for name, value in kwargs.items()})  # fmt: skip
         finally:
             state.cached = None
         # The model goes on with as many tokens as it began with; the other rows are not read.
@@ -67,10 +76,12 @@ class _LastTokens(Skip):
         return (found, *out[1:]) if isinstance(out, tuple) else found
 
 
-def _pick(value: Any, last: Int[Tensor, " prompts"]) -> Any:
-    """`value`, a tensor or tuples of such, at the positions `last` of dimension 1."""
+def _pick(value: Any, last: Int[Tensor, " prompts"], tokens: int) -> Any:
+    """`value` at the positions `last` where it, or what it is a tuple of, has the pack's tokens along dimension 1."""
     if isinstance(value, tuple):
-        return tuple(_pick(part, last) for part in value)
+        return tuple(_pick(part, last, tokens) for part in value)
+    if not isinstance(value, torch.Tensor) or value.dim() < 2 or value.shape[1] != tokens:
+        return value
     return value.index_select(1, last.to(value.device))
 
 
@@ -104,6 +115,7 @@ def packed(model: PreTrainedModel, pack: Pack) -> Iterator[Run]:
     layers, projections = decoder_layers(model), _projections(model)
     heads = model.config.get_text_config().num_attention_heads
     state = PackState(pack, fused=is_fused(model))
+    refuse_longer(longest_text(model), max(map(len, pack.paths)))
     device = input_device(model)
     ids, positions = sent(pack.ids[None], device), sent(pack.positions[None], device)
     found: dict[str, Tensor] = {}
@@ -130,7 +142,7 @@ def packed(model: PreTrainedModel, pack: Pack) -> Iterator[Run]:
     last, token = layers[depth], ACTIVE.set(state)
     try:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(model.get_decoder().register_forward_hook(keep_last))
+            stack.enter_context(decoder_stack(model, inner=True).register_forward_hook(keep_last))
             stack.enter_context(model.get_output_embeddings().register_forward_pre_hook(note))
             stack.enter_context(implementation(model, PACKED))
             layers._modules[str(depth)] = _LastTokens(last, layers_return_tuple(model))

@@ -7,6 +7,7 @@ the positions T - Q .. T - 1.  Masks and weights over positions may be longer th
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -156,6 +157,7 @@ class Record:
     row_masses: dict[str, dict[int, Float[Tensor, "batch heads queries"]]] = field(default_factory=dict)  # by name
     diagonal: dict[int, Float[Tensor, "batch heads queries"]] = field(default_factory=dict)
     captures: dict[int, AttentionInputs] = field(default_factory=dict)
+    calls: Counter[int] = field(default_factory=Counter)  # of the attention function, of all forwards, by layer
     # (column sum, whether some row of a layer could not be renormalised), read when the context ends
     unmeasured: list[tuple[str, Bool[Tensor, ""]]] = field(default_factory=list, repr=False)
 

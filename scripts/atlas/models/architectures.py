@@ -27,10 +27,10 @@ __all__ = [
     "Norm",
     "Shape",
     "after_attention",
-    "attention_implementation",
     "attention_modules",
     "auto_config",
     "decoder_layers",
+    "decoder_stack",
     "family_of",
     "input_device",
     "input_embedding",
@@ -109,7 +109,7 @@ def read_shape(source: str | Path | dict[str, Any] | PreTrainedConfig) -> Shape:
     is a constant of the family, is handed to transformers. Raises AtlasError.
     """
     if not isinstance(source, str | Path):
-        values = source if isinstance(source, dict) else _object_values(source)
+        values = source if isinstance(source, dict) else _object_values(source.get_text_config())
         shape = _shape(values)
         if shape is None:
             raise AtlasError(f"The configuration of {values.get('model_type')!r} lacks the sizes of a decoder.")
@@ -117,7 +117,7 @@ def read_shape(source: str | Path | dict[str, Any] | PreTrainedConfig) -> Shape:
     values = read_config(source)
     shape = _shape(values) if _is_complete(values) else None
     if shape is None:
-        shape = _shape(_object_values(auto_config(source)))
+        shape = _shape(_object_values(auto_config(source).get_text_config()))
     if shape is None:
         raise AtlasError(f"{Path(source) / 'config.json'} lacks the sizes of a decoder; give a decoder language model.")
     return shape
@@ -181,31 +181,26 @@ def _shape(values: dict[str, Any]) -> Shape | None:
     )
 
 
-def attention_implementation(config: PreTrainedConfig) -> str:
-    """ "sdpa", or "eager" for families whose attention PyTorch's fused operator does not give (Gemma 2, gpt-oss).
-
-    Raises AtlasError for families whose attention cannot be observed or edited: those without transformers'
-    AttentionInterface (GPT-J, Bloom, Falcon, MPT, ...), and configurations that are no decoder language model.
-    """
-    from transformers import AutoModelForCausalLM
-
-    try:
-        model_class = cast("type[PreTrainedModel]", AutoModelForCausalLM._model_mapping[type(config)])
-    except KeyError:
-        raise AtlasError(f"Family {config.model_type!r} is not a decoder language model of transformers.") from None
-    if not model_class._can_set_attn_implementation():
-        raise AtlasError(
-            f"Family {config.model_type!r} is not supported by the attention analyses, because its code does not use "
-            f"transformers' attention interface; supported are for example {', '.join(sorted(FAMILIES))}."
-        )
-    return "sdpa" if model_class._supports_sdpa else "eager"
-
-
 def _named(module: nn.Module, names: tuple[str, ...], what: str) -> nn.Module:
     for name in names:
         if (found := getattr(module, name, None)) is not None:
             return found
     raise AtlasError(f"{type(module).__name__} has no {what} under the names {', '.join(names)}; family not supported.")
+
+
+def decoder_stack(model: PreTrainedModel, inner: bool = False) -> PreTrainedModel:
+    """The part of `model` that turns token ids into last hidden states, after the final norm, without the unembedding.
+
+    transformers' `base_model`, or, where that is the model itself, what its class calls `model`. inner: of nested ones
+    the innermost, which holds the layers and which the model's own forward is sure to call. Raises AtlasError.
+    """
+    parts = (model.get_decoder(), model.base_model) if inner else (model.base_model, model.get_decoder())
+    for found in (*parts, getattr(model, "model", None)):
+        if found is not None and found is not model:
+            return cast("PreTrainedModel", found)
+    raise AtlasError(
+        f"{type(model).__name__} has no decoder apart from its unembedding; choose a model of another family."
+    )
 
 
 def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:

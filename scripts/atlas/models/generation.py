@@ -16,17 +16,21 @@ from atlas.models.batches import Batches
 from atlas.models.finite import not_finite
 from atlas.models.limits import read_limits
 from atlas.models.padding import padded
-from atlas.models.shared_prefix import continued, prefix_cache
+from atlas.models.shared_prefix import continued, prefix_cache, shares
 from atlas.models.transfers import sent
 from atlas.results.shards import shard_of
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Float, Int
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from atlas.models.shared_prefix import Shared
+    from atlas.models.shared_prefix import Shared, TextsCache
     from atlas.results.journal import Journal
+
+
+# What configurations call the number of tokens that a layer sees.
+_WINDOWS = ("sliding_window", "attention_chunk_size", "window_size", "attention_window_size")
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,8 @@ def shared_beginning(prompts: Sequence[Prompt]) -> int:
 
 def shared_states(model: PreTrainedModel, prompts: Sequence[Prompt], prefix: int) -> Shared:
     """[(keys, values)] by layer, (1, heads, prefix, width) each, of what all prompts begin with; [] for nothing."""
+    if not shares(model, padded=True):
+        return []
     window = _window(model.config.get_text_config())
     longest = max(len(prompt.ids) + prompt.max_new_tokens for prompt in prompts)
     if window is not None and longest > window:
@@ -150,24 +156,15 @@ def generate_batch(
     edits, which are told apart by row.
     """
     device = input_device(model)
-    tokens, mask = _padded(prompts, cached[0][0].shape[2] if cached else 0)
+    tokens, mask = left_padded(prompts, cached[0][0].shape[2] if cached else 0)
     limit, width = prompts[0].max_new_tokens, mask.shape[1]
     _check_context(model, width, limit)
     tokens, mask, last = (sent(x, device) for x in (tokens, mask, torch.tensor(sorted(ends), dtype=torch.long)))
-    cache = continued(cached, len(prompts))
+    cache = continued(cached, len(prompts), model)
     written: list[list[int]] = [[] for _ in prompts]
     rows, stops = list(range(len(prompts))), ["length"] * len(prompts)
     for step in range(limit):
-        cache.padded = any(len(prompts[row].ids) < width for row in rows)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-        found = model(
-            input_ids=tokens,
-            attention_mask=mask if cache.padded else None,  # a mask that hides nothing would be read back to see it
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        found = next_logits(model, tokens, mask, cache, any(len(prompts[row].ids) < width for row in rows))
         chosen = found.argmax(-1)  # NaN counts as the largest
         finite = torch.isfinite(found.gather(1, chosen[:, None])[:, 0])
         # Read back together: the one thing for which the host waits in a step.
@@ -193,7 +190,27 @@ def generate_batch(
     ]
 
 
-def _padded(
+def next_logits(
+    model: PreTrainedModel,
+    tokens: Int[Tensor, "texts new_tokens"],
+    mask: Int[Tensor, "texts tokens"],
+    cache: TextsCache,
+    padding: bool,
+) -> Float[Tensor, "texts vocabulary"]:
+    """Logits of what follows `tokens`, which are added to `cache`; mask: of all tokens; padding: it hides some."""
+    cache.padded = padding
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+    return model(
+        input_ids=tokens,
+        attention_mask=mask if padding else None,  # a mask that hides nothing would be read back to see it
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+
+
+def left_padded(
     prompts: Sequence[Prompt], start: int
 ) -> tuple[Int[Tensor, "prompts new_tokens"], Int[Tensor, "prompts tokens"]]:
     """(ids without the first `start`, mask of all), (prompts, tokens) each; padding stands after the first `start`."""
@@ -203,12 +220,12 @@ def _padded(
 
 def _window(config: PreTrainedConfig) -> int | None:
     """Number of tokens that the layer with the shortest view sees; None: all."""
-    sizes = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
+    sizes = (getattr(config, name, None) for name in _WINDOWS)
     return min((size for size in sizes if size is not None), default=None)
 
 
 def _check_context(model: PreTrainedModel, width: int, limit: int) -> None:
-    context = read_limits(model.config.get_text_config().to_dict()).tokens
+    context = read_limits(model.config.get_text_config()).tokens
     if context and width + limit > context:
         raise AtlasError(
             f"a prompt of {width} tokens and {limit} new ones do not fit into the model's context of {context} "

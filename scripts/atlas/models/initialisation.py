@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from atlas.errors import AtlasError
+from atlas.models.auto_classes import auto_class
 from atlas.models.checkpoint import CONSTANTS
 from atlas.models.safetensors_files import Tensor
 
@@ -39,11 +40,8 @@ class FreshWeights:
             config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
             if tied is not None:
                 config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = tied
-            # Most multimodal wrappers have no entry among the causal language models.
-            known = type(config) in AutoModelForCausalLM._model_mapping
-            auto = AutoModelForCausalLM if known else AutoModelForImageTextToText
             with torch.device("meta"):
-                self.model = auto.from_config(config, dtype=torch.float32, trust_remote_code=False)
+                self.model = auto_class(config).from_config(config, dtype=torch.float32, trust_remote_code=False)
         except (ValueError, KeyError, OSError, ImportError) as error:
             reason = str(error).strip().split("\n")[0][:200].rstrip(".")
             raise AtlasError(f"{base}/config.json describes no decoder that can be initialised ({reason}).") from error

@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from atlas.errors import AtlasError
 from atlas.models.architectures import read_config, read_shape
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 LONG = "longer than the model's context"
 UNKNOWN = "has a token that the model does not know"
@@ -41,10 +45,19 @@ class Limits:
         return f"the model takes {longest} and knows {self.vocabulary} token ids"
 
 
-def read_limits(source: str | Path | Mapping[str, Any]) -> Limits:
-    """The limits of the model in a folder, or of its configuration as a mapping. Raises AtlasError."""
-    values = read_config(source) if isinstance(source, str | Path) else dict(source)
-    shape = read_shape(source if isinstance(source, str | Path) else values)
+def read_limits(source: str | Path | Mapping[str, Any] | PreTrainedConfig) -> Limits:
+    """The limits of the model in a folder, or of its configuration (mapping or object). Raises AtlasError."""
+    if isinstance(source, str | Path):
+        values, shape = read_config(source), read_shape(source)
+    elif isinstance(source, Mapping):
+        values = dict(source)
+        shape = read_shape(values)
+    else:  # asked itself, it honours what its class calls sizes otherwise; some say none for all layers then
+        values = source.to_dict()
+        try:
+            shape = read_shape(values)
+        except AtlasError:
+            shape = read_shape(source)
     borders = [shape.context, *(border for part in _parts(values) for border in _borders(part, shape.context))]
     return Limits(min((border for border in borders if border), default=None), shape.vocabulary)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.errors import AtlasError
-from atlas.models.architectures import attention_implementation, auto_config, read_config
+from atlas.models.architectures import auto_config, read_config
+from atlas.models.auto_classes import attention_implementation
 from atlas.models.checkpoint import read_checkpoint
 from atlas.models.devices import choose_device, refuse_spilling
 from atlas.models.memory import keep_freed_memory

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from atlas.errors import AtlasError
-from atlas.models.architectures import input_device, logit_scaling, unembedding
+from atlas.models.architectures import decoder_stack, input_device, logit_scaling, unembedding
 from atlas.models.finite import require_finite
 from atlas.models.transfers import fetched
 
@@ -103,7 +103,7 @@ def check_head(model: PreTrainedModel) -> None:
     ids = torch.arange(1, 9, device=device)[None] % vocabulary
     with torch.no_grad():
         own = model(input_ids=ids, use_cache=False).logits[0].float()
-        states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
+        states = decoder_stack(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
         require_finite(states, model, ids.tolist(), "the last hidden state")
         targets = ids[0].roll(-1)
         lp, _, _, _ = token_statistics(model, states, targets)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from atlas.errors import AtlasError
 from atlas.models.architectures import auto_config, read_config
+from atlas.models.auto_classes import auto_class
 from atlas.models.checkpoint import CONSTANTS, DEQUANTISED, quantisation, read_checkpoint
 
 if TYPE_CHECKING:
@@ -31,11 +32,10 @@ def check_structure(folder: Path) -> None:
 def from_pretrained(folder: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, set[Any]]]:
     """transformers' model of a local folder and its report on tensors. Raises AtlasError for what it cannot load."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     quantised = _dequantise(folder, options)
     try:
-        loaded: object = AutoModelForCausalLM.from_pretrained(
+        loaded: object = auto_class(auto_config(folder)).from_pretrained(
             str(folder),
             local_files_only=True,
             trust_remote_code=False,

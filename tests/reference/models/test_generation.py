@@ -7,7 +7,9 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+import any_family
 from atlas.analyses.safety_heads.ablated_generation import answers
+from atlas.attention import GENERATION, self_check
 from atlas.errors import AtlasError
 from atlas.models import generation
 from atlas.models.generation import Prompt, end_tokens, generate, generation_batches
@@ -204,3 +206,19 @@ def test_no_way_to_write_hands_the_unembedding_a_state_with_strides_in_half_prec
     both_ways_to_write(model)
     assert max(rows for _, rows in seen) > 1
     assert all(contiguous for contiguous, _ in seen)
+
+
+@pytest.mark.parametrize("kind", ["qwen3_next", "lfm2", "falcon_h1", "mpt"])
+def test_recurrent_states_follow_the_texts_that_stay_in_a_batch(kind):
+    """Rows that end leave the batch, from every kind of cache; a start is shared where that gives the same."""
+    model, asked = any_family.build(kind), prompts()
+    free = [one_by_one(model, prompt, set()) for prompt in asked]
+    ends = {free[0][0][4], free[3][0][1]}
+    self_check(model, GENERATION)
+    shared = [Prompt(p.number, (50, 51, 52, *p.ids), p.max_new_tokens) for p in asked]
+    for given, prefix in ((asked, 0), (shared, 3)):
+        expected = [one_by_one(model, prompt, ends) for prompt in given]
+        found = generate(model, given, sorted(ends), batch_size=3, prefix=prefix)
+        assert [(answer.ids, answer.stop) for answer in found] == expected
+        if not prefix:
+            assert {stop for _, stop in expected} == {"end", "length"}

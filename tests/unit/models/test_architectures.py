@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import families
 from atlas.errors import AtlasError
-from atlas.models import architectures
+from atlas.models import architectures, auto_classes
 from atlas.models.families import FAMILIES, WRAPPED
 from atlas.models.unreadable import UNREADABLE
 from places import ROOT
@@ -159,13 +159,17 @@ def test_unknown_family_lists_the_supported_ones():
 
 @pytest.mark.parametrize("name", ALL)
 def test_families_with_the_attention_interface_pass(name):
-    architectures.attention_implementation(families.configuration(name))
+    auto_classes.attention_implementation(families.configuration(name))
 
 
-@pytest.mark.parametrize("model_type", ["falcon", "gptj", "bloom", "mpt", "t5"])
-def test_families_without_it_are_refused(model_type):
-    with pytest.raises(AtlasError, match=model_type):
-        architectures.attention_implementation(AutoConfig.for_model(model_type))
+@pytest.mark.parametrize(("model_type", "expected"), [("falcon", "sdpa"), ("gptj", "eager"), ("bloom", "eager")])
+def test_families_without_it_load_for_what_reads_no_attention(model_type, expected):
+    assert auto_classes.attention_implementation(AutoConfig.for_model(model_type)) == expected
+
+
+def test_what_is_no_decoder_is_refused():
+    with pytest.raises(AtlasError, match="t5"):
+        auto_classes.attention_implementation(AutoConfig.for_model("t5"))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -20,7 +20,7 @@ import torch
 from atlas.analyses.by_layer import stacked_layers
 from atlas.analyses.meaningless_tokens.storage import CONDITIONS, COUNTS, SUMS, merge
 from atlas.attention import ColumnSum, Plan, RowMass, attend
-from atlas.models.architectures import input_device
+from atlas.models.architectures import decoder_stack, input_device
 from atlas.models.batches import Batches
 from atlas.models.padding import padded
 from atlas.models.transfers import sent
@@ -109,7 +109,7 @@ def _recorded(
         plan.column_sums["below_renormalised"] = ColumnSum(row_weights=outside, min_distance=1, exclude=inside)
         plan.row_masses["span"] = RowMass(inside)
     with torch.no_grad(), attend(model, plan, padded_right=True) as record:
-        model.base_model(input_ids=sent(ids, device), attention_mask=sent(mask, device), use_cache=False)
+        decoder_stack(model)(input_ids=sent(ids, device), attention_mask=sent(mask, device), use_cache=False)
     by_name = {**record.column_sums, **record.row_masses}
     found = dict(zip(by_name, stacked_layers(list(by_name.values()), model, sequences), strict=True))
     return {name: found[name] for name in plan.column_sums}, {name: found[name] for name in plan.row_masses}

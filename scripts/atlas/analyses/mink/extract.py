@@ -11,10 +11,11 @@ import torch
 
 from atlas.analyses.mink import storage
 from atlas.data.tokens import common_prefix
+from atlas.models.architectures import decoder_stack
 from atlas.models.batches import Batches
 from atlas.models.finite import require_finite
 from atlas.models.next_token import check_head, token_statistics
-from atlas.models.shared_prefix import continued, padded, prefix_cache
+from atlas.models.shared_prefix import continued, padded, prefix_cache, shares
 from atlas.models.transfers import sent
 from atlas.results.shards import batches, shard_of
 
@@ -45,7 +46,7 @@ def extract(
     parts: list[dict[str, np.ndarray]] = []
     fitted = Batches("batch_tokens", shorten="max_tokens")
     for text, sequences in texts.items():
-        start = shared_context(sequences)
+        start = shared_context(sequences) if shares(model) else 0
         groups = batches([len(sequence.ids) - start for sequence in sequences], batch_tokens)
         parts.append(storage.empty(text))
         shared = prefix_cache(model, sequences[0].ids[:start])
@@ -80,8 +81,8 @@ def batch_logprobs(
     scored[:, 0] = False  # nothing that is run here predicts the first token
     rows, places = scored.nonzero(as_tuple=True)  # on the CPU, which needs no wait for a GPU
     with torch.no_grad():
-        cache = {"past_key_values": continued(shared, len(sequences))} if shared else {}
-        states = model.base_model(input_ids=ids, use_cache=bool(shared), **cache).last_hidden_state
+        cache = {"past_key_values": continued(shared, len(sequences), model)} if shared else {}
+        states = decoder_stack(model)(input_ids=ids, use_cache=bool(shared), **cache).last_hidden_state
         # The state at i predicts token i + 1. Indexing copies, so the head reads contiguous rows.
         states = states[sent(rows, states.device), sent(places, states.device) - 1]
         require_finite(states, model, [sequence.ids for sequence in sequences], "the last hidden state")

@@ -34,10 +34,10 @@ from atlas.attention import (
     residuals,
 )
 from atlas.errors import AtlasError
-from atlas.models.architectures import logit_scaling, unembedding
+from atlas.models.architectures import decoder_stack, logit_scaling, unembedding
 from atlas.models.batches import Batches
 from atlas.models.next_token import check_head
-from atlas.models.shared_prefix import continued, padded, prefix_cache
+from atlas.models.shared_prefix import continued, padded, prefix_cache, shares
 from atlas.models.transfers import fetched, sent
 from atlas.results.shards import batches, shard_of
 
@@ -89,7 +89,7 @@ def extract(
         raise AtlasError("The losses probe_bce and probe_logit need a probe; train one or ask for answer_nll.")
     if "answer_nll" in backward:
         check_head(model)
-    prefix = prefix[: _first_destination(samples)]
+    prefix = prefix[: _first_destination(samples)] if shares(model) else ()
     lengths = [len(sample.ids) - len(prefix) for sample in samples]
     groups = shard_of(batches(lengths, batch_tokens), shard, shards)
     heads = model.config.get_text_config().num_attention_heads
@@ -135,13 +135,13 @@ def _batch(
     block: int,
 ) -> dict[str, np.ndarray]:
     ids = padded(model, [sample.ids for sample in samples], start)
-    cache = continued(shared, len(samples))
+    cache = continued(shared, len(samples), model) if shares(model) else None
     split = _first_destination(samples) - start
-    if start == 0 and 4 * split < ids.shape[1]:
+    if cache is None or (start == 0 and 4 * split < ids.shape[1]):
         split = 0  # little to save, and without a cache attention needs no mask of texts x tokens x tokens
     if split > 0:  # nothing before the first destination needs a graph
         with torch.no_grad(), attend(model), _top(model, losses, sample_probe, None):
-            model.base_model(input_ids=ids[:, :split], past_key_values=cache, use_cache=True)
+            decoder_stack(model)(input_ids=ids[:, :split], past_key_values=cache, use_cache=True)
     here = start + split
     plan = Plan(grads=True, capture=True, block=block)
     last = sent(torch.tensor([len(sample.ids) - 1 - here for sample in samples]), ids.device)
@@ -150,8 +150,9 @@ def _batch(
     keep = {sample_probe.layer} if sample_probe is not None else set()
     top = _top(model, losses, sample_probe, last)
     with attend(model, plan, padded_right=True) as record, residuals(model, keep) as hidden, top:
-        final = model.base_model(input_ids=ids[:, split:], past_key_values=cache, use_cache=True).last_hidden_state
-        del cache
+        given = {"input_ids": ids[:, split:], "past_key_values": cache, "use_cache": cache is not None}
+        final = decoder_stack(model)(**given).last_hidden_state
+        del cache, given
         totals = {}
         if sample_probe is not None:
             state = hidden.pop(sample_probe.layer)
@@ -163,6 +164,11 @@ def _batch(
         found = {("logit" if name == "probe_logit" else "nll"): value.detach() for name, value in totals.items()}
         for loss in losses:
             layers = [x for x in sorted(record.captures) if loss == "answer_nll" or x < height]
+            if not layers:
+                raise AtlasError(
+                    f"no layer below the probe's, {height}, has attention, so {loss} has no saliency; leave this model "
+                    "out, or ask for answer_nll alone."
+                )
             outputs = [cast(torch.Tensor, record.captures[layer].output) for layer in layers]  # the plan asks for them
             # Summed over the batch: the gradient of each text is that of its own loss.
             grads = torch.autograd.grad(totals.pop(loss).sum(), outputs, retain_graph=bool(totals))

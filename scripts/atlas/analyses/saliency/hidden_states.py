@@ -13,8 +13,9 @@ import torch
 
 from atlas.attention import decoder_layers, residuals
 from atlas.errors import AtlasError
+from atlas.models.architectures import decoder_stack
 from atlas.models.batches import Batches
-from atlas.models.shared_prefix import continued, padded, prefix_cache
+from atlas.models.shared_prefix import continued, padded, prefix_cache, shares
 from atlas.models.transfers import fetched, sent
 from atlas.results.shards import batches, merge_samples, shard_of
 
@@ -41,6 +42,7 @@ def extract(
 
     prefix: the ids that all samples begin with; the state is that of each sample's last token.
     """
+    prefix = prefix if shares(model) else ()
     lengths = [len(sample.ids) - len(prefix) for sample in samples]
     groups = shard_of(batches(lengths, batch_tokens), shard, shards)
     config, depth = model.config.get_text_config(), len(decoder_layers(model))
@@ -64,7 +66,8 @@ def _batch(
         return hidden[texts.to(hidden.device), last.to(hidden.device)].float()
 
     with residuals(model, range(depth + 1), pick) as found:
-        model.base_model(input_ids=ids, past_key_values=continued(shared, len(samples)), use_cache=True)
+        cache = continued(shared, len(samples), model) if shares(model) else None
+        decoder_stack(model)(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
     states = torch.stack(fetched([found[index] for index in range(depth + 1)]), 1)
     if not bool(torch.isfinite(states).all()):
         raise AtlasError("the hidden states contain NaN or infinite values; check the model's weights and dtype.")

@@ -15,7 +15,7 @@ from atlas.analyses.by_layer import stack_layers
 from atlas.attention import ColumnSum, Plan, attend
 from atlas.data.tokens import encode, front_ids, ordinary_ids
 from atlas.errors import AtlasError
-from atlas.models.architectures import input_device
+from atlas.models.architectures import decoder_stack, input_device
 from atlas.models.batches import Batches
 from atlas.models.limits import UNKNOWN, Limits
 from atlas.models.transfers import sent
@@ -118,7 +118,7 @@ def column_means(
         plan = Plan(column_sums={"alpha": ColumnSum(min_distance=0)})
         given = sent(torch.as_tensor(ids[group]), device)
         with torch.no_grad(), attend(model, plan, padded_right=True) as record:
-            model.base_model(input_ids=given, attention_mask=torch.ones_like(given), use_cache=False)
+            decoder_stack(model)(input_ids=given, attention_mask=torch.ones_like(given), use_cache=False)
         stacked = stack_layers(record.column_sums["alpha"], model, ids[group].tolist())
         return (stacked / rows).numpy()
 

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.meaningless_tokens.extract import extract
 from atlas.analyses.meaningless_tokens.prompts import TEMPLATE, build_prompts
-from atlas.attention import checked
+from atlas.attention import ATTENTION, EVERY_LAYER, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
+
+# What the model is checked for.
+NEEDS = (ATTENTION, EVERY_LAYER)
 
 
 def run(task: ModelTask) -> Result:
@@ -18,5 +21,7 @@ def run(task: ModelTask) -> Result:
     prompts, report = build_prompts(task.prompter, task.frame("dataset")["text"].tolist(), options, task.limits)
     task.log.info("%s", {name: value for name, value in report.items() if name != "tokens"})  # all their names are long
     progress = task.progress("attention", "batch")
-    arrays = extract(checked(task.model), prompts, batch_tokens=options["batch_tokens"], **task.part, progress=progress)
+    arrays = extract(
+        checked(task.model, *NEEDS), prompts, batch_tokens=options["batch_tokens"], **task.part, progress=progress
+    )
     return arrays, task.provenance(samples=report)

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.mink.extract import extract
 from atlas.analyses.mink.scored_texts import TEMPLATE, scored_texts, text_rows
+from atlas.attention import LOGITS, START, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
+
+# What the model is checked for.
+NEEDS = (START, LOGITS)
 
 
 def run(task: ModelTask) -> Result:
@@ -20,7 +24,7 @@ def run(task: ModelTask) -> Result:
     samples = {text: report for text, (_, report) in found.items()}
     task.log.info("%s", samples)
     arrays = extract(
-        task.model,
+        checked(task.model, *NEEDS),
         {text: sequences for text, (sequences, _) in found.items()},
         batch_tokens=options["batch_tokens"],
         **task.part,

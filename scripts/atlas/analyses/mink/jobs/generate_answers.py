@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.mink.answers import answers_frame, question_prompts
 from atlas.analyses.mink.scored_texts import TEMPLATE
+from atlas.attention import GENERATION, checked
 from atlas.models.generation import Prompt, end_tokens, generate, shared_beginning
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
+
+# What the model is checked for.
+NEEDS = (GENERATION,)
 
 
 def run(task: ModelTask) -> Result:
@@ -21,10 +25,11 @@ def run(task: ModelTask) -> Result:
     prompts = [Prompt(*prompt) for prompt in asked]
     document = task.provenance(samples={"questions": len(prompts), "of": len(table), "dropped": dropped})
     task.log.info("%s", document["samples"])
+    model = checked(task.model, *NEEDS)
     answers = generate(
-        task.model,
+        model,
         prompts,
-        end_tokens(task.model, task.tokenizer, task.prompter.turn_ends()),
+        end_tokens(model, task.tokenizer, task.prompter.turn_ends()),
         batch_size=predictions["batch_size"],
         prefix=shared_beginning(prompts),
         **task.part,

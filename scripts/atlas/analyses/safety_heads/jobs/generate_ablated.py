@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from atlas.analyses.safety_heads.ablated_generation import answers
 from atlas.analyses.safety_heads.ablated_sets import answers_frame, variants
 from atlas.analyses.safety_heads.queries import ANSWERS, build_queries
-from atlas.attention import checked
+from atlas.attention import EDITS, GENERATION, checked
 from atlas.models.generation import end_tokens
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
+
+# What the model is checked for.
+NEEDS = (EDITS, GENERATION)
 
 
 def run(task: ModelTask) -> Result:
@@ -21,7 +24,7 @@ def run(task: ModelTask) -> Result:
     sets = variants(task.frame("ranks"), numbers=options["heads"], **drawn)
     given = (task.prompter, task.frame("dataset"), options["template"], task.limits, ANSWERS)
     prompts, report = build_queries(*given, new_tokens=options["new_tokens"])
-    model = checked(task.model)
+    model = checked(task.model, *NEEDS)
     texts = answers(
         model,
         task.tokenizer,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from atlas.analyses.saliency.prompts import PROMPT, Asked, ask, ask_exact, read_demonstrations
 from atlas.analyses.saliency.samples import judge, sample_rows, select
 from atlas.analyses.saliency.words import read_word_list
+from atlas.attention import GENERATION, checked
 from atlas.data.tokens import texts_of
 from atlas.errors import AtlasError
 from atlas.models.generation import Prompt, answer_ends, generate
@@ -14,6 +15,9 @@ from atlas.models.generation import Prompt, answer_ends, generate
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Document, Result
+
+# What the model is checked for.
+NEEDS = (GENERATION,)
 
 
 def run(task: ModelTask) -> Result:
@@ -57,10 +61,11 @@ def _replies(task: ModelTask, questions: list[Asked], shared: int, document: Doc
     """{number of a row: what the model gives as the exact answer inside its own}."""
     options = task.options
     prompts = [Prompt(question.number, question.ids, options["max_new_tokens"]) for question in questions]
+    model = checked(task.model, *NEEDS)
     answers = generate(
-        task.model,
+        model,
         prompts,
-        answer_ends(task.model, task.tokenizer, options["prompt"]),
+        answer_ends(model, task.tokenizer, options["prompt"]),
         batch_size=options["batch_size"],
         prefix=shared,
         journal=task.journal([document, options, [prompt.ids for prompt in prompts]]),

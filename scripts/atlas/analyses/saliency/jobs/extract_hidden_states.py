@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.saliency.answered_samples import answered_samples
 from atlas.analyses.saliency.hidden_states import extract
-from atlas.attention import checked
+from atlas.attention import START, STATES, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
+
+# What the model is checked for.
+NEEDS = (START, STATES)
 
 
 def run(task: ModelTask) -> Result:
@@ -18,6 +21,6 @@ def run(task: ModelTask) -> Result:
     task.log.info("%d samples behind %d shared tokens", len(samples), len(prefix))
     progress = task.progress("hidden states", "batch")
     tokens = task.options["batch_tokens"]
-    arrays = extract(checked(task.model), samples, prefix, batch_tokens=tokens, **task.part, progress=progress)
+    arrays = extract(checked(task.model, *NEEDS), samples, prefix, batch_tokens=tokens, **task.part, progress=progress)
     counts = {"measured": len(samples), "prefix_tokens": len(prefix)}
     return arrays, task.provenance(dataset=task.dataset("samples"), samples=counts)

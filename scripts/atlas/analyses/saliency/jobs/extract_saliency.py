@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.saliency.answered_samples import answered_samples
 from atlas.analyses.saliency.extract import extract, usable
-from atlas.attention import checked
+from atlas.attention import ATTENTION, GRADIENTS, START, STATES, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
+
+# What the model is checked for.
+NEEDS = (ATTENTION, GRADIENTS, START, STATES)
 
 
 def run(task: ModelTask) -> Result:
@@ -20,7 +23,7 @@ def run(task: ModelTask) -> Result:
     losses, probe = usable(stored, samples, options["loss"])
     task.log.info("%d samples behind %d shared tokens, losses %s", len(samples), len(prefix), losses)
     arrays = extract(
-        checked(task.model),
+        checked(task.model, *NEEDS),
         samples,
         prefix,
         losses=losses,

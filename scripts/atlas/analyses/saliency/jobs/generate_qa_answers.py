@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.saliency.answers import token_answers
 from atlas.analyses.saliency.prompts import PROMPT, ask, read_demonstrations
+from atlas.attention import GENERATION, checked
 from atlas.models.generation import Prompt, answer_ends, generate
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
+
+# What the model is checked for.
+NEEDS = (GENERATION,)
 
 
 def run(task: ModelTask) -> Result:
@@ -21,10 +25,11 @@ def run(task: ModelTask) -> Result:
     task.log.info("%d of %d questions, %d shared tokens; dropped %s", len(asked), len(table), prefix, dropped)
     document = task.provenance(samples={"questions": len(asked), "of": len(table), "dropped": dropped})
     prompts = [Prompt(question.number, question.ids, options["max_new_tokens"]) for question in asked]
+    model = checked(task.model, *NEEDS)
     answers = generate(
-        task.model,
+        model,
         prompts,
-        answer_ends(task.model, task.tokenizer, options["prompt"]),
+        answer_ends(model, task.tokenizer, options["prompt"]),
         batch_size=options["batch_size"],
         prefix=prefix,
         **task.part,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.sinks.extract import beginning, column_means, sequences
-from atlas.attention import checked
+from atlas.attention import ATTENTION, EVERY_LAYER, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
+
+# What the model is checked for.
+NEEDS = (ATTENTION, EVERY_LAYER)
 
 
 def run(task: ModelTask) -> Result:
@@ -28,7 +31,7 @@ def run(task: ModelTask) -> Result:
             seed=options["seed"],
             limits=task.limits,
         )
-    model = checked(task.model)
+    model = checked(task.model, *NEEDS)
     for kind, ids in rows.items():
         progress = task.progress(kind, "batch")
         found = column_means(model, ids, batch_tokens=options["batch_tokens"], **task.part, progress=progress)
