@@ -26,6 +26,7 @@ from atlas.analyses.sinks.extract import column_means
 from atlas.analyses.sinks.jobs import extract_sinks
 from atlas.attention import checked
 from atlas.models.generation import generate
+from atlas.models.weights import WeightReader
 
 TOLERANCE = 2e-4  # of the largest value
 EPSILON = 1e-5
@@ -251,7 +252,9 @@ def mappings(folder, reference, first_mlp):
     result = map_heads(folder, PAIRS, k_max=20, threads=1, first_mlp=first_mlp)
     sources = torch.tensor(PAIRS["source_id"].tolist())
     raw = reference.get_input_embeddings().weight[sources]
-    lifted = stock.first_mlp(reference, sources) if first_mlp else raw
+    # Of a mixture of experts the raw embedding, by default (option first_experts).
+    as_it_is = WeightReader(folder).first_state(first_mlp, "embedding") == "embedding"
+    lifted = raw if as_it_is else stock.first_mlp(reference, sources)
     targets = torch.tensor(PAIRS["target_id"].tolist())
     for place, layer in enumerate(result["layers"]):
         logits = stock.head_logits(reference, raw if layer == 0 else lifted, [layer])[layer]

@@ -22,11 +22,11 @@ import any_family
 from atlas.errors import AtlasError
 from atlas.models.loading import load_model
 from family_analyses import ANALYSES, MAPPINGS, Different, mappings
-from family_page import page
+from family_page import EQUAL, OPEN, REFUSED, page
 from stock_model import Unknown
 from tiny_models import save_tokenizer
 
-EQUAL, REFUSED, TRACEBACK, WRONG = "equal", "refused", "traceback", "wrong number"
+TRACEBACK, WRONG = "traceback", "wrong number"
 SECONDS = 240
 
 
@@ -39,7 +39,7 @@ def outcome(run):
     except Different as error:
         return WRONG, str(error)
     except Unknown as error:
-        return WRONG, f"no reference: {error}"
+        return OPEN, str(error)
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         return (

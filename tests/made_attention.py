@@ -104,7 +104,7 @@ def categories(config, models, layers, heads, rng):
             labels.append(
                 frame.assign(
                     **about, significance=name, label=rng.choice(names, len(frame), p=chance), categories="",
-                    tau=block["tau"], alpha=block["alpha"],
+                    tau=block["tau"], alpha=block["alpha"], first_state="first_mlp",
                     warning=_warning(block, len(frame)) if name != "tau" else "",
                 )
             )  # fmt: skip

@@ -60,9 +60,10 @@ def test_log_tells_rows_rates_and_what_was_written(fresh_job, tmp_path):
     assert 0 < summary["row_seconds"] < 5
 
 
-def test_a_failed_job_has_no_summary(fresh_job, tmp_path):
-    with pytest.raises(SystemExit, match="Error in extract_x: no such thing"), fresh_job.job(described(tmp_path)):
+def test_a_failed_job_has_no_summary(fresh_job, tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"^1$"), fresh_job.job(described(tmp_path)):
         raise AtlasError("no such thing")
+    assert capsys.readouterr().err == "Error in extract_x: no such thing\n"
     text = (tmp_path / "logs" / "job.log").read_text()
     assert "ERROR no such thing" in text
     assert "summary" not in text
