@@ -115,13 +115,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("types", nargs="*", help="model types (default: all)")
     parser.add_argument("--json", type=Path, help="write the matrix to this file, over what it holds of other types")
-    parser.add_argument("--only", action="append", help="only this analysis (may be given several times)")
+    parser.add_argument("--only", action="append", help="only this analysis (or several); --json keeps the others")
     parser.add_argument("--write", type=Path, help="write the matrix of --json as a page")
     options = parser.parse_args()
     kinds = any_family.listed()
     found = json.loads(options.json.read_text())["types"] if options.json and options.json.exists() else {}
     for kind, one, took in rows(options.types or list(kinds), options.only):
-        found[kind] = {"kind": kinds.get(kind, "decoder"), "row": one}
+        before = found.get(kind, {}).get("row", {}) if options.only else {}
+        found[kind] = {"kind": kinds.get(kind, "decoder"), "row": {**before, **one}}
         short = " ".join({EQUAL: "=", REFUSED: "r", TRACEBACK: "T", WRONG: "W"}.get(o, "-") for o, _ in one.values())
         print(f"{kind:28} {short}  {took:.1f} s", flush=True)
         for name, (what, said) in one.items():

@@ -13,17 +13,21 @@ from chart import FIGURE, TABLE, TARGETS
 CAPTION = "results/captions/sink_rates.txt"
 
 
-@pytest.mark.parametrize("plot", [plot for plot, record in PLOTS.items() if not record.measures_machine])
-def test_a_figure_of_one_model_asks_nothing_of_the_others(fresh_shared, plot, tmp_path):
+ALONE = [(plot, "") for plot, record in PLOTS.items() if not record.measures_machine]
+WITH_CONTROL = ("claims", ""), ("explorer", "")
+
+
+@pytest.mark.parametrize(("plot", "option"), [*ALONE, ("explorer", "claims: false")])
+def test_a_figure_of_one_model_asks_nothing_of_the_others(fresh_shared, plot, option, tmp_path):
     overlay = tmp_path / "small.yaml"
-    overlay.write_text(f"figures: {{small: {{plot: {plot}, models: [tiny]}}}}\n")
+    overlay.write_text(f"figures: {{small: {{plot: {plot}, models: [tiny], {option}}}}}\n")
     target = f"figures/small.{'html' if PLOTS[plot].page else 'pdf'}"
     process = fresh_shared.run("-n", target, "--configfile", "configs/tiny.yaml", str(overlay))
     assert process.returncode == 0, process.stdout
     assert f"rule plot_{plot}:" in process.stdout
     assert "models/tiny" in process.stdout
-    # What a claim measures stands beside the model's control, so that is a part of it.
-    assert ("tiny-shuffled" in process.stdout) is (plot == "claims")
+    # What a claim measures stands beside the model's control, so that is a part of it; the explorer shows the claims.
+    assert ("tiny-shuffled" in process.stdout) is ((plot, option) in WITH_CONTROL)
 
 
 @pytest.fixture
