@@ -8,6 +8,7 @@ are longer than the texts are shortened meanwhile, for both sides, so that a lay
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Result = TypeVar("Result")
+_LOG = logging.getLogger("atlas")
 
 # What a job asks of a model.
 ATTENTION = "attention"  # weights are read, or heads edited, in texts that are run whole
@@ -74,6 +76,7 @@ def self_check(model: PreTrainedModel, *needs: str) -> None:
             raise
         _check(model, wanted, reads)  # then up to the least of the sizes, and no further
         longest = min(sizes)
+        _LOG.warning("texts of more than %d tokens are refused: beyond, this model differs from the stock one", longest)
     limit_texts(model, longest)
 
 
@@ -106,7 +109,8 @@ def _sharing(model: PreTrainedModel, what: str, padded: bool, part: Callable[[],
     note_sharing(model, True, padded=padded)
     try:
         _run(model, what, part)
-    except AtlasError:
+    except AtlasError as error:
+        _LOG.info("texts are run one by one, and share nothing: %s", error)
         note_sharing(model, False, padded=padded)
         _run(model, what.replace("a shared start", "texts of two lengths"), part)
 
