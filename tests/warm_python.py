@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -156,6 +157,26 @@ def run(arguments, folder, environment, streams, client):
         runpy.run_path(arguments[0], run_name="__main__")
 
 
+def end(work, *arguments):
+    """End this process as Python does after work(*arguments), but for taking the imported modules to pieces.
+
+    That would write to every page which this process has from the server, to be thrown away a moment later: a third of
+    a second for each job. An exception takes the usual way.
+    """
+    code = 0
+    try:
+        work(*arguments)
+    except SystemExit as asked:
+        if not isinstance(asked.code, (int, type(None))):
+            raise
+        code = asked.code or 0
+    threading._shutdown()  # waits for threads
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code & 0xFF)
+
+
 if __name__ == "__main__":
     for name in MODULES:
         try:
@@ -164,4 +185,4 @@ if __name__ == "__main__":
             print(f"warm_python: {name} is not there", file=sys.stderr)
     gc.collect()
     gc.freeze()
-    run(*serve(sys.argv[1]), sys.argv[2])
+    end(run, *serve(sys.argv[1]), sys.argv[2])
