@@ -3,8 +3,8 @@
 `python()` gives the path of a program that takes `-m snakemake ...` and `script.py ...` as Python does. It asks a
 server, one for each of pytest's processes, which forks a child with the caller's folder, environment and streams;
 nothing of the project is imported before that, and what runs then is what would have run: signals that the program gets
-go on to the child, and if the program is killed, so is the child with what it has started. Faults (test_faults.py), the
-project with one figure (`charted`) and Slurm use the plain interpreter, and Slurm's bytes are compared with these.
+go on to the child, and if the program is killed, so is the child with what it has started. Slurm uses the plain
+interpreter, and so do faults (test_faults.py) with --long; Slurm's bytes are compared with these.
 """
 
 import atexit
@@ -125,6 +125,9 @@ def serve(address):
                 # What the caller got; without a word it was killed, and what it had started in its group dies too.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child, asked[0] if asked else signal.SIGKILL)
+    for child in callers:  # pytest was killed
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
     sys.exit()
 
 
