@@ -18,7 +18,8 @@ help:
 	@echo "make test         set up the environment and run all tests"
 	@echo "make test-fast    the tests of the library and of the data alone, without Snakemake (about a minute)"
 	@echo "make families     every model type of transformers through every analysis (half an hour); writes docs/models.md"
-	@echo "make test-long    what takes too long for every day: a Slurm makes everything, every architecture runs through everything"
+	@echo "make test-long    what takes too long for every day: a Slurm makes everything, every architecture runs through everything,"
+	@echo "                  faults in the plain interpreter"
 	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment  only set up the environment in $(VENV)"
 	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
@@ -67,7 +68,8 @@ test-fast: $(STAMP)
 	$(PYTEST) tests/unit tests/data
 
 test-long: $(CLUSTER_STAMP)
-	$(PYTEST) --long tests/cluster tests/workflow/test_paper.py tests/reference/analyses/head_categories/test_every_family.py
+	$(PYTEST) --long tests/cluster tests/workflow/test_paper.py tests/workflow/test_faults.py \
+		tests/reference/analyses/head_categories/test_every_family.py
 
 estimate: $(STAMP)
 	$(BIN)/python scripts/estimate.py --cores $(CORES) figures/all

@@ -1,5 +1,6 @@
 """Makes the library and the shared test helpers importable, and the finished project that many tests look at."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -9,11 +10,14 @@ TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS.parent / "scripts"), str(TESTS)]
 sys.path.append(str(TESTS.parent / "benchmarks"))
 
-# Which tests run first: fast ones, so that a mistake shows in the first minute; of the slow ones the longest modules,
-# so that none of them starts when everything else is done.
+# Which tests run first: fast ones, so that a mistake shows in the first minute; then the project that many look at is
+# made (browser), while another process is busy with projects of its own (three models); of the others the longest
+# modules first, so that none of them starts when everything else is done.
 ORDER = (
-    "unit", "data", "reference", "device", "browser", "cluster", "workflow/test_paper.py",
-    "workflow/test_faults.py", "",
+    "unit", "data", "reference", "device", "browser", "workflow/test_three_models.py", "cluster",
+    *(f"workflow/test_{name}.py" for name in ("runs", "one_load", "faults", "damage", "toy_analysis", "bad_input")),
+    *(f"workflow/test_{name}.py" for name in ("reruns", "gpus", "some_models", "safety_workflow", "profiles")),
+    "",
 )  # fmt: skip
 
 
@@ -27,6 +31,12 @@ def pytest_collection_modifyitems(items):
         return next(number for number, start in enumerate(ORDER) if path.startswith(start))
 
     items.sort(key=place)  # in the order of before where places are equal
+
+
+def pytest_collection_finish():
+    """What is imported by now stays; the garbage collector looked through all of it whenever a batch was halved."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ import sys
 import types
 import weakref
 from collections import Counter
+from functools import cache
 from unittest import mock
 
 import torch
@@ -45,11 +46,19 @@ def _tensors(*trees):
     """The tensors in lists, tuples and dictionaries. Asked for every operator: most of what stands there is neither."""
     found = []
     for tree in trees:
+        if tree.__class__ in _PLAIN:
+            continue
         if isinstance(tree, torch.Tensor):
             found.append(tree)
-        elif tree.__class__ not in _PLAIN and isinstance(tree, (list, tuple, dict)):
+        elif isinstance(tree, (list, tuple, dict)):
             found += _tensors(*(tree.values() if isinstance(tree, dict) else tree))
     return found
+
+
+@cache
+def _name(operator):
+    """Of an operator, without its namespace."""
+    return operator._schema.name.partition("::")[2]
 
 
 class _Move(torch.autograd.Function):
@@ -200,18 +209,21 @@ class _Functions(TorchFunctionMode):
         if func is torch.device:
             return torch.device(gpus.device(args[0])) if args and isinstance(args[0], int) else func(*args, **kwargs)
         first = args[0] if args and isinstance(args[0], torch.Tensor) else None
-        here = next((tag for x in _tensors(args, kwargs) if (tag := gpus.tag(x)).startswith("cuda")), None)
+        own = CPU if first is None else gpus.tag(first)
+        here = own if own.startswith("cuda") else None
+        if here is None:
+            here = next((tag for x in _tensors(args, kwargs) if (tag := gpus.tag(x)).startswith("cuda")), None)
         if first is not None and name in ("to", "cuda", "cpu", "get_device", "__deepcopy__", "pin_memory"):
             return self._method(func, name, first, args[1:], kwargs)
-        if first is not None and gpus.tag(first).startswith("cuda"):
+        if own.startswith("cuda"):
             if name in ("numpy", "__array__"):
                 raise TypeError(
-                    f"can't convert {gpus.tag(first)} device type tensor to numpy. Use Tensor.cpu() to copy the tensor "
+                    f"can't convert {own} device type tensor to numpy. Use Tensor.cpu() to copy the tensor "
                     "to host memory first."
                 )
             if name == "tolist":
                 gpus.note("d2h", "tolist")
-        target = gpus.device(kwargs.get("device")) or (gpus.tag(first) if name == "new_tensor" else None)
+        target = gpus.device(kwargs.get("device")) or (own if name == "new_tensor" else None)
         if target is not None and target.startswith("cuda"):
             if kwargs.get("generator") is not None:
                 raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
@@ -281,7 +293,7 @@ class _Operators(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunction():
-            name = func._schema.name.partition("::")[2]
+            name = _name(func)
             tag = self._checked(func, name, args, kwargs)
             if name == "histc" and not args[0].is_floating_point():  # counts whole numbers on a GPU alone
                 args = args[0].float(), *args[1:]
@@ -302,6 +314,8 @@ class _Operators(TorchDispatchMode):
             return gpus.ambient if not tensors else ANY if set(tags) == {ANY} else CPU
         if name in _WAITS or (name == "repeat_interleave" and kwargs.get("output_size") is None):
             gpus.note("wait", name)
+        if name not in _INDEXING and len(set(tags)) == 1:
+            return gpu[0]
         if name == "copy_":
             if tags[0] != tags[1] and ANY not in tags[:2]:
                 gpus.copied(tags[1], tags[0], tensors[1], "copy_", len(args) > 2 and args[2])

@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -20,6 +22,14 @@ from places import ROOT
 
 PAUSING = ROOT / "tests" / "workflow" / "pausing"
 PARTS = ["Snakefile", "config.yaml", "rules", "scripts", "schemas", "profiles", "report", "envs", "configs", "data"]
+# As Snakemake does at each start; argument: the folder scripts/.
+READ_CODE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from atlas.planning.library import library
+library(Path(sys.argv[1]).rglob("*.py"), Path(sys.argv[1]))
+"""
 
 
 class Project:
@@ -35,7 +45,7 @@ class Project:
         copied.warm = self.warm
         return copied
 
-    warm = True  # whether `run` uses tests/warm_python.py
+    warm = True  # whether runs use tests/warm_python.py
 
     def command(self, *arguments):
         configfile = [] if "--configfile" in arguments else ["--configfile", "configs/tiny.yaml"]
@@ -43,13 +53,14 @@ class Project:
         return [sys.executable, "-m", "snakemake", *cores, *arguments, *configfile]
 
     def environment(self):
-        return {**os.environ, "OMP_NUM_THREADS": "1"}
+        # Modules are compiled once for a project and its copies, whatever is said of pytest's own.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return {**inherited, "OMP_NUM_THREADS": "1"}
 
     def run(self, *arguments, timeout=1200):
         """The finished process of `snakemake ARGUMENTS`, output and errors together in stdout."""
-        command = self.command(*arguments)
         return subprocess.run(
-            [warm_python.python(), *command[1:]] if self.warm else command,
+            self._started(arguments),
             cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -62,7 +73,7 @@ class Project:
         """The same, running in a process group of its own; `said` gives what it says."""
         with (self.folder / "said.txt").open("w") as said:
             return subprocess.Popen(
-                self.command(*arguments),
+                self._started(arguments),
                 cwd=self.folder,
                 env={**self.environment(), **(environment or {})},
                 stdout=said,
@@ -70,6 +81,10 @@ class Project:
                 start_new_session=True,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
             )
+
+    def _started(self, arguments):
+        command = self.command(*arguments)
+        return [warm_python.python(), *command[1:]] if self.warm else command
 
     def said(self):
         return (self.folder / "said.txt").read_text()
@@ -121,14 +136,26 @@ class Project:
 
 
 def copy_project(folder):
-    folder.mkdir(parents=True, exist_ok=True)
+    """A project in which nothing has run, but for what is compiled of it and what planning remembers of its code."""
+    shutil.copytree(_template().name, folder, dirs_exist_ok=True)
+    return Project(folder)
+
+
+@cache
+def _template():
+    made = tempfile.TemporaryDirectory(prefix="project-")
+    folder = Path(made.name)
     for part in PARTS:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, folder / part)  # what is compiled too
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         elif (ROOT / part).exists():
             shutil.copy2(ROOT / part, folder / part)
     make(folder / "tiny")
-    return Project(folder)
+    environment = Project(folder).environment()
+    scripts = folder / "scripts"
+    subprocess.run([sys.executable, "-m", "compileall", "-qq", str(scripts)], env=environment, check=True)
+    subprocess.run([sys.executable, "-c", READ_CODE, str(scripts)], env=environment, check=True)
+    return made
 
 
 def made_once(tmp_path_factory, name, make):

@@ -1,14 +1,16 @@
-"""Three tiny models that a person compares: a base without template, one that needs `<s>`, one that refuses in chat."""
+"""Three tiny models that a person compares: GPT-2 without template, one that needs `<s>`, one that refuses in chat."""
 
 import json
 import shutil
 from pathlib import Path
 
 import torch
+import yaml
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from families import build
+from places import ROOT
 from tiny_models import save_tokenizer
 
 LABELS = {
@@ -16,6 +18,7 @@ LABELS = {
     "begins": "Model that begins with <s>",
     "chat": "Chat model",
 }
+OTHER_K = 12  # of the model that begins with a token; the others have 5
 REFUSAL = 17 + 3  # the id of w17, behind three special tokens
 PHRASES = "tiny/refusals.txt"
 
@@ -23,7 +26,7 @@ PHRASES = "tiny/refusals.txt"
 def make_three(project):
     """Put the three models below tiny/ and into configs/tiny.yaml of `project`, in place of its own."""
     folder = project.folder / "tiny"
-    _save(build("llama", seed=1), folder / "base", template=None)
+    _save(build("gpt2", seed=1), folder / "base", template=None)
     _save(_sinks_at_the_beginning(build("gemma", seed=2)), folder / "begins", template=None, begin=True)
     _save(
         _refusing(build("qwen2", seed=3)),
@@ -38,6 +41,10 @@ def make_three(project):
         question["answers"] += ["w17"] if number % 2 else []
     project.write("tiny/trivia.jsonl", "".join(json.dumps(question) + "\n" for question in questions))
 
+    published = yaml.safe_load((ROOT / "configs" / "paper.yaml").read_text())["models"]["gpt2-xl"]["source"]["hub"][
+        "repo"
+    ]
+
     def change(config):
         config["models"] = {"smollm2-135m-instruct": None, "smollm2-135m-shuffled": None} | {
             key: {"label": label, "source": {"path": f"tiny/{key}"}, "parameters": 100000}
@@ -45,6 +52,8 @@ def make_three(project):
         }
         # transformers takes its own class for this family, whose rules find no word of the tiny vocabulary.
         config["models"]["chat"]["tokenizer"] = "file"
+        config["models"]["base"].update(published_as=published, family="Any")
+        config["models"]["begins"]["options"] = {"head_categories": {"first_mlp": False, "k": {"default": OTHER_K}}}
         config["analyses"]["ablation_effect"].update(phrases=PHRASES)
 
     project.configure(change)

@@ -25,16 +25,22 @@ def fresh_shared(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def charted(tmp_path_factory):
-    """A project in which one figure has been drawn, by way of two shards of the sinks. Do not change it."""
+def charted(request, tmp_path_factory):
+    """A project in which one figure has been drawn, by way of two shards of the sinks. Do not change it.
+
+    With --long its runs, and so all faults, are those of the plain interpreter.
+    """
+    warm = not request.config.getoption("--long")
 
     def draw(project):
-        project.warm = False  # faults run in the plain interpreter too
+        project.warm = warm
         project.configure(lambda config: config["analyses"]["sinks"].update(shards=2))
         process = project.run(*TARGETS)
         assert process.returncode == 0, process.stdout
 
-    return made_once(tmp_path_factory, "charted", draw)
+    made = made_once(tmp_path_factory, "charted", draw)
+    made.warm = warm
+    return made
 
 
 @pytest.fixture

@@ -2,16 +2,16 @@
 
 import re
 import subprocess
-import sys
 
 import pytest
 
+import warm_python
 from projects import digests
 
 
 def estimate(project, *arguments):
     return subprocess.run(
-        [sys.executable, "scripts/estimate.py", "--configfile", "configs/tiny.yaml", *arguments],
+        [warm_python.python(), "scripts/estimate.py", "--configfile", "configs/tiny.yaml", *arguments],
         cwd=project.folder,
         env=project.environment(),
         capture_output=True,
@@ -55,7 +55,7 @@ def test_errors_are_snakemakes_own(fresh_shared):
 
 @pytest.mark.parametrize("question", ["--unlock", "--list-rules", "--summary"])
 def test_what_needs_no_cores_asks_for_none(fresh_shared, question):
-    command = [sys.executable, "-m", "snakemake", question, "--configfile", "configs/tiny.yaml"]
+    command = [warm_python.python(), "-m", "snakemake", question, "--configfile", "configs/tiny.yaml"]
     process = subprocess.run(
         command,
         cwd=fresh_shared.folder,

@@ -20,7 +20,6 @@ MINIATURES = {
     "phi": "phi-2",
     "gpt-neox": "pythia-12b",
 }
-LONG = ("phi", "gpt-neox")  # only with --long: the reference tests hold every stage of them to the stock model
 
 
 def test_full_plan_resolves_without_network(fresh_shared):
@@ -101,20 +100,18 @@ def test_other_sizes_of_one_family_draw_every_figure(fresh_shared):
 
 
 @pytest.fixture(scope="module")
-def chosen(request):
-    """The miniatures that run."""
-    return [key for key in MINIATURES if key not in LONG or request.config.getoption("--long")]
+def miniatures(request, tmp_path_factory):
+    """A project in which random models of each other architecture have run through everything, on few samples.
 
-
-@pytest.fixture(scope="module")
-def miniatures(chosen, tmp_path_factory):
-    """A project in which random models of each other architecture have run through everything, on few samples."""
+    Only with --long: Llama's runs in test_runs.py by default; GPT-2's, Gemma's and Qwen 2's in test_three_models.py.
+    """
+    if not request.config.getoption("--long"):
+        pytest.skip("only with --long: make test-long")
     project = copy_project(tmp_path_factory.mktemp("miniatures"))
 
     def change(config):
         del config["models"]["tiny"], config["models"]["tiny-shuffled"]
-        for key in chosen:
-            model = MINIATURES[key]
+        for key, model in MINIATURES.items():
             save_miniature(project.folder / "tiny" / key, model)
             published = PUBLISHED[model]["source"]["hub"]["repo"]
             config["models"][key] = {
@@ -135,7 +132,7 @@ def miniatures(chosen, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_every_architecture_runs_through_everything(miniatures, chosen):
+def test_every_architecture_runs_through_everything(miniatures):
     figures = yaml.safe_load((miniatures.folder / "config.yaml").read_text())["figures"]
     for figure in figures:
         for extension in ("html",) if figure == "explorer" else ("pdf", "svg", "png"):
@@ -144,7 +141,7 @@ def test_every_architecture_runs_through_everything(miniatures, chosen):
         frame = pd.read_parquet(path)
         # jobs without a model have costs too
         unknown = {"phi"} if path.stem == "published" else set()  # no source gives a number of it
-        assert set(frame["model"]) - {""} == set(chosen) - unknown, path.name
+        assert set(frame["model"]) - {""} == set(MINIATURES) - unknown, path.name
     assert miniatures.planned() == {}
 
 
@@ -158,11 +155,11 @@ def test_published_values_stand_beside_those_of_the_miniatures(miniatures):
 
 
 @pytest.mark.slow
-def test_options_of_single_models_are_in_tables_and_captions(miniatures, chosen):
+def test_options_of_single_models_are_in_tables_and_captions(miniatures):
     relations = pd.read_parquet(miniatures.folder / "results" / "tables" / "head_relations.parquet")
     by_model = relations[relations["relation"] == "word_to_synonym"].groupby("model")["k"].unique()
     assert {model: ks.tolist() for model, ks in by_model.items()} == {
-        key: [12] if key == "llama-mha" else [5] for key in chosen
+        key: [12] if key == "llama-mha" else [5] for key in MINIATURES
     }
     caption = (miniatures.folder / "results" / "captions" / "head_categories.txt").read_text()
     way = "k = {} unless the relation has its own; embeddings pass the first MLP above layer 0: {}"

@@ -115,7 +115,7 @@ def test_plot_label_redraws_one_figure(project):
 def test_metric_option_runs_no_model(project):
     project.configure(lambda config: config["analyses"]["sinks"].update(epsilon=0.2))
     assert project.planned() == AFTER_SINKS
-    assert project.run("figures/all").returncode == 0
+    assert project.run("results/tables/sinks.parquet").returncode == 0
     frame = read_table(project.folder / "results" / "tables" / "sinks.parquet", "sinks")
     assert set(frame["epsilon"]) == {0.2}
 
@@ -191,7 +191,7 @@ def test_shards_do_not_change_results(project):
     del tables["costs.parquet"]
     project.configure(lambda config: config["analyses"]["meaningless_tokens"].update(shards=3))
     assert project.planned()["extract_attention"] == 6
-    assert project.run("figures/all").returncode == 0
+    assert project.run(*(f"results/tables/{table}.parquet" for table in TABLES)).returncode == 0
     assert digests(project.folder / "results" / "activations" / "tiny" / "attention", "*.safetensors") == before
     assert digests(project.folder / "results" / "tables", "*.parquet").items() >= tables.items()
     costs = read_table(project.folder / "results" / "tables" / "costs.parquet", "costs")

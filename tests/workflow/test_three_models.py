@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM
 
 import caption_numbers as numbers
 from atlas.analyses.published import read_table
 from caption_numbers import check, of
 from projects import copy_project
-from three_models import LABELS, make_three
+from three_models import LABELS, OTHER_K, make_three
 
 TRIVIA = {"trivia": "tiny trivia"}
 LENGTH, SEQUENCES = 16, 12  # of configs/tiny.yaml
@@ -22,6 +23,7 @@ def run(tmp_path_factory):
     make_three(project)
     process = project.run("figures/all")
     assert process.returncode == 0, process.stdout[-8000:]
+    assert project.planned() == {}
     return project.folder
 
 
@@ -40,17 +42,10 @@ def test_sinks_of_the_model_that_begins_with_a_token_are_stock_with_it(run, tabl
     model = AutoModelForCausalLM.from_pretrained(run / "tiny" / "begins", attn_implementation="eager").eval()
     passages = (run / "tiny" / "passages.txt").read_text().splitlines()
     ids = [[int(word[1:]) + 3 for word in passage.split()] for passage in passages]
-    expected = (
-        {
-            front: _first_column(model, [front + row for row in ids if len(front + row) >= LENGTH])
-            for front in ((1,), ())
-        }
-        if False
-        else {
-            bool(front): _first_column(model, [front + row for row in ids if len(front + row) >= LENGTH])
-            for front in ([1], [])
-        }
-    )
+    expected = {
+        bool(front): _first_column(model, [front + row for row in ids if len(front + row) >= LENGTH])
+        for front in ([1], [])
+    }
     found = of(tables["sinks"], model="begins", input="natural").sort_values(["layer", "head"])
     assert found["bos"].all()
     np.testing.assert_allclose(found["alpha"], expected[True].mean(0).ravel(), atol=1e-6)
@@ -67,6 +62,34 @@ def _first_column(model, rows):
     given = torch.tensor([row[:LENGTH] for row in rows[:SEQUENCES]])
     weights = torch.stack(model(given, output_attentions=True).attentions, 1)
     return weights.double()[..., 0].mean(-1).numpy()
+
+
+def test_every_architecture_is_in_every_figure_and_table(run, tables):
+    """GPT-2, Gemma and Qwen 2; Llama's is the run of test_runs.py, and others run with --long (test_paper.py)."""
+    for figure in yaml.safe_load((run / "config.yaml").read_text())["figures"]:
+        for extension in ("html",) if figure == "explorer" else ("pdf", "svg", "png"):
+            assert (run / "figures" / f"{figure}.{extension}").stat().st_size > 1000
+    for name, frame in tables.items():
+        # jobs without a model have costs too; published values are those of one model
+        assert set(frame["model"]) - {""} == ({"base"} if name == "published" else set(LABELS)), name
+
+
+def test_published_values_stand_beside_those_of_the_model_that_they_are_for(tables):
+    frame = tables["published"]
+    measured = frame[frame["measured"].notna()]
+    assert set(measured["model"]) == {"base"}
+    assert (measured["within"] == ((measured["published"] - measured["measured"]).abs() <= measured["tolerance"])).all()
+    assert (frame.loc[frame["measured"].isna(), "reason"] != "").all()
+
+
+def test_options_of_single_models_are_in_tables_and_captions(run, tables):
+    found = of(tables["head_relations"], relation="word_to_synonym").groupby("model")["k"].unique()
+    assert {model: ks.tolist() for model, ks in found.items()} == {
+        model: [OTHER_K if model == "begins" else 5] for model in LABELS
+    }
+    said = caption(run, "head_categories")
+    assert f"{LABELS['begins']}: {WAY.format(OTHER_K, 'no')}" in said
+    assert f"{LABELS['base']}: {WAY.format(5, 'yes')}" in said
 
 
 def test_only_the_chat_model_is_asked_in_a_template(run, tables):
@@ -90,13 +113,14 @@ def test_refusals_are_counted_by_prompts(run):
     assert told in caption(run, "safety_effect")
 
 
+WAY = "k = {} unless the relation has its own; embeddings pass the first MLP above layer 0: {}"
 # What a caption says of the options of configs/tiny.yaml.
 CONSTANT = {
     "safety_effect": ["rank 1", "4 tokens", "95% Wilson", "1 phrases"],
     "safety_heads": ["The 5 heads of each", "leading 1-dimensional", "times 1e-05", "'w3 w4 {q} w5'", "count from 0",
                      "95% bootstrap intervals over prompts (100 draws)", "begins at 0", "Computed in float32."],
     "attention_sinks": ["7 x 'w9'", "the 3 of layer 0 (0-based)", "95% Student-t", "cut at 0", "fewer than 5 prompts"],
-    "head_categories": ["tau = 0.15", "k = 5", "above layer 0"],
+    "head_categories": ["tau = 0.15", *(WAY.format(k, mlp) for k, mlp in ((5, "yes"), (OTHER_K, "no")))],
     "saliency_by_layer": ["Luo et al. 2026", "95% intervals", "count from 0"],
     "probe_auroc": ["C = 1", "the 3 stratified", "95% interval"],
     "head_overlap": ["95% bootstrap", "(200 draws)", "the top 4 of", "central 95%", "q < 0.05"],

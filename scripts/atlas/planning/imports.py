@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
+from atlas.planning.remembered import remembered
+
 
 def closure(entries: Path | Iterable[Path], root: Path) -> list[str]:
     """Sorted paths of every file below `root` that `entries` import, directly or through others; not `entries`.
@@ -51,15 +53,18 @@ def for_type_checkers(node: ast.AST) -> TypeGuard[ast.If]:
 def _imported(path: str, root: str) -> frozenset[str]:
     """The files that one file names in its own import statements."""
     found: set[str] = set()
-    for node in _imports(parsed(path)):
-        if isinstance(node, ast.Import):
-            origin, names = root, [alias.name for alias in node.names]
-        else:
-            origin = str(Path(path).parents[node.level - 1]) if node.level else root
-            names = [f"{node.module or ''}.{alias.name}".strip(".") for alias in node.names]
+    for level, names in remembered("imports", path, lambda: [_named(node) for node in _imports(parsed(path))]):
+        origin = str(Path(path).parents[level - 1]) if level else root
         for name in names:
             found |= _files(origin, name, root)
     return frozenset(found)
+
+
+def _named(node: ast.Import | ast.ImportFrom) -> list[int | list[str]]:
+    """The leading dots of an import statement, and the dotted names that it brings in."""
+    if isinstance(node, ast.Import):
+        return [0, [alias.name for alias in node.names]]
+    return [node.level, [f"{node.module or ''}.{alias.name}".strip(".") for alias in node.names]]
 
 
 def _imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from atlas.planning.imports import as_paths, closure, for_type_checkers, parsed
+from atlas.planning.remembered import remembered
 
 # Files that cannot change a byte of a result, and why; what they import counts all the same.
 LEFT_OUT = {
@@ -66,7 +67,7 @@ def canonical(tree: ast.AST) -> str:
 @cache
 def _digest_of_file(path: str) -> str:
     if path.endswith(".py"):
-        return tree_digest(parsed(path))
+        return str(remembered("digest", path, lambda: tree_digest(parsed(path))))
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
 
 

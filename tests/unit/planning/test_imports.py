@@ -79,7 +79,9 @@ def test_files_that_are_no_python_are_entries_without_imports(tmp_path):
 
 
 def test_a_file_is_read_once(tmp_path):
-    root = written(tmp_path, {"one.py": "import lib\n", "two.py": "import lib\n", "lib.py": "x = 1\n"})
+    root = written(
+        tmp_path, {"one.py": "import lib\n", "two.py": "import lib\ny = 2\n", "lib.py": f"x = '{tmp_path}'\n"}
+    )
     before = parsed.cache_info().misses
     for script in ("one.py", "two.py", "one.py"):
         closure(root / script, root)
