@@ -1,9 +1,9 @@
 """How the effects of ablating single heads are stored, and how shards (layers) are joined.
 
 layer (l,): the layers of this file, of those with attention; depth (): layers of the model; `clean.gram` (Q, Q)
-float64; per ablation `{ablation}.gram` (l, heads, Q, Q) float64 and `{ablation}.kl` (l, heads, Q) float64, for Q queries. A Gram
-matrix is M M^T of the (Q, width) matrix of last-token states: its eigenvectors are M's left singular vectors, so every
-rank and every bootstrap sample of the queries follows from it without the model.
+float64; per ablation `{ablation}.gram` (l, heads, Q, Q) float64 and `{ablation}.kl` (l, heads, Q) float64, for Q
+queries. A Gram matrix is M M^T of the (Q, width) matrix of last-token states: its eigenvectors are M's left singular
+vectors, so every rank and every bootstrap sample of the queries follows from it without the model.
 
 Of a model in half precision also `wide.clean.gram` (Q, Q), `wide.{ablation}.gram` (l, Q, Q) and `wide.{ablation}.kl`
 (l, Q): the same of one head of each layer (`head_again`) in float32.
