@@ -27,7 +27,7 @@ from stock_model import Unknown
 from tiny_models import save_tokenizer
 
 TRACEBACK, WRONG = "traceback", "wrong number"
-SECONDS = 240
+SECONDS = 900
 
 
 def outcome(run):

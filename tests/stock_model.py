@@ -44,16 +44,18 @@ def watched(model, change=None, before=None, grads=False):
 
     before(layer, query) -> query; change(layer, output (B, T, H, Dv)) -> output.
     """
-    calls = Calls()
-    decoder = {id(module) for module in model.get_decoder().modules()}
+    calls, inside = Calls(), []
     with contextlib.ExitStack() as undo:
+        for number, block in enumerate(_layers(model)):
+            undo.callback(block.register_forward_pre_hook(lambda *_, number=number: inside.append(number)).remove)
+            undo.callback(block.register_forward_hook(lambda *_: inside.clear()).remove)
         for home in homes(model):
             stock = getattr(home, OWN)
 
             @functools.wraps(stock)
             def attention(module, query, *args, stock=stock, **kwargs):
-                layer = getattr(module, "layer_idx", None)
-                if id(module) not in decoder or layer is None:
+                layer = inside[-1] if inside else None
+                if layer is None:
                     return stock(module, query, *args, **kwargs)
                 if before is not None:
                     query = before(layer, query)
@@ -109,9 +111,7 @@ def states(model, ids):
                 lambda _, args, kwargs: found.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
             )
             hooks.callback(keep.remove)
-        keep = layers[-1].register_forward_hook(
-            lambda _, args, out: found.append(out[0] if isinstance(out, tuple) else out)
-        )
+        keep = layers[-1].register_forward_hook(lambda _, args, out: found.append(_first(out)))
         hooks.callback(keep.remove)
         model(input_ids=torch.tensor([list(ids)]), use_cache=False)
     if len(found) != len(layers) + 1 or any(state.shape != found[0].shape or state.dim() != 3 for state in found):
@@ -120,9 +120,10 @@ def states(model, ids):
 
 
 def _layers(model):
-    """The longest list of modules of one kind of name that every token's state goes through."""
+    """The list of as many modules as the model is deep, of its text part where it has others."""
     depth = model.config.get_text_config().num_hidden_layers
-    lists = [m for m in model.get_decoder().modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth]
+    inner = model.get_decoder() if any(True for _ in model.get_decoder().children()) else model
+    lists = [m for m in inner.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth]
     if not lists:
         raise Unknown("no list of layers")
     return lists[0]
@@ -187,9 +188,7 @@ def saliency(model, ids, answer, probe):
     """
     height, weight, bias = probe
     kept = {}
-    hook = _layers(model)[height - 1].register_forward_hook(
-        lambda _, args, out: kept.update(h=out[0] if isinstance(out, tuple) else out)
-    )
+    hook = _layers(model)[height - 1].register_forward_hook(lambda _, args, out: kept.update(h=_first(out)))
     model.get_input_embeddings().weight.requires_grad_(True)
     try:
         with watched(model, grads=True) as calls:
@@ -214,18 +213,35 @@ def saliency(model, ids, answer, probe):
     return found, float(logit.detach()), float(nll.detach())
 
 
+_MLPS = ("mlp", "feed_forward", "ffn", "moe")  # in what families call the second part of a layer
+
+
 @torch.no_grad()
 def first_mlp(model, sources):
-    """(N, d): what layer 0 adds to the residual of a lone token when its attention adds nothing."""
-    layers, kept = _layers(model), {}
+    """(N, d): what layer 0 adds to the residual of a lone token when its attention adds nothing.
+
+    Raises Unknown where without its MLP the layer would not hand the residual on (weights of the residual, a mixer).
+    """
+    layer = _layers(model)[0]
     with watched(model) as calls:
         model(input_ids=sources[:1, None], use_cache=False)
-    layer = layers[0]
-    attention = calls.modules.get(0)
-    if attention is None:
+    if 0 not in calls.modules:
         raise Unknown("layer 0 has no attention")
-
     rows = model.get_input_embeddings().weight[sources][:, None]
+    found = _layer_output(model, layer, sources, rows, [calls.modules[0]])
+    mlps = [module for name, module in layer.named_children() if any(part in name for part in _MLPS)
+            and "norm" not in name and list(module.children())]  # fmt: skip
+    if mlps:
+        left = _layer_output(model, layer, sources, rows, [calls.modules[0], *mlps])
+        # Some families' MLP adds the residual itself.
+        if not any(torch.allclose(left, kept, rtol=1e-3, atol=1e-5) for kept in (rows, rows * 0)):
+            raise Unknown("without its MLP and attention layer 0 does not hand the residual on as it came")
+    return (found - rows)[:, 0]
+
+
+def _layer_output(model, layer, sources, rows, silent):
+    """(N, 1, d): the output of `layer` for the tokens `sources`, `rows` for its input, `silent` modules giving 0."""
+    kept = {}
 
     def bare(_, args, kwargs):
         """The bare embedding: without positions and factors that a family puts on it."""
@@ -235,16 +251,20 @@ def first_mlp(model, sources):
         return (torch.zeros_like(out[0]), *out[1:]) if isinstance(out, tuple) else torch.zeros_like(out)
 
     hooks = [
-        attention.register_forward_hook(nothing),
+        *(module.register_forward_hook(nothing) for module in silent),
         layer.register_forward_pre_hook(bare, with_kwargs=True),
-        layer.register_forward_hook(lambda _, args, out: kept.update(y=out[0] if isinstance(out, tuple) else out)),
+        layer.register_forward_hook(lambda _, args, out: kept.update(y=_first(out))),
     ]
     try:
         model(input_ids=sources[:, None], use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
-    return (kept["y"] - rows)[:, 0]
+    return kept["y"]
+
+
+def _first(out):
+    return out[0] if isinstance(out, tuple | list) else out
 
 
 @torch.no_grad()
@@ -283,10 +303,10 @@ def _through(model, module, layer, rows, head):
 
     hooks = [
         module.register_forward_pre_hook(replace, with_kwargs=True),
-        module.register_forward_hook(lambda _, args, out: kept.update(y=out[0] if isinstance(out, tuple) else out)),
+        module.register_forward_hook(lambda _, args, out: kept.update(y=_first(out))),
     ]
     try:
-        with _values(model, layer, head):
+        with _values(model, module, head):
             model(input_ids=torch.full((len(rows), 1), 5), use_cache=False)
     finally:
         for hook in hooks:
@@ -295,8 +315,8 @@ def _through(model, module, layer, rows, head):
 
 
 @contextlib.contextmanager
-def _values(model, layer, head):
-    """Inside the block attention of `layer` hands out the value of `head` alone, as if all attention were its own."""
+def _values(model, own, head):
+    """Inside the block the attention module `own` hands out the value of `head` alone, as if it saw nothing else."""
     with contextlib.ExitStack() as undo:
         for home in homes(model):
             stock = getattr(home, OWN)
@@ -304,10 +324,10 @@ def _values(model, layer, head):
             @functools.wraps(stock)
             def attention(module, query, key, value, *args, stock=stock, **kwargs):
                 out, weights = stock(module, query, key, value, *args, **kwargs)
-                if getattr(module, "layer_idx", None) == layer:
-                    own = value.repeat_interleave(query.shape[1] // value.shape[1], 1).transpose(1, 2)
+                if module is own:
+                    whole = value.repeat_interleave(query.shape[1] // value.shape[1], 1).transpose(1, 2)
                     out = torch.zeros_like(out)
-                    out[:, :, head] = own[:, :, head]
+                    out[:, :, head] = whole[:, :, head]
                 return out, weights
 
             setattr(home, OWN, attention)

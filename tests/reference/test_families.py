@@ -8,7 +8,6 @@ from family_analyses import same
 from family_matrix import EQUAL, OPEN, REFUSED, TRACEBACK, WRONG
 
 FORWARD = set(family_matrix.ANALYSES)
-HYBRID = {"sinks", "meaningless tokens", "Ships"}
 READS_ATTENTION = {"sinks", "meaningless tokens", "saliency", "Ships", "ablated answers"}
 # type -> analyses that are refused by name; all others that run the model equal the stock model
 DOZEN = {
@@ -16,13 +15,13 @@ DOZEN = {
     "glm4": set(),
     "qwen3_moe": set(),  # mixtures
     "llama4_text": set(),
-    "qwen3_next": HYBRID,  # layers with a recurrent state
-    "lfm2": HYBRID,
+    "qwen3_next": set(),  # layers with a recurrent state: nulls in every table
+    "zamba": set(),  # and one attention block that several layers share
     "mistral3": set(),  # text parts of models that read images
     "qwen2_5_vl": set(),
     "falcon": READS_ATTENTION,  # without the attention interface
     "diffllama": READS_ATTENTION,  # calls its attention twice
-    "mamba": FORWARD - {"Min-K%", "Min-K%, shared start"},
+    "mamba": READS_ATTENTION,  # has none
     "bert": FORWARD,
 }
 

@@ -25,8 +25,8 @@ def stack_layers(
 ) -> Float[Tensor, "batch layers heads tokens"]:
     """{layer: (B, H, T)} as (B, layers, H, T) fp32 on the CPU, in the order of the layers.
 
-    prompts: the token ids that were run. Raises AtlasError, naming the layer, where a value is not finite or
-    where a layer has no attention.
+    prompts: the token ids that were run. NaN in layers without attention. Raises AtlasError, naming the layer, where a
+    value is not finite.
     """
     return stacked_layers([by_layer], model, prompts)[0]
 
@@ -39,14 +39,18 @@ def stacked_layers(
     """`stack_layers` of several records of one forward, for which the host waits once."""
     depth = len(decoder_layers(model))
     for of in records:
-        if missing := sorted(set(range(depth)) - set(of)):
+        if not of:
             raise AtlasError(
-                f"{type(model).__name__} ('{model.config.model_type}') has no attention in {len(missing)} of {depth} "
-                f"layers ({missing[0]} is the first), and this analysis reads it in every layer; leave this model out "
-                "of the analysis."
+                f"{type(model).__name__} ('{model.config.model_type}') has no attention in any layer; leave this model "
+                "out of the analysis."
             )
     here = fetched([of[layer].float() for of in records for layer in sorted(of)])
     for value in here:
         require_finite(value, model, prompts, "the attention")
     parts = iter(here)
-    return [torch.stack([next(parts) for _ in of], 1) for of in records]
+    found = []
+    for of in records:
+        by_layer = {layer: next(parts) for layer in sorted(of)}
+        missing = torch.full_like(next(iter(by_layer.values())), torch.nan)
+        found.append(torch.stack([by_layer.get(layer, missing) for layer in range(depth)], 1))
+    return found

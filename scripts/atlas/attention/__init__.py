@@ -9,10 +9,10 @@ Everything works through transformers' AttentionInterface, so no model code is p
 """
 
 from ..models.architectures import decoder_layers
+from .apart import alone, attention_layers, packable
 from .check import (
     ATTENTION,
     EDITS,
-    EVERY_LAYER,
     GENERATION,
     GRADIENTS,
     HEADS,
@@ -22,11 +22,12 @@ from .check import (
     checked,
     self_check,
 )
-from .interface import attend, can_attend
+from .interface import attend
 from .kernels import AttentionInputs
 from .packed import packed
 from .packs import Pack
 from .plan import ColumnSum, Flow, Plan, Record, RowMass
+from .requirements import can_attend
 from .residuals import lowest_layers, read_in_layer, residuals
 from .resume import layer_inputs, resume_from
 from .saliency import FlowPairs, FlowSums, attention_gradients, attention_rows, flow_sums
@@ -34,7 +35,6 @@ from .saliency import FlowPairs, FlowSums, attention_gradients, attention_rows, 
 __all__ = [
     "ATTENTION",
     "EDITS",
-    "EVERY_LAYER",
     "GENERATION",
     "GRADIENTS",
     "HEADS",
@@ -50,8 +50,10 @@ __all__ = [
     "Plan",
     "Record",
     "RowMass",
+    "alone",
     "attend",
     "attention_gradients",
+    "attention_layers",
     "attention_rows",
     "can_attend",
     "checked",
@@ -59,6 +61,7 @@ __all__ = [
     "flow_sums",
     "layer_inputs",
     "lowest_layers",
+    "packable",
     "packed",
     "read_in_layer",
     "residuals",

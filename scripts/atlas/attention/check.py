@@ -16,11 +16,13 @@ import torch
 
 from ..errors import AtlasError
 from ..models.next_token import check_head
-from ..models.shared_prefix import note_sharing
+from ..models.shared_prefix import note_memory, note_sharing
 from . import check_parts as parts
-from .check_texts import checked_texts, shortened
-from .interface import attend, require_interface
+from .apart import note_packs
+from .check_texts import Texts, checked_texts, shortened
+from .interface import attend
 from .longest import limit_texts
+from .requirements import require_interface
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,8 +39,7 @@ START = "start"  # texts go on from the cache of a start that they share, padded
 GENERATION = "generation"  # texts are padded on the left and continued token by token
 STATES = "states"  # the residual is read between layers
 LOGITS = "logits"  # log-probabilities are computed from last states, a part of them at a time
-EVERY_LAYER = "every layer"  # all layers have attention
-ALL = (ATTENTION, GRADIENTS, EDITS, HEADS, START, GENERATION, STATES, LOGITS, EVERY_LAYER)
+ALL = (ATTENTION, GRADIENTS, EDITS, HEADS, START, GENERATION, STATES, LOGITS)
 
 
 def checked(model: PreTrainedModel, *needs: str) -> PreTrainedModel:
@@ -56,7 +57,8 @@ def self_check(model: PreTrainedModel, *needs: str) -> None:
     In the model's own dtype. Relative to the largest value: logits and states 1e-4, in half precision 0.1 or thrice
     what one rounding of the embeddings does to the logits (one more forward); sums of attention 1e-3 (0.02), gradients
     1e-3 (0.2); logits under the family's own eager attention 1e-4 (0.02). Forwards of 2 x 24 tokens at most: 1, and for
-    attention 3 more, gradients 1, edits 3, heads 2, a start 2, generation 3, logits 2. None of their results is kept.
+    attention 3 more, gradients 1, edits 3, heads 2, a start 2, generation 3, logits 2; as many again where another way
+    of doing one of them has to be tried. None of their results is kept.
     Where only texts longer than a window, a chunk or a number of chosen keys differ, the engine refuses such texts.
     Raises AtlasError: what differs, or cannot be run, and that the family is not supported by analyses that need it.
 
@@ -88,17 +90,28 @@ def _check(model: PreTrainedModel, wanted: set[str], reads: bool) -> None:
         if LOGITS in wanted:
             check_head(model)
         if reads:
-            seen = _run(model, "attention", lambda: parts.attention(model, texts, GRADIENTS in wanted))
-            if EVERY_LAYER in wanted:
-                _run(model, "attention", lambda: parts.every_layer(model, seen))
+            _run(model, "attention", lambda: parts.attention(model, texts, GRADIENTS in wanted))
         if wanted & {EDITS, HEADS}:
-            _run(model, "ablation of heads", lambda: parts.heads(model, texts, HEADS in wanted))
+            edit = _run(model, "ablation of heads", lambda: parts.heads(model, texts))
+            if HEADS in wanted:
+                _apart(model, texts, edit)
         if reads:
             engine.enter_context(attend(model))  # such a job gives what follows to the engine as well
         if wanted & {START, STATES}:
             _sharing(model, "a shared start", False, lambda: parts.start(model, texts, STATES in wanted))
         if GENERATION in wanted:
-            _sharing(model, "generation", True, lambda: parts.answers(model, texts))
+            _remembering(model, lambda: parts.answers(model, texts))
+
+
+def _apart(model: PreTrainedModel, texts: Texts, edit: parts.Edited) -> None:
+    """Texts side by side, and where that gives something else, each by itself, as the analysis then does."""
+    note_packs(model, True)
+    try:
+        _run(model, "texts side by side", lambda: parts.side_by_side(model, texts, edit))
+    except AtlasError as error:
+        _LOG.info("prompts are run one by one: %s", error)
+        note_packs(model, False)
+        _run(model, "copies of one text", lambda: parts.one_by_one(model, texts, edit))
 
 
 def _sharing(model: PreTrainedModel, what: str, padded: bool, part: Callable[[], None]) -> None:
@@ -113,6 +126,17 @@ def _sharing(model: PreTrainedModel, what: str, padded: bool, part: Callable[[],
         _LOG.info("texts are run one by one, and share nothing: %s", error)
         note_sharing(model, False, padded=padded)
         _run(model, what.replace("a shared start", "texts of two lengths"), part)
+
+
+def _remembering(model: PreTrainedModel, part: Callable[[], None]) -> None:
+    """Generation with a shared start, without it, and at last without a cache; what works is what the analysis does."""
+    note_memory(model, True)
+    try:
+        _sharing(model, "generation", True, part)
+    except AtlasError as error:
+        _LOG.info("answers are computed without a cache: %s", error)
+        note_memory(model, False)
+        _run(model, "generation", part)
 
 
 def _run(model: PreTrainedModel, what: str, part: Callable[[], Result]) -> Result:

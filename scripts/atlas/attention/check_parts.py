@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from transformers import AttentionInterface
@@ -13,10 +13,13 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from ..errors import AtlasError
 from ..models.architectures import decoder_layers, decoder_stack
-from ..models.generation import Prompt, left_padded, next_logits, shared_states
-from ..models.shared_prefix import continued, padded, prefix_cache, shares
+from ..models.generation import Prompt, left_padded, next_logits, shared_states, whole_logits
+from ..models.shared_prefix import continued, padded, prefix_cache, remembers, shares
+from .apart import alone
 from .check_texts import ALIKE, TOKENS, Texts, difference, refuse
 from .interface import attend, implementation, own_eager
+from .layers import layer_of, numbered_layers
+from .masks import only_chosen
 from .packed import packed
 from .packs import Pack
 from .plan import ColumnSum, Flow, Plan
@@ -53,11 +56,8 @@ def causal(model: PreTrainedModel, texts: Texts) -> None:
         )
 
 
-def attention(model: PreTrainedModel, texts: Texts, gradients: bool) -> list[int]:
-    """Logits and sums of attention under the engine's functions, and the gradients of a loss by attention.
-
-    Returns the layers that have attention.
-    """
+def attention(model: PreTrainedModel, texts: Texts, gradients: bool) -> None:
+    """Logits and sums of attention under the engine's functions, and the gradients of a loss by attention."""
     plan = Plan(column_sums={"all": ColumnSum()})
     with torch.no_grad():
         with attend(model, plan, exact=True) as record:
@@ -73,7 +73,10 @@ def attention(model: PreTrainedModel, texts: Texts, gradients: bool) -> list[int
             "attention; leave this model out of the analysis."
         )
     if not sums[0]:
-        raise AtlasError("the attention function saw no layer; choose a model of another family.")
+        raise AtlasError(
+            "no layer has attention that could be read: its tokens hand on a state. Leave this model out of the "
+            "analysis."
+        )
     weights, eager, grads = _stock_attention(model, texts, sorted(sums[0]), gradients)
     same("logits under its own eager attention, called by the engine,", exact, eager, _SAME[texts.half])
     same("logits under the engine's attention", blocks, texts.logits, texts.tolerance)
@@ -83,17 +86,6 @@ def attention(model: PreTrainedModel, texts: Texts, gradients: bool) -> list[int
             same(f"the sums of attention in layer {layer}", columns[layer], expected.sum(-2), tolerance)
     if gradients:
         _gradients(model, texts, grads)
-    return sorted(weights)
-
-
-def every_layer(model: PreTrainedModel, seen: list[int]) -> None:
-    """Raises AtlasError where some layer is not among those `seen` to have attention."""
-    depth = len(decoder_layers(model))
-    if missing := sorted(set(range(depth)) - set(seen)):
-        raise AtlasError(
-            f"{len(missing)} of its {depth} layers have none ({missing[0]} is the first), and this analysis reads it "
-            "in every layer; leave this model out of the analysis."
-        )
 
 
 def same(what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -172,9 +164,11 @@ def _stock(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
     edit = _LEVELLED.get()
-    if edit is not None and getattr(module, "layer_idx", None) == edit[0]:
+    if edit is not None and layer_of(module) == edit[0]:
         query = query.clone()
         query[:, edit[1]] = 0
+    if (indices := options.pop("indices", None)) is not None:
+        attention_mask = only_chosen(attention_mask, indices, key.shape[2])
     return own_eager(module)(module, query, key, value, attention_mask, **options)
 
 
@@ -186,19 +180,30 @@ AttentionMaskInterface.register(_STOCK, eager_mask)
 def _levelled(model: PreTrainedModel, layer: int, head: int) -> Iterator[None]:
     token = _LEVELLED.set((layer, head))
     try:
-        with implementation(model, _STOCK):
+        with numbered_layers(model), implementation(model, _STOCK):
             yield
     finally:
         _LEVELLED.reset(token)
 
 
+class Edited(NamedTuple):
+    """An ablated head: its layer and place, the plan, the stock logits (2, T, V), what entered the first layer."""
+
+    layer: int
+    what: str
+    plan: Plan
+    logits: Float[Tensor, "2 tokens vocabulary"]
+    entering: Tensor
+
+
 @torch.no_grad()
-def heads(model: PreTrainedModel, texts: Texts, side_by_side: bool) -> None:
-    """One head that looks at all alike, in texts run whole; side_by_side: and in packed ones resumed at its layer."""
+def heads(model: PreTrainedModel, texts: Texts) -> Edited:
+    """One head that looks at all alike, in texts run whole."""
     with attend(model, Plan(diagonal=True)) as record, layer_inputs(model, {0}) as entering:
         model(input_ids=texts.ids, use_cache=False)
     seen = sorted(record.diagonal)
-    layer, count = seen[len(seen) // 2], model.config.get_text_config().num_attention_heads
+    layer = seen[len(seen) // 2]
+    count = record.diagonal[layer].shape[1]
     head = count // 2
     with _levelled(model, layer, head):
         expected = model(input_ids=texts.ids, use_cache=False).logits
@@ -209,18 +214,34 @@ def heads(model: PreTrainedModel, texts: Texts, side_by_side: bool) -> None:
         whole = model(input_ids=texts.ids, use_cache=False).logits
     what = f"logits with head {head} of layer {layer} ablated"
     same(what, whole, expected, texts.tolerance)
-    if not side_by_side:
-        return
+    return Edited(layer, what, plan, expected, entering[0])
+
+
+@torch.no_grad()
+def side_by_side(model: PreTrainedModel, texts: Texts, edit: Edited) -> None:
+    """The same in packed texts, resumed at the head's layer."""
     pack = Pack(texts.prompts)
-    hidden = entering[0].new_zeros(1, len(pack.ids), entering[0].shape[-1])
+    hidden = edit.entering.new_zeros(1, len(pack.ids), edit.entering.shape[-1])
     for row, path in enumerate(pack.paths):
-        hidden[0, path] = entering[0][row, : len(path)]
-    with packed(model, pack) as run, layer_inputs(model, {layer}) as inputs:
+        hidden[0, path] = edit.entering[row, : len(path)]
+    with packed(model, pack) as run, layer_inputs(model, {edit.layer}) as inputs:
         _, clean = run(0, hidden, Plan(), 1)
-        _, edited = run(layer, inputs[layer], plan, 1)
-    for of, found, wanted in (("logits", clean, texts.logits), (what, edited, expected)):
+        _, edited = run(edit.layer, inputs[edit.layer], edit.plan, 1)
+    for of, found, wanted in (("logits", clean, texts.logits), (edit.what, edited, edit.logits)):
         ends = torch.stack([wanted[row, len(text) - 1] for row, text in enumerate(texts.prompts)])
         same(f"{of} of texts side by side", found[0], ends, texts.tolerance)
+
+
+@torch.no_grad()
+def one_by_one(model: PreTrainedModel, texts: Texts, edit: Edited) -> None:
+    """The same in copies of one text, of which the second has the head ablated."""
+    (layer, where), *_ = edit.plan.uniform.items()
+    plan = Plan(uniform={layer: torch.cat([~where & where, where])})
+    for row, text in enumerate(texts.prompts):
+        with alone(model, text) as run:
+            _, found = run(layer, None, plan, 2)
+        wanted = torch.stack([of[row, len(text) - 1] for of in (texts.logits, edit.logits)])
+        same(f"{edit.what} in copies of one text", found[:, 0], wanted, texts.tolerance)
 
 
 @torch.no_grad()
@@ -246,7 +267,13 @@ def start(model: PreTrainedModel, texts: Texts, states: bool) -> None:
             f"its layers hand on states of shape {tuple(found[depth].shape)} and no single residual of width {width}; "
             "leave this model out of the analysis."
         )
-    for layer, wanted in enumerate((texts.hidden or ())[:depth]):
+    listed = (texts.hidden or ())[:depth]
+    # Most families list what enters each layer; Mamba's what leaves it.
+    left = bool(listed) and difference(found[0][0], listed[0][0, done:]) > texts.tolerance
+    left = left and all(
+        difference(found[layer + 1][0], one[0, done:]) <= texts.tolerance for layer, one in enumerate(listed)
+    )
+    for layer, wanted in enumerate(() if left else listed):
         same(f"states before layer {layer}", found[layer][0], wanted[0, done:], texts.tolerance)
 
 
@@ -254,6 +281,12 @@ def start(model: PreTrainedModel, texts: Texts, states: bool) -> None:
 def answers(model: PreTrainedModel, texts: Texts) -> None:
     """The logits of two steps of generation: of the prompts, one padded on the left, and of one more token each."""
     given = [text[:-1] for text in texts.prompts]
+    if not remembers(model):
+        for step, whole in enumerate((given, texts.prompts)):
+            wanted = torch.stack([texts.logits[row, len(text) - 1] for row, text in enumerate(whole)])
+            found = whole_logits(model, whole)
+            same(f"logits of step {step + 1} of generation without a cache", found, wanted, texts.tolerance)
+        return
     prompts = [Prompt(row, tuple(text), 1) for row, text in enumerate(given)]
     cached = shared_states(model, prompts, ALIKE - 2)
     tokens, mask = left_padded(prompts, cached[0][0].shape[2] if cached else 0)

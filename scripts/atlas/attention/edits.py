@@ -22,8 +22,12 @@ def uniform_output(x: AttentionInputs) -> Float[Tensor, "batch queries heads val
 
     Each row is the mean of the values that it sees (Zhou et al., arXiv 2410.13708, undifferentiated attention, here
     without the small epsilon).  A learned sink logit s stays in the denominator: weights 1 / (n + exp(s)).  A row
-    that sees nothing gives 0.
+    that sees nothing gives 0. Of families that add something to scores (ALiBi, learned positions, a mask that weighs)
+    that is what is left of them.
     """
+    mask = x.visible.mask
+    if x.position_bias is not None or (mask is not None and mask.dtype != torch.bool):
+        return _biased_output(x)
     value = x.value.to(x.dtype)
     if x.visible.mask is None and x.visible.causal:
         total = value.cumsum(2)[:, :, x.offset :]  # (B, KV, Q, Dv)
@@ -43,6 +47,25 @@ def uniform_output(x: AttentionInputs) -> Float[Tensor, "batch queries heads val
     sink = 0 if x.sinks is None else x.sinks.to(x.dtype).exp().reshape(1, -1, 1, 1)
     count = (count + sink).masked_fill(count == 0, 1)
     return (total / count).to(x.value.dtype).transpose(1, 2)
+
+
+def _biased_output(x: AttentionInputs) -> Float[Tensor, "batch queries heads value_width"]:
+    """`uniform_output` where a mask or a bias is added to the scores: their softmax without query and key."""
+    value, parts = x.value.to(x.dtype).repeat_interleave(x.groups, dim=1), []
+    for start in range(0, x.q_len, x.visible.block):
+        rows = slice(start, min(start + x.visible.block, x.q_len))
+        seen = x.visible.seen(slice(0, x.batch), slice(0, x.heads), rows, 0, x.kv_len)
+        scores = value.new_zeros(x.batch, x.heads, rows.stop - start, x.kv_len)
+        for added in (x.visible.mask, x.position_bias):
+            if added is not None and added.dtype != torch.bool:
+                scores += added[:, :, rows, : x.kv_len].to(x.dtype)
+        scores = scores.masked_fill(~seen, -torch.inf)
+        if x.sinks is not None:
+            sink = x.sinks.to(x.dtype).reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+            scores = torch.cat([scores, sink], dim=-1)
+        weights = torch.softmax(scores, dim=-1)[..., : x.kv_len]
+        parts.append(torch.matmul(weights.masked_fill(~seen.any(-1, keepdim=True), 0), value))
+    return torch.cat(parts, dim=2).to(x.value.dtype).transpose(1, 2)
 
 
 def _heads(

@@ -19,13 +19,15 @@ from ..errors import AtlasError
 from .collector import Collector
 from .edits import apply_edits
 from .kernels import AttentionInputs, Scratch, block_rows, blocked_attention, collect, kept_normaliser, tile_elements
+from .layers import layer_of, numbered_layers
 from .longest import longest_text, refuse_longer
-from .masks import Visibility
+from .masks import Visibility, only_chosen
 from .plan import Plan, Record
+from .requirements import is_fused, require_evaluation, require_interface
 from .saliency import attention_gradients, attention_rows, flow_sums
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Shaped
+    from jaxtyping import Float, Int, Shaped
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
@@ -112,6 +114,7 @@ def _attention(
     softcap: float | None = None,
     s_aux: Float[Tensor, " heads"] | None = None,
     position_bias: Float[Tensor, "#batch heads queries keys"] | None = None,
+    indices: Int[Tensor, "batch queries chosen"] | None = None,
     **kwargs: Any,
 ) -> tuple[Output, Tensor | None]:
     """transformers' attention function: returns (output (B, Q, H, Dv), weights or None)."""
@@ -119,7 +122,7 @@ def _attention(
     if state is None:
         raise AtlasError("The attention function of `attend` ran outside its context; use `with attend(model, plan):`.")
     plan = state.plan
-    layer: int | None = getattr(module, "layer_idx", None)
+    layer = layer_of(module)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     q_len = query.shape[2]
     flag = is_causal if is_causal is not None else getattr(module, "is_causal", True)
@@ -128,6 +131,8 @@ def _attention(
         key, value = key[:, :, :q_len], value[:, :, :q_len]
         position_bias = None if position_bias is None else position_bias[..., :q_len]
     refuse_longer(state.longest, key.shape[2])
+    if indices is not None:
+        attention_mask, causal = only_chosen(attention_mask, indices, key.shape[2]), False
     visible = state.visibility(attention_mask, causal, query, key.shape[2])
     x = AttentionInputs(query, key, value, visible, scaling, softcap, s_aux, position_bias)
 
@@ -225,36 +230,6 @@ AttentionMaskInterface.register(FAST, _mask)
 AttentionMaskInterface.register(EXACT, eager_mask)
 
 
-def can_attend(model_or_class: PreTrainedModel | type[PreTrainedModel]) -> bool:
-    """True if the model class uses transformers' AttentionInterface, so that `attend` can read and edit it.
-
-    can_attend(model)       # True; False for Bloom, Falcon or GPT-J
-    """
-    cls = model_or_class if isinstance(model_or_class, type) else type(model_or_class)
-    return bool(cls._can_set_attn_implementation())
-
-
-def require_interface(model: PreTrainedModel) -> None:
-    """AtlasError that names the family if `attend` cannot work with it."""
-    if not can_attend(model):
-        raise AtlasError(
-            f"Model type '{model.config.model_type}' ({type(model).__name__}) does not use transformers' attention "
-            "interface, so its attention cannot be read or edited; choose a model of another family, such as Llama, "
-            "Qwen, Gemma, Mistral, OLMo, Phi, GPT-2, GPT-NeoX or OPT."
-        )
-
-
-def require_evaluation(model: PreTrainedModel) -> None:
-    """AtlasError for a model in training mode."""
-    if model.training:
-        raise AtlasError("The model is in training mode, where dropout changes attention; call model.eval() first.")
-
-
-def is_fused(model: PreTrainedModel) -> bool:
-    """True if the model's classes declare that SDPA computes their attention."""
-    return bool(getattr(model, "_supports_sdpa", False))
-
-
 @contextlib.contextmanager
 def implementation(model: PreTrainedModel, name: str) -> Iterator[None]:
     """Inside the block the model uses the registered attention function `name`, behind it the one it had before."""
@@ -293,7 +268,7 @@ def attend(
     state = _State(plan, Record.for_plan(plan), is_fused(model), longest_text(model), padded_right)
     token = _ACTIVE.set(state)
     try:
-        with implementation(model, EXACT if exact else FAST):
+        with numbered_layers(model), implementation(model, EXACT if exact else FAST):
             yield state.record
         state.record.check()
     finally:

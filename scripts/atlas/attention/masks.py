@@ -163,3 +163,20 @@ def _span(some: Bool[Tensor, " keys"], every: Bool[Tensor, " keys"]) -> Span:
     gap = (~every[solid_first:]).nonzero()
     solid_last = solid_first + int(gap[0]) if len(gap) else len(every)
     return Span(first, solid_first, min(solid_last, last), last)
+
+
+def only_chosen(
+    mask: Shaped[Tensor, "#batch #heads queries keys"] | None, indices: Int[Tensor, "batch queries chosen"], keys: int
+) -> Shaped[Tensor, "#batch #heads queries keys"]:
+    """`mask` without the keys that an indexer of sparse attention did not choose for a query (B, Q, K).
+
+    Families hide these themselves under the implementations that they know by name, and hand the choice to others.
+    """
+    batch, queries, _ = indices.shape
+    chosen = torch.zeros(batch, queries, keys, dtype=torch.bool, device=indices.device)
+    chosen = chosen.scatter(-1, indices.long(), True)[:, None]
+    if mask is None:
+        mask = torch.ones(queries, keys, dtype=torch.bool, device=indices.device).tril(keys - queries)[None, None]
+    if mask.dtype == torch.bool:
+        return mask & chosen
+    return mask.masked_fill(~chosen, torch.finfo(mask.dtype).min)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -26,16 +26,13 @@ from ..models.architectures import (
 )
 from ..models.hooks import layer_output
 from ..models.transfers import sent
-from .interface import (
-    implementation,
-    is_fused,
-    require_evaluation,
-    require_interface,
-)
+from .interface import implementation
+from .layers import numbered_layers
 from .longest import longest_text, refuse_longer
 from .packed_attention import ACTIVE, PACKED, Captured, PackState, active, stacked
 from .packs import Pack
 from .plan import Plan
+from .requirements import is_fused, require_evaluation, require_interface
 from .resume import Skip, layers_return_tuple, resume_from
 
 if TYPE_CHECKING:
@@ -45,7 +42,7 @@ if TYPE_CHECKING:
 
     # run(layer, hidden, plan, rows) -> (states, logits) of each prompt's last token, see `packed`
     Run = Callable[
-        [int, Float[Tensor, "1 tokens width"], Plan, int],
+        [int, Float[Tensor, "1 tokens width"] | None, Plan, int],
         tuple[Float[Tensor, "rows prompts width"], Float[Tensor, "rows prompts vocabulary"]],
     ]
 
@@ -128,13 +125,14 @@ def packed(model: PreTrainedModel, pack: Pack) -> Iterator[Run]:
     def note(module: nn.Module, args: tuple[Any, ...]) -> None:
         found["states"] = args[0]
 
-    def run(layer: int, hidden: Tensor, plan: Plan, rows: int) -> tuple[Tensor, Tensor]:
+    def run(layer: int, hidden: Tensor | None, plan: Plan, rows: int) -> tuple[Tensor, Tensor]:
         state.plan, state.rows, state.first = plan, rows, layer if layer in projections else None
         given = rows if state.first is None else 1
+        entering = cast("Tensor", hidden)  # only `alone` can do without
         with contextlib.ExitStack() as hooks:
             if state.first is not None:
                 hooks.enter_context(projections[layer].register_forward_pre_hook(stacked(rows, heads)))
-            hooks.enter_context(resume_from(model, layer, hidden.expand(given, -1, -1)))
+            hooks.enter_context(resume_from(model, layer, entering.expand(given, -1, -1)))
             logits = model(ids.expand(given, -1), position_ids=positions, use_cache=False).logits
         return found.pop("states"), logits
 
@@ -144,6 +142,7 @@ def packed(model: PreTrainedModel, pack: Pack) -> Iterator[Run]:
         with contextlib.ExitStack() as stack:
             stack.enter_context(decoder_stack(model, inner=True).register_forward_hook(keep_last))
             stack.enter_context(model.get_output_embeddings().register_forward_pre_hook(note))
+            stack.enter_context(numbered_layers(model))  # before the last layer is stood in for
             stack.enter_context(implementation(model, PACKED))
             layers._modules[str(depth)] = _LastTokens(last, layers_return_tuple(model))
             with torch.no_grad():

@@ -15,6 +15,7 @@ from ..errors import AtlasError
 from .edits import apply_edits
 from .interface import own_attention
 from .kernels import AttentionInputs
+from .layers import layer_of
 from .masks import Visibility
 from .packs import Bucket, Pack
 from .plan import Plan
@@ -176,7 +177,7 @@ def _attention(
     if state.capturing:
         state.cached = key, value
         raise Captured
-    pack, layer = state.at(query.device), cast(int, module.layer_idx)
+    pack, layer = state.at(query.device), cast(int, layer_of(module))
     only_last = state.cached is not None
     if state.cached is not None:
         key, value = state.cached

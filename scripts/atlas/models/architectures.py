@@ -45,7 +45,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a decoder. Query head h reads value head `h // group`."""
+    """Sizes of a decoder. Query head h reads value head `h // group`; without attention there are 0 heads."""
 
     layers: int
     heads: int
@@ -162,6 +162,8 @@ def _first(values: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 def _shape(values: dict[str, Any]) -> Shape | None:
     sizes = {field: _first(values, names) for field, names in _KEYS.items()}
+    if sizes["heads"] is None and all(isinstance(sizes[field], int) for field in ("layers", "width", "vocabulary")):
+        return Shape(sizes["layers"], 0, 0, 1, 0, 0, sizes["width"], sizes["vocabulary"], _first(values, _CONTEXT))
     if any(not isinstance(size, int) or size <= 0 for size in sizes.values()):
         return None
     family, heads = FAMILIES.get(values.get("model_type", "")), sizes["heads"]
@@ -196,7 +198,7 @@ def decoder_stack(model: PreTrainedModel, inner: bool = False) -> PreTrainedMode
     """
     parts = (model.get_decoder(), model.base_model) if inner else (model.base_model, model.get_decoder())
     for found in (*parts, getattr(model, "model", None)):
-        if found is not None and found is not model:
+        if found is not None and found is not model and found is not model.get_output_embeddings():
             return cast("PreTrainedModel", found)
     raise AtlasError(
         f"{type(model).__name__} has no decoder apart from its unembedding; choose a model of another family."
@@ -211,9 +213,10 @@ def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     from torch import nn
 
     depth = model.config.get_text_config().num_hidden_layers
-    for module in model.get_decoder().modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth:
-            return module
+    for part in (model.get_decoder(), model):  # some classes call their unembedding `decoder`
+        for module in part.modules():
+            if isinstance(module, nn.ModuleList) and len(module) == depth:
+                return module
     raise AtlasError(
         f"No list of {depth} decoder layers in {type(model).__name__}; choose a decoder-only model of another family."
     )

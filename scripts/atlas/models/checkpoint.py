@@ -24,6 +24,7 @@ CONSTANTS = (
 )  # fmt: skip
 # Kinds of quantised weights that transformers turns into plain ones while it loads them.
 DEQUANTISED = ("fp8", "mxfp4")
+_INDICES = "I64"
 _SHARD = re.compile(r".*-(\d+)-of-(\d+)\.safetensors")
 
 Place = tuple[Path, Tensor]
@@ -151,11 +152,14 @@ def _behind_a_dot(name: str, names: dict[str, Place]) -> str:
 
 
 def _check_numbers(folder: Path, config: dict[str, Any], places: Iterable[Place]) -> None:
-    """Without a quantiser every tensor is plain floating point: anything else would be cast without its scales."""
+    """Without a quantiser every weight is plain floating point: anything else would be cast without its scales.
+
+    64 bits are no quantisation: such a tensor is a table of indices, as DeepSeek V4's of each token's experts.
+    """
     if quantisation(config):
         return
     for path, record in places:
-        if record.dtype not in DTYPE_NAMES and not record.name.endswith(CONSTANTS):
+        if record.dtype not in (*DTYPE_NAMES, _INDICES) and not record.name.endswith(CONSTANTS):
             raise AtlasError(
                 f"{path}: tensor {record.name!r} is quantised ({record.dtype}), but {folder / 'config.json'} names no "
                 "quantisation that says how to read it: convert the weights to bfloat16 or float32 first."

@@ -121,7 +121,10 @@ class FirstLayer:
         def keep(name: str) -> Any:
             return lambda module, given: read.update({name: given[0].reshape(len(rows), -1)})
 
-        modules = {name: self.layer.get_submodule(name) for name in (value, output)}
+        try:
+            modules = {name: self.layer.get_submodule(name) for name in (value, output)}
+        except AttributeError:
+            raise self._unknown("its layers differ in the names of their modules") from None
         handles = [module.register_forward_pre_hook(keep(name)) for name, module in modules.items()]
         self._to_device()
         try:

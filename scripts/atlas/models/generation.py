@@ -16,7 +16,7 @@ from atlas.models.batches import Batches
 from atlas.models.finite import not_finite
 from atlas.models.limits import read_limits
 from atlas.models.padding import padded
-from atlas.models.shared_prefix import continued, prefix_cache, shares
+from atlas.models.shared_prefix import continued, prefix_cache, remembers, shares
 from atlas.models.transfers import sent
 from atlas.results.shards import shard_of
 
@@ -132,7 +132,7 @@ def shared_beginning(prompts: Sequence[Prompt]) -> int:
 
 def shared_states(model: PreTrainedModel, prompts: Sequence[Prompt], prefix: int) -> Shared:
     """[(keys, values)] by layer, (1, heads, prefix, width) each, of what all prompts begin with; [] for nothing."""
-    if not shares(model, padded=True):
+    if not shares(model, padded=True) or not remembers(model):
         return []
     window = _window(model.config.get_text_config())
     longest = max(len(prompt.ids) + prompt.max_new_tokens for prompt in prompts)
@@ -153,9 +153,9 @@ def generate_batch(
     """[Answer] to prompts that share max_new_tokens; `cached` as from shared_states.
 
     Prompts are padded on the left, under a mask. A row that has ended leaves the batch, unless `keep_ended`: for head
-    edits, which are told apart by row.
+    edits, which are told apart by row. A family without a cache is given the whole texts again with every token.
     """
-    device = input_device(model)
+    device, again = input_device(model), not remembers(model)
     tokens, mask = left_padded(prompts, cached[0][0].shape[2] if cached else 0)
     limit, width = prompts[0].max_new_tokens, mask.shape[1]
     _check_context(model, width, limit)
@@ -164,7 +164,10 @@ def generate_batch(
     written: list[list[int]] = [[] for _ in prompts]
     rows, stops = list(range(len(prompts))), ["length"] * len(prompts)
     for step in range(limit):
-        found = next_logits(model, tokens, mask, cache, any(len(prompts[row].ids) < width for row in rows))
+        if again:
+            found = whole_logits(model, [[*prompts[row].ids, *written[row]] for row in rows])
+        else:
+            found = next_logits(model, tokens, mask, cache, any(len(prompts[row].ids) < width for row in rows))
         chosen = found.argmax(-1)  # NaN counts as the largest
         finite = torch.isfinite(found.gather(1, chosen[:, None])[:, 0])
         # Read back together: the one thing for which the host waits in a step.
@@ -180,7 +183,8 @@ def generate_batch(
             break
         if not keep_ended and any(ended):
             kept = torch.tensor([place for place, end in enumerate(ended) if not end])
-            cache.keep(kept)
+            if not again:
+                cache.keep(kept)
             rows, kept = [rows[place] for place in kept.tolist()], sent(kept, device)
             chosen, mask = chosen[kept], mask[kept]
         tokens, mask = chosen[:, None], torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
@@ -208,6 +212,20 @@ def next_logits(
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
+
+
+def whole_logits(model: PreTrainedModel, texts: Sequence[Sequence[int]]) -> Float[Tensor, "texts vocabulary"]:
+    """Logits of what follows each of `texts` (token ids), padded on the right, without a cache.
+
+    Under causality nothing that is read depends on the padding, so no mask is given.
+    """
+    ids, _ = padded(texts, "right")
+    ends = torch.tensor([len(text) - 1 for text in texts])
+    kept, place = ends.unique(return_inverse=True)
+    device = input_device(model)
+    logits = model(input_ids=sent(ids, device), use_cache=False, logits_to_keep=sent(kept, device)).logits
+    place = place if logits.shape[1] == len(kept) else ends  # some families give them all
+    return logits[torch.arange(len(texts), device=logits.device), sent(place, logits.device)]
 
 
 def left_padded(

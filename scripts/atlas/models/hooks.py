@@ -14,6 +14,6 @@ def layer_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Float[Tensor, 
     return args[0] if args else kwargs["hidden_states"]
 
 
-def layer_output(output: Tensor | tuple[Any, ...]) -> Float[Tensor, "batch tokens width"]:
-    """The hidden states that a layer returns: alone, or first in a tuple."""
-    return output[0] if isinstance(output, tuple) else output
+def layer_output(output: Tensor | tuple[Any, ...] | list[Any]) -> Float[Tensor, "batch tokens width"]:
+    """The hidden states that a layer returns: alone, or first in a tuple or list."""
+    return output[0] if isinstance(output, tuple | list) else output

@@ -41,6 +41,8 @@ _UNLIMITED: dict[type, type] = {
 # Models whose texts cannot go on from a shared start: at all, or with padding behind it. `self_check` has seen it.
 _WHOLE: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 _UNPADDED: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
+# Models whose answers follow no cache, or none under padding: with every token they are given their whole text again.
+_AGAIN: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 
 
 def shares(model: PreTrainedModel, *, padded: bool = False) -> bool:
@@ -55,6 +57,19 @@ def note_sharing(model: PreTrainedModel, works: bool, *, padded: bool = False) -
         known.discard(model)
     else:
         known.add(model)
+
+
+def remembers(model: PreTrainedModel) -> bool:
+    """Whether generation goes on from a cache, with padding on the left."""
+    return model not in _AGAIN
+
+
+def note_memory(model: PreTrainedModel, works: bool) -> None:
+    """Remember whether generation can go on from a cache. Where it cannot, answers take many times as long."""
+    if works:
+        _AGAIN.discard(model)
+    else:
+        _AGAIN.add(model)
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from atlas.plots.types import Document, Documents, Options
 
 
@@ -26,6 +28,19 @@ def told(values: Mapping[str, str], labels: Mapping[str, str]) -> str:
     return ", ".join(
         f"{words} ({', '.join(labels[model] for model, own in values.items() if own == words)})" for words in kinds
     )
+
+
+def blank_layers(frame: pd.DataFrame, column: str, options: Options) -> list[str]:
+    """A sentence for each model of a figure that has layers without attention: `column` of `frame` is null there."""
+    said = []
+    for model in options["models"]:
+        known = frame[frame["model"] == model].groupby("layer")[column].count() > 0
+        if not known.all():
+            said.append(
+                f"Of {options['model_labels'][model]} {int(known.sum())} of {len(known)} layers have attention; the "
+                "others are blank."
+            )
+    return said
 
 
 def option_of(documents: Documents, options: Options, words: Callable[[Document], str]) -> str:

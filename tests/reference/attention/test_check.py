@@ -1,14 +1,16 @@
 """The check at the start of a job: what it lets pass, what it refuses and in which words, and what it costs."""
 
+import functools
+
 import pytest
 import torch
 
 import any_family
-from atlas.attention import Plan, attend, decoder_layers, packed, self_check
+from atlas.attention import Plan, attend, decoder_layers, interface, packable, packed, self_check
 from atlas.attention.check import ALL, ATTENTION, EDITS, GENERATION, GRADIENTS, HEADS, LOGITS, START, STATES
 from atlas.attention.packs import Pack
 from atlas.errors import AtlasError
-from atlas.models.shared_prefix import shares
+from atlas.models.shared_prefix import remembers, shares
 from attention_engine_reference import ENGINE_FAMILIES, attention_module
 from families import build
 
@@ -25,11 +27,8 @@ REFUSED = {
     "inkling2_text": (ATTENTION, "differ by"),
     "diffllama": (ATTENTION, "layer 0 calls the attention function 2 times"),
     "hrm_text": (ATTENTION, "layer 0 calls the attention function 8 times"),
-    "mamba": (GENERATION, "logits of step 2 of generation differ"),  # its state is in another cache
-    "falcon_mamba": (GENERATION, "logits of step 2 of generation differ"),
-    "openai-gpt": (GENERATION, "cannot be run this way"),
-    "recurrent_gemma": (HEADS, "recurrent_gemma"),
-    "qwen3_next": (HEADS, "of texts side by side differ"),  # a recurrent state does not follow the packs
+    "mamba2": (ATTENTION, "no layer has attention"),
+    "rwkv": (ATTENTION, "has no attention: its tokens hand on a state"),
     "bert": (START, "its tokens see what follows them"),
     "roberta": (START, "its tokens see what follows them"),
     "falcon": (ATTENTION, "does not use transformers' attention interface"),
@@ -47,9 +46,30 @@ def test_families_that_would_be_measured_wrongly_are_refused_by_name(kind):
     assert "\n" not in str(caught.value)
 
 
-def test_a_mask_that_depends_on_the_implementations_name_is_noticed_beyond_any_text_of_the_check():
+# model type -> what a job asks, what works, and what is done instead
+SLOWER = {
+    "mamba": (GENERATION, remembers),  # its state is in another cache: whole texts again with every token
+    "openai-gpt": (GENERATION, remembers),  # it has no cache
+    "qwen3_next": (HEADS, packable),  # a recurrent state does not follow prompts side by side: one prompt at a time
+    "gemma3n_text": (HEADS, packable),  # several streams
+}
+
+
+@pytest.mark.parametrize("kind", SLOWER)
+def test_what_a_family_cannot_do_is_done_another_way(kind):
+    need, way = SLOWER[kind]
+    model = any_family.build(kind)
+    assert way(model)
+    self_check(model, need)
+    assert not way(model)
+
+
+def test_a_mask_that_depends_on_the_implementations_name_is_noticed_beyond_any_text_of_the_check(monkeypatch):
     """With 64 chosen keys nothing is left out of the check's own texts: the number is shortened meanwhile."""
     model = any_family.build("deepseek_v32", index_topk=64)
+    monkeypatch.setattr(
+        interface, "only_chosen", lambda mask, indices, keys: mask
+    )  # as if the choice were not handed on
     self_check(model, ATTENTION)
     assert {m.index_topk for m in model.modules() if hasattr(m, "index_topk")} == {64}
     with torch.no_grad(), attend(model, Plan(diagonal=True)):
@@ -60,6 +80,10 @@ def test_a_mask_that_depends_on_the_implementations_name_is_noticed_beyond_any_t
         pass
     with pytest.raises(AtlasError, match="logits under its own eager attention"):
         self_check(any_family.build("deepseek_v32", index_topk=6), ATTENTION)
+    monkeypatch.undo()
+    self_check(model, ATTENTION)
+    with torch.no_grad(), attend(model, Plan(diagonal=True)):
+        model(torch.arange(5, 75)[None], use_cache=False)
 
 
 # ---------------------------------------------------------------------------------------------- planted mistakes
@@ -70,6 +94,10 @@ def forgets_cache(model, monkeypatch):
         return inner(*args, use_cache=False, **kwargs)
 
     monkeypatch.setattr(model.model, "forward", forward)
+
+
+forgets_cache_of_answers = functools.partial(forgets_cache)
+forgets_cache_of_answers.__name__ = "forgets_cache_of_answers"
 
 
 def looks_ahead(model, monkeypatch):
@@ -128,17 +156,23 @@ def wrong_under_padding(model, monkeypatch):
 def gated_by_head(model, monkeypatch):
     """Between attention and output projection heads are mixed by a state that packs do not have: the token before."""
     projection = attention_module(model, 2).o_proj
-    projection.register_forward_pre_hook(lambda _, args: (args[0] + args[0].roll(1, 1),))
+    projection.register_forward_pre_hook(
+        lambda _, args: (args[0] + torch.nn.functional.pad(args[0][:, :-1], (0, 0, 1, 0)),)
+    )
 
 
 PLANTED = {
-    forgets_cache: ((START, GENERATION), "generation"),
     looks_ahead: (ALL, "its tokens see what follows them"),
     hidden_sink: ((ATTENTION, GRADIENTS), "the sums of attention in layer 0|logits"),
     calls_twice: ((ATTENTION, GRADIENTS, EDITS, HEADS), "layer 1 calls the attention function 2 times"),
     known_by_name: ((ATTENTION,), "differ"),
-    wrong_under_padding: ((GENERATION,), "logits of step 1 of generation differ"),
-    gated_by_head: ((HEADS,), "its tokens see|side by side differ"),
+}
+# mistakes that some other way of running the model goes round -> that this is what is done
+GONE_ROUND = {
+    forgets_cache: (START, shares),
+    forgets_cache_of_answers: (GENERATION, remembers),
+    wrong_under_padding: (GENERATION, remembers),
+    gated_by_head: (HEADS, packable),
 }
 
 
@@ -148,11 +182,19 @@ def test_planted_mistakes_are_seen(plant, monkeypatch):
     model = build("mistral_sliding" if plant is known_by_name else "llama", attn_implementation="sdpa")
     self_check(model)
     plant(model, monkeypatch)
-    if plant is forgets_cache:  # a start that is not remembered is run with each text, and that is right
-        self_check(model, START)
-        assert not shares(model)
     with pytest.raises(AtlasError, match=words):
         self_check(model, *needs)
+
+
+@pytest.mark.parametrize("plant", GONE_ROUND, ids=lambda plant: plant.__name__)
+def test_planted_mistakes_that_another_way_avoids_are_avoided(plant, monkeypatch):
+    need, way = GONE_ROUND[plant]
+    model = build("llama", attn_implementation="sdpa")
+    self_check(model, need)
+    assert way(model)
+    plant(model, monkeypatch)
+    self_check(model, need)
+    assert not way(model)
 
 
 # ------------------------------------------------------------------------------------------------- what it costs

@@ -23,7 +23,8 @@ def test_a_model_that_can_have_everything(tmp_path):
     ("kind", "usable"),
     [
         ("falcon", {"Min-K%", "answers", "hidden states"}),
-        ("qwen3_next", {"Min-K%", "answers", "hidden states", "saliency", "ablated answers"}),
+        ("qwen3_next", set(ASKED)),
+        ("mamba", {"Min-K%", "answers", "hidden states"}),
         ("bert", set()),
     ],
 )

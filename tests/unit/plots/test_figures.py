@@ -35,7 +35,7 @@ def closed():
 def effect():
     rows = [(layer, head, -0.1 * head + layer) for layer in range(2) for head in range(3)]
     frame = pd.DataFrame(rows, columns=["layer", "head", "effect"])
-    return frame.assign(model="m", dataset="d", prompts=5, prompts_dropped=1)
+    return frame.assign(model="m", dataset="d", prompts=5, prompts_dropped=1, weight_without=0.01)
 
 
 def weights(first=0.1):

@@ -31,14 +31,18 @@ from matplotlib.colors import to_hex
 
 from atlas.analyses.heads.claims_section import claims_section
 from atlas.analyses.heads.explorer_data import page_data
+from atlas.analyses.heads.measures import measures
 from atlas.plots import style
-from atlas.plots.captions import told
+from atlas.plots.captions import blank_layers, told
 from atlas.results.files import replacing
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from atlas.plots.types import Options, Sources, Tables
 
 PAGE = Path(__file__).parent / "page"
+_EVERY_HEAD = ("sinks", "safety_heads")  # analyses that measure every head there is
 NO_VALUES = "no values: the analysis\ndoes not cover this model"
 # Okabe and Ito's colours, which the colour-blind can tell apart; the source's red and green are too close for that.
 LABEL_COLOURS = {
@@ -68,7 +72,9 @@ def draw(tables: Tables, options: Options, sources: Sources) -> tuple[str, str]:
         "document": _stable_ids(_json(document)),
         "script": (PAGE / "explorer.js").read_text(encoding="utf-8"),
     }
-    return Template((PAGE / "explorer.html").read_text(encoding="utf-8")).substitute(values), _caption(data, options)
+    return Template((PAGE / "explorer.html").read_text(encoding="utf-8")).substitute(values), " ".join(
+        [_caption(data, options), *_blank_layers(tables["heads"], options)]
+    )
 
 
 def save(page: str, caption: str, output: Any) -> None:
@@ -207,6 +213,17 @@ def _caption(data: Mapping[str, Any], options: Options) -> str:
     )
     lacking = [f"{model['label']}: {', '.join(model['lacking'])}" for model in data["models"] if model["lacking"]]
     return f"{text} Without values, as their maps say: {'; '.join(lacking)}." if lacking else text
+
+
+def _blank_layers(heads: pd.DataFrame, options: Options) -> list[str]:
+    """What is said of models that have layers without attention, by a measure that every head with attention has."""
+    measured = [name for analysis in _EVERY_HEAD if analysis in options["datasets"] for name in measures([analysis])]
+    said = []
+    for model in options["models"]:
+        own = heads[heads["model"] == model]
+        known = [name for name in measured if name in own and own[name].notna().any()]
+        said += blank_layers(own, known[0], {**options, "models": [model]}) if known else []
+    return said
 
 
 def _reached(data: Mapping[str, Any], options: Options) -> str:

@@ -40,7 +40,7 @@ def changes_attention(evidence: Evidence) -> dict[str, Measured | Exception]:
 def little_inside(evidence: Evidence) -> dict[str, Measured | Exception]:
     """D2."""
     inside, before, behind = regions(evidence.arrays("attention"), evidence.options["reading"])
-    around = np.nanmean([before, behind], axis=0)  # a prompt without a token before it has those behind it
+    around = np.where(np.isnan(before), behind, (before + behind) / 2)  # without a token before it, those behind it
     return _ratios(evidence, inside, around, _EVERY)
 
 
@@ -76,12 +76,17 @@ def _ratios(
     """Sum of `above` over that of `below` among the heads of each place, minus a constant, over resampled prompts.
 
     Undecided where that of `below` is 0 in some draw: heads that all look at one other token leave nothing to compare.
+    Layers without attention do not count, and of a first layer without it nothing is said.
     """
     weights = bootstrap_weights(len(above), evidence.draws, evidence.seed)
+    attending = ~np.isnan(below).all((0, 2))
     parts: dict[str, Measured | Exception] = {}
     for name, (layers, heads) in places.items():
         # Sums over heads of each prompt, and over prompts.
-        first, second = (found[:, layers, :][:, :, heads] for found in (above, below))
+        if not attending[layers].any():
+            parts[name] = NotApplicable("the model's first layer has no attention")
+            continue
+        first, second = (found[:, layers][:, attending[layers]][:, :, heads] for found in (above, below))
         top, bottom = first.sum((1, 2)), second.sum((1, 2))
         compared = weights @ bottom
         if not (compared > 0).all():

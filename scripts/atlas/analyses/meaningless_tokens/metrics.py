@@ -117,7 +117,7 @@ def _condition_weights(arrays: Arrays, condition: str, reading: str, confidence:
         slots = np.concatenate(
             [np.arange(prefix - p, prefix), prefix + np.arange(m), prefix + inner + np.arange(n - p - m)]
         )
-        valid = ~np.isnan(average[:, 0, 0])
+        valid = ~np.isnan(average).all((1, 2))  # a layer without attention is NaN everywhere
         slots, values = slots[valid], average[valid]
         total[slots] += values
         squares[slots] += values**2
@@ -183,10 +183,14 @@ def head_effects(arrays: Arrays, reading: str, *, confidence: float, draws: int,
 
 
 def question_means(arrays: Arrays, condition: str, reading: str) -> Float[np.ndarray, "prompts layers heads"]:
-    """Mean avg over the question's positions of every prompt, (prompts, layers, heads); the last position has none."""
+    """Mean avg over the question's positions of every prompt, (prompts, layers, heads); the last position has none.
+
+    NaN in layers without attention.
+    """
     inner = middle(arrays, condition)
     means = []
     for i, average in enumerate(prompt_averages(arrays, condition, reading)):
         start = arrays["prefix"][i] + inner[i]
-        means.append(np.nanmean(average[start : start + arrays["question"][i]], axis=0))
+        asked = average[start : start + arrays["question"][i]]
+        means.append(asked[~np.isnan(asked).all((1, 2))].mean(0))
     return np.stack(means)

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 
 from atlas.errors import AtlasError
 from atlas.plots import style
-from atlas.plots.captions import option_of
+from atlas.plots.captions import blank_layers, option_of
 from atlas.plots.fitting import clear, fit
 
 if TYPE_CHECKING:
@@ -99,14 +99,15 @@ def _of_panel(said: Mapping[str, Any], model: str, column: int, panels: int) -> 
 def choose_heads(effect: pd.DataFrame, heads: Any, model: str) -> list[tuple[int, int]]:
     """[(layer, head)] of one model: as listed, or the n of a layer (or of all) with the largest drop.
 
-    effect: rows of meaningless_effect of this model.
+    effect: rows of meaningless_effect of this model. Of a layer without attention the next one that has it is taken.
     """
     known = set(zip(effect["layer"], effect["head"], strict=True))
+    measured = effect[effect["weight_without"].notna()]
     if isinstance(heads, dict) and "auto" in heads:
         layer = heads.get("layer")
-        pool = effect if layer is None else effect[effect["layer"] == layer]
-        if pool.empty:
+        if layer is not None and layer > effect["layer"].max():
             raise AtlasError(f"figures: {model} has no layer {layer}; layers are 0 to {effect['layer'].max()}.")
+        pool = measured if layer is None else measured[measured["layer"] == _attending(measured, layer, model)]
         pool = pool.sort_values(["effect", "layer", "head"]).head(heads["auto"])
         return [(int(row.layer), int(row.head)) for row in pool.itertuples()]
     listed = [tuple(pair) for pair in (heads[model] if isinstance(heads, dict) else heads)]
@@ -116,7 +117,19 @@ def choose_heads(effect: pd.DataFrame, heads: Any, model: str) -> list[tuple[int
                 f"figures: {model} has no head {list(pair)} ([layer, head], 0-based); it has "
                 f"{effect['layer'].max() + 1} layers of {effect['head'].max() + 1} heads."
             )
+    without = sorted(set(listed) & known - set(zip(measured["layer"], measured["head"], strict=True)))
+    if without:
+        layers = ", ".join(map(str, sorted(measured["layer"].unique())))
+        raise AtlasError(f"figures: layer {without[0][0]} of {model} has no attention; layers {layers} have.")
     return listed
+
+
+def _attending(measured: pd.DataFrame, layer: int, model: str) -> int:
+    """`layer`, or the next one that has attention."""
+    layers = sorted(x for x in measured["layer"].unique() if x >= layer)
+    if not layers:
+        raise AtlasError(f"figures: no layer of {model} from {layer} on has attention; choose a lower one.")
+    return int(layers[0])
 
 
 def _hide_first(shown: pd.DataFrame, heads: Sequence[tuple[int, int]], choice: str) -> bool:
@@ -192,7 +205,11 @@ def _caption(
     if isinstance(auto, dict) and "auto" in auto:
         where = "of all layers" if auto.get("layer") is None else f"of layer {auto['layer']} (0-based)"
         parts.append(f"Heads chosen per model: the {auto['auto']} {where} with the largest drop.")
+        for model in options["models"]:
+            if auto.get("layer") is not None and (layer := chosen[model][0][0]) != auto["layer"]:
+                parts.append(f"That layer of {options['model_labels'][model]} has no attention: {layer} is shown.")
         parts += _exceptions(options, effect, chosen)
+    parts += blank_layers(effect, "weight_without", options)
     reading = option_of(sources, options, lambda document: document["metric_options"]["reading"])
     confidence = option_of(sources, options, lambda document: f"{document['metric_options']['confidence']:.0%}")
     parts.append(

@@ -26,12 +26,16 @@ LEAST = 1e-4
 
 
 def scores(evidence: Evidence, ablation: str, relative: str = "") -> tuple[pd.DataFrame, Draws]:
-    """(heads by layer and head with ships_degrees and queries, Ships of the same heads over resampled prompts)."""
+    """(heads by layer and head with ships_degrees and queries, Ships of the same heads over resampled prompts).
+
+    Heads of layers without attention are left out; `depth` counts all layers.
+    """
     if ablation not in evidence.options["ablations"]:
         raise NotApplicable(f"{ablation} is not among analyses.safety_heads.ablations")
     rank = evidence.options["rank"][0]
     frame = evidence.frame("safety_heads", relative)
     frame = frame[(frame["ablation"] == ablation) & (frame["rank"] == rank)].sort_values(["layer", "head"])
+    frame = frame.assign(depth=frame["layer"].max() + 1)[frame["ships_degrees"].notna()]
     drawn = evidence.arrays("safety_resamples", relative)[ablation][:, 0].astype(float)  # of rank[0], in that order
     if len(frame) <= TOP:
         raise NotApplicable(f"the model has {len(frame)} heads, and claims are about the {TOP} strongest")
@@ -60,7 +64,7 @@ def in_lower_layers(evidence: Evidence) -> dict[str, Measured | Exception]:
     def part(ablation: str) -> Measured:
         frame, drawn = scores(evidence, ablation)
         _check_turning(frame, drawn, TOP)
-        low = (frame["layer"] < (frame["layer"].max() + 1) / 3).to_numpy()
+        low = (frame["layer"] < frame["depth"] / 3).to_numpy()
         share = low[_strongest(frame["ships_degrees"].to_numpy()[None])[0]].mean()
         return of_replicates(
             share, low[_strongest(drawn)].mean(1), confidence=evidence.confidence, n=_queries(frame), unit="prompts",

@@ -7,13 +7,15 @@ Source: Zhou et al., ICLR 2025, arXiv 2410.13708, equations 5 to 9. A head's att
     mean              the mean of o over all tokens of all prompts
 
 Their code runs the whole model for every head and prompt. Here one clean pass keeps what enters each layer, and every
-(head, prompt) is run from the head's layer on, all of them side by side (attention.packed).
+(head, prompt) is run from the head's layer on, all of them side by side (attention.packed). Families in which prompts
+cannot lie side by side run whole, a prompt with all heads of a layer at a time (attention.alone).
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ import numpy as np
 import torch
 
 from atlas.analyses.safety_heads.head_edits import ablation_plan, group_masks, head_means
-from atlas.attention import Pack, Plan, attend, decoder_layers, layer_inputs, packed
+from atlas.attention import Pack, Plan, alone, attend, attention_layers, decoder_layers, layer_inputs, packable, packed
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
 from atlas.models.batches import Batches
@@ -42,8 +44,7 @@ if TYPE_CHECKING:
 
 # Bytes of one residual component over the tokens of a forward when max_rows is left open: more is slower on a CPU.
 _BYTES = {"cpu": 1 << 14, "cuda": 1 << 17}
-# Prompts whose packed states are compared with the model's own forward on every start.
-_CHECKED = 4
+_CHECKED = 4  # prompts whose states are compared with the model's own forward on every start
 
 
 class _Enough(Exception):
@@ -61,17 +62,21 @@ def extract(
     shards: int = 1,
     progress: Progress = iter,
 ) -> dict[str, np.ndarray]:
-    """Arrays of one shard (every shards-th layer) of all single heads, named as in storage.py.
+    """Arrays of one shard (every shards-th layer with attention) of all single heads, named as in storage.py.
 
     prompts: list of token id sequences. max_rows: (head, prompt) pairs that are run at once; None: chosen by
     `default_rows`. Results depend on it by rounding only.
     """
     config = model.config.get_text_config()
-    layers = shard_of(list(range(config.num_hidden_layers)), shard, shards)
+    layers = shard_of(attention_layers(model), shard, shards)
     heads = range(config.num_attention_heads)
     ablation = HeadAblation(model, prompts, layers, epsilon=epsilon, max_rows=max_rows, means="mean" in ablations)
     n = len(prompts)
-    arrays: dict[str, np.ndarray] = {"layer": np.array(layers, np.int32), "clean.gram": ablation.clean_gram}
+    arrays: dict[str, np.ndarray] = {
+        "layer": np.array(layers, np.int32),
+        "depth": np.array(len(decoder_layers(model)), np.int32),
+        "clean.gram": ablation.clean_gram,
+    }
     for kind in ablations:
         arrays[f"{kind}.gram"] = np.zeros((len(layers), len(heads), n, n))
         arrays[f"{kind}.kl"] = np.zeros((len(layers), len(heads), n))
@@ -94,6 +99,7 @@ def default_rows(model: PreTrainedModel, prompts: Prompts) -> int:
 
         free = psutil.virtual_memory().available
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    inner = max(inner) if isinstance(inner, list) else inner  # one for each layer
     # Per token: residuals, norms, queries, keys, values and the MLP; per row: logits as they come and in float64.
     row = tokens * size * (10 * config.hidden_size + 4 * inner) + config.vocab_size * (2 * size + 24)
     while rows > 1 and rows * row > free / 4:
@@ -136,13 +142,15 @@ class HeadAblation:
         self.max_rows = max_rows or default_rows(model, prompts)
         # Prompts that begin alike share tokens, so they go into one pack.
         order = sorted(range(len(prompts)), key=lambda i: tuple(prompts[i]))
-        embeddings = self._embeddings(prompts)
+        self.side_by_side = packable(model)
+        embeddings = self._embeddings(prompts) if self.side_by_side else []
+        most = self.max_rows if self.side_by_side else 1
         self.means = head_means(model, prompts) if means else None
         self.packs: list[_Clean] = []
         self._fitted = Batches("max_rows", one="a prompt")
-        for i in range(0, len(order), self.max_rows):
+        for i in range(0, len(order), most):
             self.packs += self._fitted.run(
-                lambda part: self._clean(prompts, part, embeddings, layers), order[i : i + self.max_rows]
+                lambda part: self._clean(prompts, part, embeddings, layers), order[i : i + most]
             )
         states = np.zeros((len(prompts), self.packs[0].states.shape[-1]))
         for pack in self.packs:
@@ -154,8 +162,13 @@ class HeadAblation:
     def _clean(
         self, prompts: Prompts, part: Sequence[int], embeddings: Sequence[Tensor], layers: Sequence[int]
     ) -> _Clean:
-        """The clean pass over the prompts with the numbers `part`."""
+        """The clean pass over the prompts with the numbers `part`, a single one where they run apart."""
         pack = Pack([prompts[i] for i in part])
+        if not self.side_by_side:
+            with alone(self.model, prompts[part[0]]) as run:
+                found, logits = run(0, None, Plan(), 1)
+            (states,) = fetched([found[0].double()])
+            return _Clean(list(part), pack, states.numpy(), Divergence(logits[0]), {})
         embedded = torch.zeros(1, len(pack.ids), embeddings[0].shape[-1], dtype=embeddings[0].dtype)
         for i, path in zip(part, pack.paths, strict=True):
             embedded[:, path] = embeddings[i]
@@ -208,9 +221,8 @@ class HeadAblation:
         half = self.model.dtype in (torch.float16, torch.bfloat16)
         if not worst <= (0.1 if half else 1e-3):
             raise AtlasError(
-                f"{type(self.model).__name__} ('{self.model.config.model_type}'): prompts side by side give states "
-                f"that differ from the model's own by {worst:.1e} of their largest value, so ablation would be wrong; "
-                "choose a model of another family or report the model type."
+                f"{type(self.model).__name__} ('{self.model.config.model_type}'): states of packed prompts differ from "
+                f"the model's own by {worst:.1e} of their largest value; report the model type."
             )
 
     def effects(
@@ -220,12 +232,12 @@ class HeadAblation:
         states = np.zeros((len(groups), self.prompts, self.width))
         kl = np.zeros((len(groups), self.prompts))
         for clean in self.packs:
-            with packed(self.model, clean.pack) as run:
+            with self._running(clean.pack) as run:
 
                 def batch(numbers: Sequence[int], clean: _Clean = clean, run: Run = run) -> None:
                     chosen = [groups[i] for i in numbers]
                     start = min(layer for group in chosen for layer, _ in group)
-                    hidden = sent(clean.inputs[start], self.devices[start])
+                    hidden = sent(clean.inputs[start], self.devices[start]) if clean.inputs else None
                     last, changed = run(start, hidden, self._plan(ablation, chosen), len(numbers))
                     found, kl[np.ix_(numbers, clean.part)] = (
                         x.numpy() for x in fetched([last.double(), clean.divergence(changed)])
@@ -238,6 +250,10 @@ class HeadAblation:
                 for numbers in self._batches(groups, len(clean.part)):
                     self._fitted.run(batch, numbers)
         return states @ states.transpose(0, 2, 1), kl
+
+    def _running(self, pack: Pack) -> AbstractContextManager[Run]:
+        """How a pack is run; where prompts run apart it holds one."""
+        return packed(self.model, pack) if self.side_by_side else alone(self.model, pack.ids.tolist())
 
     def _batches(self, groups: Groups, prompts: int) -> list[list[int]]:
         """Numbers of groups that are run together, of similar lowest layer and equal sizes."""

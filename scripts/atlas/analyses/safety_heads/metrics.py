@@ -11,6 +11,7 @@ import pandas as pd
 from atlas.analyses.safety_heads.ships import (
     ShipsOptions,
     check_ranks,
+    every_head,
     heads_of,
     leading_subspace,
     positions,
@@ -63,7 +64,7 @@ def head_table(
     """The table safety_heads of one model and data set: arrays as in storage.py, `keys` its identity.
 
     options: rank, ablations, confidence, bootstrap, seed; dtype: what the model ran in. replicates: of replicates_of;
-    None: computed here. Intervals are percentiles over resampled prompts.
+    None: computed here. Intervals are percentiles over resampled prompts. Heads of layers without attention have nulls.
     """
     clean, queries = arrays["clean.gram"], len(arrays["clean.gram"])
     check_ranks(options["rank"], queries)
@@ -81,18 +82,17 @@ def head_table(
             degrees = ships(clean, flat, rank)
             error, error_kl = rounding_errors(arrays, ablation, rank, degrees)
             frame = heads.assign(
-                rank=rank,
                 ships_degrees=degrees,
                 ships_low=low,
                 ships_high=high,
                 kl_mean=kl.mean(1),
                 kl_low=kl_low,
                 kl_high=kl_high,
-                error_degrees=error,
-                error_kl=error_kl,
                 tied=ties(degrees, error),
             )
-            frames.append(frame.assign(position=positions(frame)))
+            frame = every_head(frame.assign(position=positions(frame)), int(arrays["depth"]))
+            same = {"ablation": ablation, "rank": rank, "error_degrees": error, "error_kl": error_kl}
+            frames.append(frame.assign(**same))
     return pd.concat(frames, ignore_index=True).assign(**keys, queries=queries, queries_dropped=dropped, dtype=dtype)
 
 
@@ -128,13 +128,19 @@ def ties(degrees: Float[np.ndarray, " heads"], error: float) -> Float[np.ndarray
 
 
 def query_table(arrays: Arrays, keys: Mapping[str, str], names: Sequence[str], options: ShipsOptions) -> pd.DataFrame:
-    """The table safety_queries: the KL of every prompt; names: the prompts' ids in order."""
+    """The table safety_queries: the KL of every prompt; names: the prompts' ids in order.
+
+    Null for heads of layers without attention.
+    """
     frames = []
     for ablation in options["ablations"]:
         kl = arrays[f"{ablation}.kl"]
-        heads = heads_of(arrays, ablation)
-        frame = heads.loc[heads.index.repeat(kl.shape[-1])].reset_index(drop=True)
-        frames.append(frame.assign(query=np.tile(np.array(names, dtype=object), len(heads)), kl=kl.ravel()))
+        rows = pd.DataFrame(kl.reshape(-1, kl.shape[-1]))
+        heads = every_head(pd.concat([heads_of(arrays, ablation), rows], axis=1), int(arrays["depth"]))
+        kl = heads[rows.columns].to_numpy(float)
+        frame = heads.loc[heads.index.repeat(kl.shape[-1]), ["layer", "head"]].reset_index(drop=True)
+        of = {"ablation": ablation, "query": np.tile(np.array(names, dtype=object), len(heads)), "kl": kl.ravel()}
+        frames.append(frame.assign(**of))
     return pd.concat(frames, ignore_index=True).assign(**keys)
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from atlas.dtypes import HALF
 from atlas.plots import style
-from atlas.plots.captions import option_of
+from atlas.plots.captions import blank_layers, option_of
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ def _caption(data: pd.DataFrame, options: Options, sources: Documents) -> str:
             f"{options['model_labels'][model]}: {rows['queries'].iloc[0]} prompts ({rows['queries_dropped'].iloc[0]} "
             f"dropped); strongest (layer, head) {strongest}."
         )
+        parts += blank_layers(rows, "ships_degrees", {**options, "models": [model]})
         if (heads := int(rows["position"].max())) < options["top"]:
             parts.append(f"It has only {heads} heads.")
         parts += _precision(rows[rows["ablation"].isin(options["ablations"])], options)

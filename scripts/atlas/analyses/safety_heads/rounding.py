@@ -14,6 +14,7 @@ import numpy as np
 
 from atlas.analyses.safety_heads.extract import HeadAblation
 from atlas.analyses.safety_heads.storage import head_again
+from atlas.attention import attention_layers
 from atlas.results.shards import shard_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def remeasured(
 ) -> dict[str, np.ndarray]:
     """The arrays `wide.*` of storage.py, of one shard: `model` is that of the job, loaded in float32."""
     config = model.config.get_text_config()
-    layers = shard_of(list(range(config.num_hidden_layers)), shard, shards)
+    layers = shard_of(attention_layers(model), shard, shards)
     ablation = HeadAblation(model, prompts, layers, epsilon=epsilon, max_rows=max_rows, means="mean" in ablations)
     groups = [[(layer, head_again(layer, config.num_attention_heads))] for layer in layers]
     arrays = {"wide.clean.gram": ablation.clean_gram}

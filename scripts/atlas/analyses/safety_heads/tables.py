@@ -14,7 +14,7 @@ TABLES = {
         "kl_mean": "float64",
         "kl_low": "float64",
         "kl_high": "float64",
-        "position": "int32",
+        "position": "Int32",
         "queries": "int32",
         "queries_dropped": "int32",
         "dtype": "str",

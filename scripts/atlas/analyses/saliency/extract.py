@@ -34,9 +34,9 @@ from atlas.attention import (
     residuals,
 )
 from atlas.errors import AtlasError
-from atlas.models.architectures import decoder_stack, logit_scaling, unembedding
+from atlas.models.architectures import decoder_stack
 from atlas.models.batches import Batches
-from atlas.models.next_token import check_head
+from atlas.models.next_token import check_head, logits_of, scaled
 from atlas.models.shared_prefix import continued, padded, prefix_cache, shares
 from atlas.models.transfers import fetched, sent
 from atlas.results.shards import batches, shard_of
@@ -216,11 +216,8 @@ def _answer_nll(
     """(B,) mean over the exact answer tokens of - log p(token | what stands before it), with a graph."""
     rows = [(row, position - here) for row, sample in enumerate(samples) for position in sample.answer]
     row, position = (sent(torch.tensor(part), states.device) for part in zip(*rows, strict=True))
-    factor, cap = logit_scaling(model.config)
-    logits = unembedding(model)(states[row, position - 1])
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) * factor
-    if cap is not None:
-        logits = torch.tanh(logits / cap) * cap
+    logits = logits_of(model, states[row, position - 1])
+    logits = scaled(model, logits.to(torch.promote_types(logits.dtype, torch.float32)))
     targets = ids[row.to(ids.device), position.to(ids.device)].to(logits.device)
     nll = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     count = sent(torch.tensor([len(sample.answer) for sample in samples]), nll.device)

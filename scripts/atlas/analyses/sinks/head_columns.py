@@ -34,7 +34,8 @@ SHOWN = tuple(f"{name}_{kind}" for kind in _INPUTS for name in ("alpha", "sink_r
 def columns(tables: Mapping[str, pd.DataFrame], dataset: str, choice: Mapping[str, Any]) -> pd.DataFrame:
     """COLUMNS by (model, layer, head), for the kinds of input that were run."""
     sinks = chosen_rows(tables, "sinks", dataset)
-    sinks = sinks.assign(sink=sinks["alpha"] > sinks["epsilon"])
+    above = (sinks["alpha"] > sinks["epsilon"]).astype("boolean")
+    sinks = sinks.assign(sink=above.mask(sinks["alpha"].isna()))
     wide = sinks.pivot(index=KEYS, columns="input", values=["alpha", "sink", "sink_rate"])
     wide.columns = [f"{value}_{kind}" for value, kind in wide.columns]
     return wide.assign(sinks_dataset=dataset, epsilon=sinks["epsilon"].iloc[0], sinks_bos=sinks["bos"].iloc[0])

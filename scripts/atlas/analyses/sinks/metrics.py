@@ -70,19 +70,21 @@ def head_sinks(
 ) -> pd.DataFrame:
     """Per (layer, head): mean alpha[0] over sequences and the share of sequences in which it exceeds epsilon.
 
-    alpha: (sequences, layers, heads, length). Returns a frame with layer, head, alpha, sink_rate and its Wilson
+    alpha: (sequences, layers, heads, length), NaN in layers without attention, which have nulls. Returns a frame
+    with layer, head, alpha, sink_rate and its Wilson
     interval rate_low, rate_high.
     """
     first = alpha[..., 0]
     counts = (first > epsilon).sum(0)
-    low, high = wilson_interval(counts, len(first), confidence)
+    missing = np.where(np.isnan(first).all(0), np.nan, 0.0)  # of a layer without attention nothing is said
+    low, high = (bound + missing for bound in wilson_interval(counts, len(first), confidence))
     layer, head = np.indices(counts.shape)
     return pd.DataFrame(
         {
             "layer": layer.ravel(),
             "head": head.ravel(),
             "alpha": first.astype(np.float64).mean(0).ravel(),
-            "sink_rate": counts.ravel() / len(first),
+            "sink_rate": (counts / len(first) + missing).ravel(),
             "rate_low": low.ravel(),
             "rate_high": high.ravel(),
         }
@@ -99,10 +101,13 @@ def sink_rates(
 ) -> pd.DataFrame:
     """Sink metric by layer and over all layers (layer null), with bootstrap percentile intervals over sequences.
 
-    alpha: (sequences, layers, heads, length). Returns a frame with layer, rate, rate_low, rate_high.
+    alpha: (sequences, layers, heads, length), NaN in layers without attention: they have nulls, and the rate over all
+    layers is that of the others. Returns a frame with layer, rate, rate_low, rate_high.
     """
-    share = (alpha[..., 0] > epsilon).mean(2)  # (sequences, layers)
-    share = np.concatenate([share, share.mean(1, keepdims=True)], axis=1)
+    first = alpha[..., 0]
+    share = np.where(np.isnan(first), np.nan, first > epsilon).mean(2)  # (sequences, layers)
+    attending = ~np.isnan(share).all(0)
+    share = np.concatenate([share, share[:, attending].mean(1, keepdims=True)], axis=1)
     weights = bootstrap_weights(len(share), draws, seed)
     low, high = percentile_interval(weights @ share / len(share), confidence)
     layers = pd.array([*range(share.shape[1] - 1), None], dtype="Int32")

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from atlas.plots import style
-from atlas.plots.captions import option_of, told
+from atlas.plots.captions import blank_layers, option_of, told
 from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
@@ -47,18 +47,21 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         style.apply_axes(grid[row, 0], options, model)
         _map(figure, grid[row, 1], heads[heads["model"] == model], title)
     fit(figure)
-    return figure, _caption(rates, options, sources["sink_rates"])
+    blank = blank_layers(heads[heads["dataset"] == options["dataset"]], "alpha", options)
+    return figure, " ".join([_caption(rates, options, sources["sink_rates"]), *blank])
 
 
 def _curves(axes: Axes, rates: pd.DataFrame, title: str) -> None:
     for kind, (colour, dashes, label) in _STYLES.items():
         part = rates[(rates["input"] == kind) & rates["layer"].notna()].sort_values("layer")
+        attending = part["rate"].notna()
+        part, marker = part[attending], "" if attending.all() else "."  # between marks there are other layers
         if part.empty:
             continue
         whole = rates[(rates["input"] == kind) & rates["layer"].isna()]["rate"].iloc[0]
         x = part["layer"].astype(int)
         axes.fill_between(x, 100 * part["rate_low"], 100 * part["rate_high"], color=colour, alpha=0.25, lw=0)
-        axes.plot(x, 100 * part["rate"], color=colour, ls=dashes, label=f"{label} {100 * whole:.1f} %")
+        axes.plot(x, 100 * part["rate"], color=colour, ls=dashes, marker=marker, label=f"{label} {100 * whole:.1f} %")
     epsilon = rates["epsilon"].iloc[0]
     axes.set(xlabel="Layer", ylabel=rf"Sink$_0^{{\epsilon={epsilon:g}}}$ (% of heads)", ylim=(-3, 103))
     axes.set_title(title)

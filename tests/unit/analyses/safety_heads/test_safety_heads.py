@@ -41,6 +41,7 @@ def stored(heads=6, queries=8):
     kl = np.abs(np.random.default_rng(1).normal(size=(2, heads // 2, queries)))
     return {
         "layer": np.array([0, 1], np.int32),
+        "depth": np.array(2, np.int32),
         "clean.gram": clean @ clean.T,
         "scaling.gram": gram,
         "scaling.kl": kl,
@@ -140,7 +141,10 @@ def test_in_float32_no_error_is_measured_and_no_tie_is_counted():
 def test_arrays_of_shards_join_those_of_float32_too():
     arrays = in_half_precision()
     parts = [
-        {key: value if key.endswith("clean.gram") else value[layer : layer + 1] for key, value in arrays.items()}
+        {
+            key: value if key.endswith(("clean.gram", "depth")) else value[layer : layer + 1]
+            for key, value in arrays.items()
+        }
         for layer in (1, 0)
     ]
     joined = merge(parts)
@@ -155,7 +159,7 @@ def test_where_one_shard_was_not_measured_again_none_is(lacks):
     arrays = in_half_precision()
     parts = [
         {
-            key: value if key.endswith("clean.gram") else value[layer : layer + 1]
+            key: value if key.endswith(("clean.gram", "depth")) else value[layer : layer + 1]
             for key, value in arrays.items()
             if layer != lacks or not key.startswith("wide.")
         }

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from atlas.analyses.meaningless_tokens.extract import extract
 from atlas.analyses.meaningless_tokens.prompts import TEMPLATE, build_prompts
-from atlas.attention import ATTENTION, EVERY_LAYER, checked
+from atlas.attention import ATTENTION, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
 
 # What the model is checked for.
-NEEDS = (ATTENTION, EVERY_LAYER)
+NEEDS = (ATTENTION,)
 
 
 def run(task: ModelTask) -> Result:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.sinks.extract import beginning, column_means, sequences
-from atlas.attention import ATTENTION, EVERY_LAYER, checked
+from atlas.attention import ATTENTION, checked
 
 if TYPE_CHECKING:
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
 
 # What the model is checked for.
-NEEDS = (ATTENTION, EVERY_LAYER)
+NEEDS = (ATTENTION,)
 
 
 def run(task: ModelTask) -> Result:

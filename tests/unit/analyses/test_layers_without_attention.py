@@ -1,0 +1,227 @@
+"""Hybrids: layers without attention have nulls in every table and figure, and change no number of the others.
+
+The same arrays without those layers are the reference: each number must be that of a model that never had them.
+"""
+
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from atlas.analyses.claims.measured import NotApplicable
+from atlas.analyses.heads.join import join_heads
+from atlas.analyses.heads.overlap import overlap_table
+from atlas.analyses.meaningless_tokens import claims as meaningless_claims
+from atlas.analyses.meaningless_tokens.head_columns import MEASURES as MEANINGLESS
+from atlas.analyses.meaningless_tokens.metrics import head_effects, weights_by_position
+from atlas.analyses.meaningless_tokens.plot_attention_sinks import choose_heads
+from atlas.analyses.meaningless_tokens.storage import CONDITIONS, SUMS
+from atlas.analyses.registry import TABLES
+from atlas.analyses.safety_heads import claims as safety_claims
+from atlas.analyses.safety_heads.metrics import head_table, query_table, replicates_of
+from atlas.analyses.safety_heads.ships import ranking
+from atlas.analyses.sinks.head_columns import MEASURES as SINKS
+from atlas.analyses.sinks.metrics import head_sinks, heads_table, rates_table, sink_rates
+from atlas.analyses.sinks.plot_sink_rates import draw
+from atlas.errors import AtlasError
+from atlas.plots.captions import blank_layers
+from atlas.results.tables import conform
+
+DEPTH, HEADS, ATTENDING = 5, 4, [1, 3, 4]
+KEYS = {"model": "m", "dataset": "d"}
+OPTIONS = {"epsilon": 0.3, "confidence": 0.9, "bootstrap": 50, "seed": 1, "reading": "drop_columns"}
+SHIPS = {"rank": [1], "ablations": ["scaling", "undifferentiated"], "confidence": 0.9, "bootstrap": 20, "seed": 0}
+
+
+def spread(values, axis):
+    """NaN for the layers without attention, `values` for the others."""
+    found = np.full((*values.shape[:axis], DEPTH, *values.shape[axis + 1 :]), np.nan, np.float32)
+    np.moveaxis(found, axis, 0)[ATTENDING] = np.moveaxis(values, axis, 0)
+    return found
+
+
+@pytest.fixture(scope="module")
+def alpha():
+    return np.random.default_rng(0).random((7, len(ATTENDING), HEADS, 6)).astype(np.float32)
+
+
+def spans():
+    """Stored column sums of three prompts, of the layers with attention alone."""
+    rng, prompts = np.random.default_rng(1), 3
+    counts = {"prefix": 12, "merged": 0, "span": 4, "question": 14, "suffix": 1}
+    arrays = {name: np.full(prompts, count, np.int32) for name, count in counts.items()}
+    arrays["prompt"] = np.arange(prompts, dtype=np.int32)
+    arrays["span_mass"] = rng.random((prompts, len(ATTENDING), HEADS)).astype(np.float32)
+    for condition, tokens in (("without", 27), ("with", 31)):
+        arrays[f"{condition}.ids"] = rng.integers(5, 90, prompts * tokens).astype(np.int32)
+        for name in SUMS[condition]:
+            arrays[f"{condition}.{name}"] = rng.random((prompts * tokens, len(ATTENDING), HEADS)).astype(np.float32)
+    return arrays
+
+
+def spread_spans():
+    sums = {"span_mass", *(f"{condition}.{name}" for condition in CONDITIONS for name in SUMS[condition])}
+    return {name: spread(array, 1) if name in sums else array for name, array in spans().items()}
+
+
+def ablations():
+    """Stored effects of ablated heads, of the layers with attention as always, of a model of DEPTH layers."""
+    rng, queries = np.random.default_rng(2), 8
+    states = rng.normal(size=(queries, 20)) + 2
+    arrays = {"layer": np.array(ATTENDING, np.int32), "depth": np.array(DEPTH), "clean.gram": states @ states.T}
+    for kind in SHIPS["ablations"]:
+        turned = states + rng.normal(size=(len(ATTENDING), HEADS, queries, 20))
+        arrays[f"{kind}.gram"] = turned @ turned.swapaxes(-1, -2)
+        arrays[f"{kind}.kl"] = rng.random((len(ATTENDING), HEADS, queries))
+    return arrays
+
+
+def same_but_blank(found, expected, keys, constant=()):
+    """`found` has nulls in layers without attention and `expected`, whose layers count on, in the others."""
+    expected = expected.assign(layer=expected["layer"].map(dict(enumerate(ATTENDING)), na_action="ignore"))
+    blank = found[found["layer"].notna() & ~found["layer"].isin(ATTENDING)]
+    values = [name for name in found if name not in (*keys, *constant)]
+    assert len(blank) == len(found[found["layer"].isin(ATTENDING)]) * (DEPTH - len(ATTENDING)) / len(ATTENDING)
+    assert blank[values].isna().all(axis=None)
+    rest = found[~found.index.isin(blank.index)].set_index(keys)[values].astype(float).sort_index()
+    wanted = expected.set_index(keys)[values].astype(float).sort_index()
+    pd.testing.assert_frame_equal(rest, wanted, check_index_type=False, rtol=1e-5)
+
+
+def test_sinks_of_heads(alpha):
+    same_but_blank(head_sinks(spread(alpha, 1), 0.3, 0.9), head_sinks(alpha, 0.3, 0.9), ["layer", "head"])
+
+
+def test_sink_rates_by_layer_and_over_those_with_attention(alpha):
+    options = {"confidence": 0.9, "draws": 50, "seed": 1}
+    found, expected = sink_rates(spread(alpha, 1), 0.3, **options), sink_rates(alpha, 0.3, **options)
+    same_but_blank(found, expected, ["layer"])
+    whole = found[found["layer"].isna()]["rate"].item()
+    assert whole == pytest.approx((alpha[..., 0] > 0.3).mean())
+
+
+def test_effects_of_meaningless_tokens():
+    options = {"confidence": 0.9, "draws": 50, "seed": 1}
+    for reading in ("drop_columns", "drop_rows_and_columns", "renormalised"):
+        found, expected = (head_effects(arrays, reading, **options) for arrays in (spread_spans(), spans()))
+        same_but_blank(found, expected, ["layer", "head"])
+
+
+def test_attention_by_position():
+    found, expected = (weights_by_position(arrays, "drop_columns", 0.9) for arrays in (spread_spans(), spans()))
+    keys = ["condition", "position", "layer", "head"]
+    numbers = ["weight", "weight_low", "weight_high"]
+    same_but_blank(found[[*keys, *numbers]], expected[[*keys, *numbers]], keys)
+    assert set(found["prompts"]) == {3}
+
+
+def test_tables_of_safety_heads():
+    arrays = ablations()
+    packed = {**arrays, "layer": np.arange(len(ATTENDING), dtype=np.int32), "depth": np.array(len(ATTENDING))}
+    found, expected = (conform(head_table(each, KEYS, 0, SHIPS), TABLES["safety_heads"]) for each in (arrays, packed))
+    constant = ["model", "dataset", "rank", "queries", "queries_dropped", "dtype"]
+    same_but_blank(found, expected, ["ablation", "layer", "head"], constant)
+    names = [f"p{i}" for i in range(8)]
+    found, expected = (query_table(each, KEYS, names, SHIPS) for each in (arrays, packed))
+    same_but_blank(found, expected, ["ablation", "layer", "head", "query"], ["model", "dataset"])
+    assert set(ranking(arrays, SHIPS)["layer"]) == set(ATTENDING)  # what later runs ablate
+
+
+def evidence(arrays):
+    draws = {kind: drawn.astype(np.float32) for kind, drawn in replicates_of(arrays, SHIPS).items()}
+    return SimpleNamespace(
+        options=SHIPS, confidence=0.9, frame=lambda name, relative="": head_table(arrays, KEYS, 0, SHIPS),
+        arrays=lambda name, relative="": draws,
+    )  # fmt: skip
+
+
+def test_claims_about_ships_leave_them_out_and_count_all_layers_for_what_is_low():
+    arrays = ablations()
+    frame, drawn = safety_claims.scores(evidence(arrays), "scaling")
+    assert len(frame) == drawn.shape[1] == len(ATTENDING) * HEADS
+    assert set(frame["depth"]) == {DEPTH}
+    share = safety_claims.in_lower_layers(evidence(arrays))["scaling"].value
+    strongest = frame.sort_values("ships_degrees", ascending=False).head(10)
+    assert share == pytest.approx((strongest["layer"] < DEPTH / 3).mean())
+
+
+def test_claims_about_spans_leave_them_out():
+    own = {"confidence": 0.9, "draws": 30, "seed": 0, "repo": "a/b", "options": {"reading": "drop_columns"}}
+    found, expected = (
+        SimpleNamespace(**own, arrays=lambda name, arrays=arrays: arrays) for arrays in (spread_spans(), spans())
+    )
+    for measure in (
+        meaningless_claims.little_inside,
+        meaningless_claims.recovers,
+        meaningless_claims.changes_attention,
+    ):
+        assert measure(found)["all heads"].value == pytest.approx(measure(expected)["all heads"].value)
+        assert isinstance(measure(found)["first layer"], NotApplicable)  # the model's, which has none
+        assert "no attention" in str(measure(found)["first layer"])
+
+
+def joined():
+    alpha = np.random.default_rng(0).random((7, len(ATTENDING), HEADS, 6)).astype(np.float32)
+    sinks = heads_table({"natural.alpha": spread(alpha, 1)}, KEYS, OPTIONS).assign(bos=False)
+    arrays = spread_spans()
+    report = {"prompts": 3, "dropped": {}, "merged_tokens": 0}
+    from atlas.analyses.meaningless_tokens.metrics import effect_table
+
+    tables = {
+        "sinks": {"sinks": conform(sinks, TABLES["sinks"])},
+        "meaningless_tokens": {"meaningless_effect": effect_table(arrays, KEYS, report, OPTIONS)},
+        "safety_heads": {"safety_heads": conform(head_table(ablations(), KEYS, 0, SHIPS), TABLES["safety_heads"])},
+    }
+    choice = {"models": ["m"], "datasets": dict.fromkeys(tables, "d"), "rank": 1, "loss": None}
+    return join_heads(tables, choice, TABLES["heads"])
+
+
+def test_the_joined_table_has_a_row_of_nulls_for_every_head_of_them():
+    heads = joined()
+    assert len(heads) == DEPTH * HEADS
+    measured = ["alpha_natural", "sink_natural", "sink_rate_natural", "meaningless_effect", "span_mass",
+                "ships_scaling", "kl_scaling", "position_scaling"]  # fmt: skip
+    blank = heads[~heads["layer"].isin(ATTENDING)]
+    assert len(blank) == (DEPTH - len(ATTENDING)) * HEADS
+    assert blank[measured].isna().all(axis=None)
+    assert heads[heads["layer"].isin(ATTENDING)][measured].notna().all(axis=None)
+    overlap = overlap_table(
+        heads, {"alpha_natural": SINKS["alpha_natural"], "span_mass": MEANINGLESS["span_mass"]}, top=3, draws=20,
+        confidence=0.9, seed=0,
+    )  # fmt: skip
+    assert overlap["heads"].item() == len(ATTENDING) * HEADS
+
+
+def test_the_figure_of_sinks_has_blank_cells_and_says_so(alpha):
+    arrays = {"natural.alpha": spread(alpha, 1)}
+    tables = {
+        "sinks": heads_table(arrays, KEYS, OPTIONS).assign(bos=False),
+        "sink_rates": rates_table(arrays, KEYS, {"natural": 0}, OPTIONS).assign(bos=False),
+    }
+    options = {"models": ["m"], "model_labels": {"m": "Model M"}, "dataset": "d", "dataset_label": "D", "width": 5,
+               "title": "{label}", "xlim": None, "ylim": None, "xticks": None, "yticks": None}  # fmt: skip
+    document = {"metric_options": {"confidence": 0.9}, "options": {"bos": False}}
+    figure, caption = draw(tables, options, {"sink_rates": {"results/metrics/m/sink_rates/d.parquet": document}})
+    curves, cells = figure.axes[:2]
+    assert "Of Model M 3 of 5 layers have attention; the others are blank." in caption
+    (line,) = curves.lines
+    np.testing.assert_array_equal(line.get_xdata(), ATTENDING)
+    assert line.get_marker() == "."
+    shown = np.ma.filled(cells.images[0].get_array().astype(float), np.nan)
+    np.testing.assert_array_equal(np.isnan(shown).all(0), [layer not in ATTENDING for layer in range(DEPTH)])
+    plt.close("all")
+
+
+def test_heads_of_a_layer_without_attention_are_not_shown():
+    effects = head_effects(spread_spans(), "drop_columns", confidence=0.9, draws=5, seed=0).assign(model="m")
+    assert {layer for layer, _ in choose_heads(effects, {"auto": 3, "layer": 0}, "m")} == {1}
+    assert {layer for layer, _ in choose_heads(effects, {"auto": 30, "layer": None}, "m")} == set(ATTENDING)
+    with pytest.raises(AtlasError, match="layer 2 of m has no attention; layers 1, 3, 4 have"):
+        choose_heads(effects, [[2, 1]], "m")
+    labels = {"models": ["m"], "model_labels": {"m": "M"}}
+    assert blank_layers(effects, "weight_without", labels) == [
+        "Of M 3 of 5 layers have attention; the others are blank."
+    ]
+    assert blank_layers(effects[effects["layer"].isin(ATTENDING)], "weight_without", labels) == []
