@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 
-UNKNOWN = {
+REFUSED = {
     "figures": "figures",
     f"{OWN}/tables": "tables",
     "results/models": "models",
@@ -41,7 +41,7 @@ def refused(folder):
     return inputs
 
 
-for folder, what in UNKNOWN.items():
+for folder, what in REFUSED.items():
 
     # Matches what no other rule does, so that a misspelt name is told the right one.
     rule:

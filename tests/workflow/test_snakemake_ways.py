@@ -1,4 +1,4 @@
-"""The workflow as others use it: a module of theirs, in another folder, with a cache, and planned by a bare Snakemake."""
+"""The workflow as others use it: a module of theirs, with a cache, and planned by a bare Snakemake."""
 
 import os
 import shutil
@@ -35,7 +35,8 @@ rule paper:
 BARE = """
 import importlib.abc, importlib.metadata, re, runpy, sys
 
-brought, todo = set(), ["snakemake", *(d.name for d in importlib.metadata.distributions() if d.name.startswith("snakemake"))]
+installed = [d.name for d in importlib.metadata.distributions()]
+brought, todo = set(), [name for name in installed if name.startswith("snakemake")]
 while todo:
     name = todo.pop().lower().replace("_", "-")
     if name in brought:
@@ -76,7 +77,8 @@ def host_run(host, *arguments):
     """Without the file that Project.run hands over."""
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
-        cwd=host.folder, env=host.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+        cwd=host.folder, env=host.environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=600,
     )  # fmt: skip
 
 
@@ -95,12 +97,14 @@ def test_a_module_without_prefix_is_planned_and_its_configuration_is_checked(tmp
     host = hosted(tmp_path / "host", fresh_shared.folder)
     process = host_run(host, "-n", "--quiet", "rules")
     assert process.returncode == 0, process.stdout
-    assert "atlas_extract_sinks" in process.stdout and "paper" in process.stdout
+    assert "atlas_extract_sinks" in process.stdout
+    assert "paper" in process.stdout
     config = yaml.safe_load((host.folder / "host.yaml").read_text())
     config["atlas"]["analyses"]["sinks"]["lengt"] = 8
     (host.folder / "host.yaml").write_text(yaml.safe_dump(config))
     process = host_run(host, "-n")
-    assert process.returncode != 0 and "analyses.sinks: 'lengt'" in process.stdout, process.stdout
+    assert process.returncode != 0
+    assert "analyses.sinks: 'lengt'" in process.stdout, process.stdout
 
 
 def test_a_plan_needs_nothing_but_snakemake(fresh_shared):
@@ -112,7 +116,7 @@ def test_a_plan_needs_nothing_but_snakemake(fresh_shared):
 
 
 def test_downloads_come_from_snakemakes_cache(tmp_path):
-    """In a second project nothing is downloaded; controls and folders, which the cache cannot hash, are made as ever."""
+    """In a second project nothing is downloaded; controls and folders, which it cannot hash, are made as ever."""
     cache = tmp_path / "cache"
     cache.mkdir()
     said = []
@@ -127,7 +131,8 @@ def test_downloads_come_from_snakemakes_cache(tmp_path):
         assert process.returncode == 0, process.stdout
         said.append(process.stdout)
         shutil.rmtree(project.folder)
-    assert "to cache" in said[0] and "download_dataset" in said[0]
+    assert "to cache" in said[0]
+    assert "download_dataset" in said[0]
     assert "download_dataset" not in said[1] or "Symlinking" in said[1]
     assert list(cache.iterdir())
 
