@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 CLUSTER_STAMP := $(VENV)/.installed-cluster
+DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: help figures estimate check families report test test-fast test-long benchmarks environment environment-cluster lint format lock config clean
+.PHONY: help figures estimate check families report test test-fast test-long benchmarks environment environment-cluster docs lint format lock config clean
 
 help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
@@ -23,6 +24,7 @@ help:
 	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment  only set up the environment in $(VENV)"
 	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
+	@echo "make docs         the documentation as a site in results/site, with a reference of the library; no link leads nowhere"
 	@echo "make lint         ruff, mypy, snakefmt and snakemake --lint"
 	@echo "make format       let ruff and snakefmt rewrite the code"
 	@echo "make config       write config.yaml, its schema and docs/'s tables of options anew from the options' one home"
@@ -49,6 +51,10 @@ environment-cluster: $(CLUSTER_STAMP)
 $(CLUSTER_STAMP): $(STAMP) requirements-cluster.lock
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-cluster.lock
 	touch $(CLUSTER_STAMP)
+
+$(DOCS_STAMP): $(STAMP) requirements-docs.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-docs.lock
+	touch $(DOCS_STAMP)
 
 figures: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) figures/all
@@ -84,6 +90,10 @@ families: $(STAMP)
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py
 
+docs: $(DOCS_STAMP)
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "results/site/index.html"
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -109,6 +119,8 @@ lock: $(STAMP)
 	{ grep '^torch==' requirements.lock; cat $(VENV)/resolved.txt; } > $(VENV)/new.lock && mv $(VENV)/new.lock requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--constraints requirements.lock requirements-cluster.in -o requirements-cluster.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--constraints requirements.lock requirements-docs.in -o requirements-docs.lock
 	$(BIN)/python envs/from_lock.py
 
 clean:

@@ -5,8 +5,9 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-# The project's own, wherever the run works (--directory); rules/common.smk looks for another one there.
-configfile: f"{workflow.basedir}/config.yaml"
+# The project's own, wherever the run works (--directory) and whoever includes this file; rules/common.smk looks for
+# another one in the working directory.
+configfile: workflow.current_basedir.join("config.yaml").get_path_or_uri(secret_free=True)
 
 
 include: "rules/common.smk"
@@ -16,6 +17,7 @@ include: "rules/resources.smk"
 include: "rules/one_load.smk"
 include: "rules/models.smk"
 include: "rules/datasets.smk"
+include: "rules/cache.smk"
 include: "rules/stages.smk"
 include: "rules/saliency.smk"
 include: "rules/meaningless_tokens.smk"
@@ -27,6 +29,7 @@ include: "rules/heads.smk"
 include: "rules/claims.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/targets.smk"
 
 
 # On a machine with a network, for a run on one without.
@@ -42,5 +45,5 @@ rule figures_all:
     default_target: True
     input:
         figure_files(),
-        "figures/manifest.sha256",
+        f"{DRAWN}/manifest.sha256",
         table_files(),

@@ -1,8 +1,10 @@
 """Helpers of the rules: the checked configuration, narrow parameters, what a job depends on, files."""
 
+import copy
 import json
 import mimetypes
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -12,8 +14,14 @@ from snakemake.utils import update_config
 
 # Before our code is read: what is changed later is not what a job of this run is planned with.
 READ_NS = time.time_ns()
-PROJECT = Path(workflow.basedir)
+# The folder of the Snakefile: not that of the workflow's main one, which may use this one as a module.
+PROJECT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 SCRIPTS = PROJECT / "scripts"
+if not SCRIPTS.is_dir():
+    raise WorkflowError(
+        f"{PROJECT} is no folder with the whole project: its rules run scripts that lie beside the Snakefile. Clone the "
+        "repository and name the Snakefile of the clone (docs/snakemake.md)."
+    )
 sys.path.insert(0, str(SCRIPTS))
 
 from atlas import yaml_text
@@ -40,6 +48,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
+# Used by another workflow (`module atlas:`), `config` is that workflow's own dictionary, or a part of it.
+AS_MODULE = not workflow.modifier.is_main_snakefile()
+if AS_MODULE:
+    config = copy.deepcopy(config)
 # Results that the run before could not make (rules/partial.smk): tables and figures leave them out and name them.
 UNMADE = config.pop("_unmade", None)
 if UNMADE is not None:
@@ -56,9 +68,15 @@ def checked_config():
         )
     if twice := [said for path in sorted(given) for said in yaml_text.repeated_keys(path)]:
         raise WorkflowError("\n".join(twice))
-    update_config(config, typed(workflow.config_settings.config_args))
+    told = config
+    if AS_MODULE:
+        # What a host hands over is merged over our config.yaml, as files on the command line are; those are its own.
+        told = yaml_text.load((PROJECT / "config.yaml").read_text(encoding="utf-8"))
+        update_config(told, config)
+    else:
+        update_config(told, typed(workflow.config_settings.config_args))
     try:
-        return checked(config, PROJECT)
+        return checked(told, PROJECT)
     except AtlasError as error:
         raise WorkflowError(str(error)) from None
 
@@ -72,9 +90,12 @@ MODELS, DATASETS = CONFIG["models"], CONFIG["datasets"]
 ANALYSES, FIGURES = CONFIG["analyses"], CONFIG["figures"]
 FORMATS = ["pdf", "svg", "png"]
 
-ACTIVATIONS = "results/activations/{model}"
-METRICS = "results/metrics/{model}"
-MODEL, DATASET = "results/models/{model}", "results/datasets/{dataset}.parquet"
+# What is a run's own lies under its name; models and downloads are everybody's.
+RUN = CONFIG["run"]["name"]
+OWN, DRAWN = (f"results/runs/{RUN}", f"figures/{RUN}") if RUN else ("results", "figures")
+ACTIVATIONS = f"{OWN}/activations/{{model}}"
+METRICS = f"{OWN}/metrics/{{model}}"
+MODEL, DATASET = "results/models/{model}", f"{OWN}/datasets/{{dataset}}.parquet"
 # What tells a job's log, and the file with its costs, from those of others of its rule.
 OF_MODEL, OF_DATASET = "{model}", "{model}/{dataset}"
 OF_SHARD = "{model}/{dataset}/{shard}-of-{shards}"
@@ -95,8 +116,6 @@ if workflow.is_main_process:
 
 def any_of(keys):
     """A wildcard constraint that matches exactly these names."""
-    import re
-
     return "|".join(map(re.escape, keys)) or "(?!)"
 
 
@@ -128,8 +147,9 @@ def library(script, *modules, files=()):
 
 
 def handed_in(path):
-    """A file or folder that a user or the project hands in, as an input."""
-    return ancient(in_project(path))
+    """A file or folder that a user or the project hands in, as an input: where it is, whatever storage or prefix the
+    results have."""
+    return local(ancient(in_project(path)))
 
 
 def content_of(path, counts=None):
@@ -197,6 +217,24 @@ def source_inputs(entries, key):
     return {}
 
 
+def from_folders(rule, entries):
+    """What is made of another folder where a download rule's results are cached: Snakemake's cache hashes files alone.
+
+    Such entries have a rule of their own then (rules/cache.smk).
+    """
+    if rule not in (workflow.workflow_settings.cache or ()):
+        return set()
+    sources = {key: entry["source"] for key, entry in entries.items()}
+    local_paths = {
+        key: source.get("path") for key, source in sources.items() if isinstance(source, dict)
+    }
+    return {
+        key
+        for key, path in local_paths.items()
+        if "control" in sources[key] or (path and (PROJECT / Path(path).expanduser()).is_dir())
+    }
+
+
 def brought_in():
     """What needs a network, of all that the analyses run: models (a control's base), and the raw data sets."""
     blocks = [block for block in ANALYSES.values() if block]
@@ -259,13 +297,18 @@ def answers_from(model):
 
 
 # ---------------------------------------------------------------------------------------------------------------- files
+def placed(path):
+    """A path of results that is no output: with the prefix that a workflow which uses this one has given."""
+    return str(workflow.modifier.path_modifier.replace_prefix(path)) if AS_MODULE else path
+
+
 def log_of(rule, job):
-    return f"results/logs/{rule}/{job}.log"
+    return f"{OWN}/logs/{rule}/{job}.log"
 
 
 def costs_of(rule, job):
     """Where Snakemake notes what a job took."""
-    return f"results/benchmarks/jobs/{rule}/{job}.tsv"
+    return f"{OWN}/benchmarks/jobs/{rule}/{job}.tsv"
 
 
 def shard_of(extraction, suffix="safetensors"):
@@ -307,7 +350,7 @@ def metric_files(table, models=None, datasets=None):
     if table in registry.JOINED_TABLES:
         block = ANALYSES.get(registry.JOINED_TABLES[table], {"models": []})
         chosen = [m for m in block["models"] if models is None or m in models]
-        return [f"results/metrics/{model}/{table}.parquet" for model in chosen]
+        return [f"{METRICS}/{table}.parquet".format(model=model) for model in chosen]
     block = ANALYSES[registry.TABLE_ANALYSES[table]]
     return [
         metric(table).format(model=model, dataset=dataset)
@@ -326,7 +369,7 @@ def made(file):
 def missing_of(files):
     """Those of `files` that are left out, by model and data set, as the tables name them."""
     return [
-        Path(file).with_suffix("").relative_to("results/metrics").as_posix()
+        Path(file).with_suffix("").relative_to(f"{OWN}/metrics").as_posix()
         for file in files
         if not made(file)
     ]
@@ -335,7 +378,7 @@ def missing_of(files):
 def table_files():
     """Every table of the configured analyses that has rows, also those that no figure reads."""
     return [
-        f"results/tables/{table}.parquet"
+        f"{OWN}/tables/{table}.parquet"
         for table, analysis in {**registry.TABLE_ANALYSES, **registry.JOINED_TABLES}.items()
         if analysis in ANALYSES and metric_files(table)
     ]
@@ -355,7 +398,7 @@ def table_output(table):
     """The two files of a table, each in the report."""
     return {
         extension: report(
-            f"results/tables/{table}.{extension}",
+            f"{OWN}/tables/{table}.{extension}",
             caption="../report/table.rst",
             category="Tables",
             labels={"table": table, "format": extension},

@@ -7,15 +7,17 @@ rule download_dataset:
     output:
         directory("results/downloads/datasets/{dataset}"),
     log:
-        "results/logs/download_dataset/{dataset}.log",
+        log_of("download_dataset", "{dataset}"),
     benchmark:
-        "results/benchmarks/jobs/download_dataset/{dataset}.tsv"
+        costs_of("download_dataset", "{dataset}")
+    wildcard_constraints:
+        dataset=any_of(DATASETS.keys() - from_folders("download_dataset", DATASETS)),
     conda:
         "../envs/atlas.yaml"
     resources:
         **asks_light(minutes=120),
     params:
-        *library("download_dataset"),
+        library=library("download_dataset"),
         content=lambda wildcards: source_content(DATASETS, wildcards.dataset),
         source=lambda wildcards: source_of(DATASETS, wildcards.dataset),
         staging="results/downloads/staging/datasets/{dataset}",
@@ -30,17 +32,17 @@ rule prepare_dataset:
             f"schemas/kinds/{DATASETS[wildcards.dataset]['kind']}.schema.json"
         ),
     output:
-        "results/datasets/{dataset}.parquet",
+        DATASET,
     log:
-        "results/logs/prepare_dataset/{dataset}.log",
+        log_of("prepare_dataset", "{dataset}"),
     benchmark:
-        "results/benchmarks/jobs/prepare_dataset/{dataset}.tsv"
+        costs_of("prepare_dataset", "{dataset}")
     conda:
         "../envs/atlas.yaml"
     resources:
         **asks_light(),
     params:
-        *library("prepare_dataset"),
+        library=library("prepare_dataset"),
         schema=lambda wildcards: content_of(
             f"schemas/kinds/{DATASETS[wildcards.dataset]['kind']}.schema.json"
         ),

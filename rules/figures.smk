@@ -11,7 +11,7 @@ for plot in registry.PLOTS:
         output:
             **figure_output(plot),
         log:
-            "results/logs/plot/{figure}.log",
+            log_of("plot", "{figure}"),
         wildcard_constraints:
             figure=figures_of(plot),
         conda:
@@ -35,9 +35,9 @@ rule manifest:
     input:
         figures=figure_files(reproducible=True),
     output:
-        "figures/manifest.sha256",
+        f"{DRAWN}/manifest.sha256",
     log:
-        "results/logs/manifest.log",
+        f"{OWN}/logs/manifest.log",
     conda:
         "../envs/atlas.yaml"
     resources:
@@ -55,4 +55,4 @@ for figure in FIGURES:
         name:
             f"figures/{figure}"
         input:
-            [f"figures/{figure}.{extension}" for extension in formats(figure)],
+            [f"{DRAWN}/{figure}.{extension}" for extension in formats(figure)],

@@ -57,7 +57,9 @@ def joined(wildcards):
 def joined_files(wildcards):
     """Their files for the one data set that analyses.heads names."""
     return {
-        table: f"results/metrics/{wildcards.model}/{table}/{ANALYSES['heads']['datasets'][analysis]}.parquet"
+        table: metric(table).format(
+            model=wildcards.model, dataset=ANALYSES["heads"]["datasets"][analysis]
+        )
         for analysis, tables in joined(wildcards).items()
         for table in tables
     }
@@ -174,7 +176,7 @@ def formats(figure):
 def figure_files(reproducible=False):
     """All figures, or those whose bytes are the same on every machine."""
     return [
-        f"figures/{key}.{extension}"
+        f"{DRAWN}/{key}.{extension}"
         for key, figure in FIGURES.items()
         if not (reproducible and registry.PLOTS[figure["plot"]].measures_machine)
         for extension in formats(key)
@@ -185,15 +187,15 @@ def figure_output(plot):
     """The three files of a figure (or its page), each in the report, and the caption."""
     category, page = registry.PLOTS[plot].category, registry.PLOTS[plot].page
     files = {
-        extension: in_report(f"figures/{{figure}}.{extension}", category)
+        extension: in_report(f"{DRAWN}/{{figure}}.{extension}", category)
         for extension in (["html"] if page else FORMATS)
     }
-    return {**files, "caption": "results/captions/{figure}.txt"}
+    return {**files, "caption": f"{OWN}/captions/{{figure}}.txt"}
 
 
 def caption_file(wildcards):
     """A Path, so that the report's template can read the text that the plot job wrote (it states the true n)."""
-    return Path(f"results/captions/{wildcards.figure}.txt")
+    return Path(f"{OWN}/captions/{wildcards.figure}.txt")
 
 
 def drawn_tables(plot):
@@ -230,7 +232,7 @@ def figure_inputs(wildcards):
 
     fonts = list(map(handed_in, CONFIG["fonts"]))
     tables = {
-        table: "results/tables/costs.parquet" if table == "costs" else files(table)
+        table: f"{OWN}/tables/costs.parquet" if table == "costs" else files(table)
         for table in shown_tables(figure)
     }
     return {**tables, **({"fonts": fonts} if fonts else {})}

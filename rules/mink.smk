@@ -94,7 +94,9 @@ use rule compute as compute_score_gap with:
     input:
         mink=metric("mink"),
         judgements=lambda wildcards: (
-            f"results/metrics/{answers_from(wildcards.model)}/judgements/{wildcards.dataset}.parquet"
+            metric("judgements").format(
+                model=answers_from(wildcards.model), dataset=wildcards.dataset
+            )
         ),
         dataset=DATASET,
     output:

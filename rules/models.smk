@@ -5,16 +5,16 @@ rule download_package:
     output:
         "results/downloads/packages/{package}.whl",
     log:
-        "results/logs/download_package/{package}.log",
+        log_of("download_package", "{package}"),
     benchmark:
-        "results/benchmarks/jobs/download_package/{package}.tsv"
+        costs_of("download_package", "{package}")
     retries: 2
     conda:
         "../envs/atlas.yaml"
     resources:
         **asks_light(minutes=120),
     params:
-        *library("download_package"),
+        library=library("download_package"),
         package=lambda wildcards: packages(CONFIG)[wildcards.package],
     script:
         "../scripts/download_package.py"
@@ -26,15 +26,17 @@ rule download_model:
     output:
         directory("results/models/{model}"),
     log:
-        "results/logs/download_model/{model}.log",
+        log_of("download_model", "{model}"),
     benchmark:
-        "results/benchmarks/jobs/download_model/{model}.tsv"
+        costs_of("download_model", "{model}")
+    wildcard_constraints:
+        model=any_of(MODELS.keys() - from_folders("download_model", MODELS)),
     conda:
         "../envs/atlas.yaml"
     resources:
         **asks_download(),
     params:
-        *library("download_model"),
+        library=library("download_model"),
         content=lambda wildcards: source_content(MODELS, wildcards.model, model_file),
         source=lambda wildcards: source_of(MODELS, wildcards.model),
         tokenizer=lambda wildcards: MODELS[answers_from(wildcards.model)]["tokenizer"],

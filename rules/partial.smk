@@ -24,9 +24,9 @@ def shown_models(figure, models):
 def can_be_made(path):
     """Whether anything of what a table or figure shows is there."""
     name = Path(path).stem
-    if path.startswith("results/tables/"):
+    if path.startswith(f"{OWN}/tables/"):
         return name != "costs" and any(map(made, metric_files(name)))
-    if path.startswith("figures/") and name in FIGURES:
+    if path.startswith(f"{DRAWN}/") and name in FIGURES:
         figure = FIGURES[name]
         measures = registry.PLOTS[figure["plot"]].measures_machine
         return not measures and bool(shown_models(figure, figure["models"]))
@@ -41,11 +41,11 @@ def finish_what_can_be():
     targets = [
         file
         for file in unmade
-        if file.startswith(("results/tables/", "figures/")) and can_be_made(file)
+        if file.startswith((f"{OWN}/tables/", f"{DRAWN}/")) and can_be_made(file)
     ]
     if not targets:
         return
-    record = Path("results/.unmade.json")
+    record = Path(f"{OWN}/.unmade.json")
     record.write_text(json.dumps(unmade), encoding="utf-8")
     given = [
         argument for argument in sys.argv[1:] if argument not in set(workflow.dag_settings.targets)

@@ -42,7 +42,8 @@ def size_hint(model):
 
 def size_of(model, awaited=None):
     """From the model's own files once they are there, before that from the hint; `awaited` is the input with them."""
-    folder = Path("results/models") / model
+    # Another workflow that uses this one may have put it behind a prefix.
+    folder = Path(awaited or f"results/models/{model}")
     try:
         record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     except OSError:

@@ -37,16 +37,18 @@ rule compute:
 rule gather_shards:
     input:
         shards=lambda wildcards: shard_files(
-            f"results/activations/{wildcards.model}/{wildcards.extraction}/{wildcards.dataset}",
+            f"{ACTIVATIONS}/{wildcards.extraction}/{wildcards.dataset}".format(
+                model=wildcards.model
+            ),
             registry.EXTRACTIONS[wildcards.extraction][0],
             wildcards.model,
         ),
     output:
         gathered("{extraction}"),
     log:
-        "results/logs/gather_shards/{model}/{extraction}/{dataset}.log",
+        log_of("gather_shards", "{model}/{extraction}/{dataset}"),
     benchmark:
-        "results/benchmarks/jobs/gather_shards/{model}/{extraction}/{dataset}.tsv"
+        costs_of("gather_shards", "{model}/{extraction}/{dataset}")
     wildcard_constraints:
         extraction=any_of(registry.EXTRACTIONS),
     conda:
@@ -63,7 +65,7 @@ rule gather_shards:
 rule gather_answers:
     input:
         shards=lambda wildcards: shard_files(
-            f"results/activations/{wildcards.model}/{wildcards.answers}/{wildcards.dataset}",
+            f"{ACTIVATIONS}/{wildcards.answers}/{wildcards.dataset}".format(model=wildcards.model),
             registry.ANSWERS[wildcards.answers],
             wildcards.model,
             "parquet",
@@ -71,9 +73,9 @@ rule gather_answers:
     output:
         gathered("{answers}", "parquet"),
     log:
-        "results/logs/gather_answers/{model}/{answers}/{dataset}.log",
+        log_of("gather_answers", "{model}/{answers}/{dataset}"),
     benchmark:
-        "results/benchmarks/jobs/gather_answers/{model}/{answers}/{dataset}.tsv"
+        costs_of("gather_answers", "{model}/{answers}/{dataset}")
     wildcard_constraints:
         answers=any_of(registry.ANSWERS),
     conda:

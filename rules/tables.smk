@@ -7,9 +7,9 @@ rule aggregate_table:
     output:
         **table_output("{table}"),
     log:
-        "results/logs/aggregate_table/{table}.log",
+        log_of("aggregate_table", "{table}"),
     benchmark:
-        "results/benchmarks/jobs/aggregate_table/{table}.tsv"
+        costs_of("aggregate_table", "{table}")
     wildcard_constraints:
         table=any_of(registry.TABLE_ANALYSES),
     conda:
@@ -35,9 +35,9 @@ for table in registry.JOINED_TABLES:
         output:
             **table_output(table),
         log:
-            f"results/logs/aggregate_{table}/{table}.log",
+            log_of(f"aggregate_{table}", table),
         benchmark:
-            f"results/benchmarks/jobs/aggregate_{table}/{table}.tsv"
+            costs_of(f"aggregate_{table}", table)
         conda:
             "../envs/atlas.yaml"
         resources:
@@ -58,15 +58,15 @@ rule aggregate_costs:
     output:
         **table_output("costs"),
     log:
-        "results/logs/aggregate_costs.log",
+        f"{OWN}/logs/aggregate_costs.log",
     conda:
         "../envs/atlas.yaml"
     resources:
         **asks_light(),
     params:
         *library("aggregate_costs"),
-        benchmarks="results/benchmarks/jobs",
-        logs="results/logs",
+        benchmarks=placed(f"{OWN}/benchmarks/jobs"),
+        logs=placed(f"{OWN}/logs"),
         models=list(MODELS),
         datasets=list(DATASETS),
         columns=columns("costs")["costs"],

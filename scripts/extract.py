@@ -6,6 +6,7 @@ from atlas.models.batches import memory_named
 from atlas.models.gpu_locks import take_gpus
 from atlas.models.one_load import OneLoad
 from atlas.models.task import ModelTask
+from atlas.results.equal import Equal
 from atlas.results.task import perform
 from job import job, task
 
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with job(snakemake) as log:
-    jobs, this = OneLoad(snakemake), task(ModelTask, snakemake, log)
+    jobs, this, equal = OneLoad(snakemake), task(ModelTask, snakemake, log), Equal(snakemake)
     with jobs.own() as made:
-        if not made:
+        if not made and not equal.take():
             take_gpus(snakemake.resources.get("gpu", 0))
             with memory_named():
                 perform(this, snakemake.output)
+            equal.note()
     jobs.go_on(this)

@@ -1,9 +1,9 @@
 """The sha256 of files: taken, compared, and the sentence where it differs."""
 
+import contextlib
 import hashlib
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import Any
 
 from atlas.errors import AtlasError
 
@@ -14,22 +14,23 @@ SHOW_PROGRESS_FROM = 256 << 20  # hashing below this takes well under a second
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file, read in chunks; large files show their progress."""
     digest = hashlib.sha256()
-    size = path.stat().st_size
-    with (
-        path.open("rb") as stream,
-        tqdm(
-            total=size,
-            desc=f"sha256 {path.name}",
-            unit="B",
-            unit_scale=True,
-            mininterval=1,
-            disable=size < SHOW_PROGRESS_FROM,
-        ) as bar,
-    ):
+    with path.open("rb") as stream, _bar(path) as bar:
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
-            bar.update(len(chunk))
+            if bar is not None:
+                bar.update(len(chunk))
     return digest.hexdigest()
+
+
+def _bar(path: Path) -> contextlib.AbstractContextManager[Any]:
+    size = path.stat().st_size
+    if size < SHOW_PROGRESS_FROM:
+        return contextlib.nullcontext()
+    try:
+        from tqdm import tqdm
+    except ImportError:  # a plan is made by Snakemake's own Python, where the jobs' may have an environment of theirs
+        return contextlib.nullcontext()
+    return tqdm(total=size, desc=f"sha256 {path.name}", unit="B", unit_scale=True, mininterval=1)
 
 
 def has_sha256(path: Path, sha256: str) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.models.task import ModelTask
 from atlas.results import ahead
-from atlas.results.ahead import Plan, Planned, claimed, kept, plain, unfinished
+from atlas.results.ahead import Plan, Planned, claimed, kept, unfinished
 from atlas.results.task import write_result
 
 if TYPE_CHECKING:
@@ -48,15 +48,7 @@ class OneLoad:
         self._plan: Plan | None = plan if planned else None
         self._key: str | None = None
         if planned:
-            self._job = Planned(
-                stage=snakemake.rule,
-                wildcards=plain(dict(snakemake.wildcards.items())),
-                inputs=plain(dict(snakemake.input.items())),
-                params=plain(dict(snakemake.params.items())),
-                listed=plain(list(snakemake.params)),
-                output=snakemake.output[0],
-                resources={name: snakemake.resources.get(name, 0) for name in planned.resources},
-            )
+            self._job = ahead.planned(snakemake, planned.resources)
 
     @contextlib.contextmanager
     def own(self) -> Iterator[bool]:

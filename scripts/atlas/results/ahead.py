@@ -17,22 +17,26 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atlas.checksums import sha256_file
 from atlas.errors import AtlasError
 from atlas.models.devices import listed_gpus
 from atlas.results.documents import PACKAGES
-from atlas.results.files import check_seal
 from atlas.results.versions import package_versions
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
 
 _LOG = logging.getLogger("atlas")
 # Names the file in which a run says which jobs it has planned; not set where jobs load their models for themselves.
 PLAN = "ATLAS_PLANNED_JOBS"
 FOLDER = ".ahead"
+_OF_A_RUN = re.compile(r"(?<![^\s\"'/])results/runs/[^/\"]+/")  # rules/common.smk: OWN
 TBD = "<TBD>"  # what Snakemake puts for a value that follows from files which are not there when a run begins
 _PACKAGES = (*PACKAGES, "tokenizers", "safetensors", "accelerate")
 
@@ -51,7 +55,8 @@ class Planned:
     resources: dict[str, Any] = field(default_factory=dict)
 
     def key(self) -> str | None:
-        """32 hex digits of all that its result depends on; None while an input is missing."""
+        """32 hex digits of all that its result depends on, the same in every run of a name; None while an input is
+        missing."""
         told: dict[str, Any] = {
             "job": [self.stage, self.wildcards, self.params, self.listed, self.output],
             "inputs": {},
@@ -64,12 +69,26 @@ class Planned:
                 told["inputs"][name] = [[path, _content(Path(path))] for path in named]
         except FileNotFoundError:
             return None
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+        text = _OF_A_RUN.sub("results/", json.dumps(told, sort_keys=True))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def filled(self, own: Planned) -> Planned:
         """With what was not known when the run began as `own`, another job of its rule and model, has it."""
         params, listed = _filled(self.params, own.params), _filled(self.listed, own.listed)
         return replace(self, params=params, listed=listed)
+
+
+def planned(snakemake: Snakemake, resources: Iterable[str] = ()) -> Planned:
+    """A job that runs, with those of its resources that are named. Raises TypeError as `plain` does."""
+    return Planned(
+        stage=snakemake.rule,
+        wildcards=plain(dict(snakemake.wildcards.items())),
+        inputs=plain(dict(snakemake.input.items())),
+        params=plain(dict(snakemake.params.items())),
+        listed=plain(list(snakemake.params)),
+        output=str(snakemake.output[0]),
+        resources={name: snakemake.resources.get(name, 0) for name in resources},
+    )
 
 
 @dataclass(frozen=True)
@@ -158,6 +177,8 @@ def unfinished(output: str) -> Path:
 
 def take(output: str, key: str) -> bool:
     """Put the result under `key` in its place, if there is one; remove those under other keys."""
+    from atlas.results.files import check_seal  # with pyarrow, which a plan, made by Snakemake's own Python, may not have
+
     found = kept(output, key)
     forget(output, but=found)
     if not found.exists():

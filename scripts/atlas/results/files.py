@@ -85,15 +85,19 @@ def _seal(path: Path) -> None:
         file.write(digest.encode())
 
 
+def seal_of(path: Path) -> str:
+    """The sha256 that a file was sealed with. Raises ValueError where it carries none, OSError where it is not there."""
+    seal = _seal_position(path)
+    with path.open("rb") as file:
+        file.seek(seal)
+        return file.read(len(_BLANK)).decode()
+
+
 def check_seal(path: str | Path) -> None:
     """Raises AtlasError, naming the file, unless its bytes are those that were written."""
     path = Path(path)
     try:
-        seal = _seal_position(path)
-        with path.open("rb") as file:
-            file.seek(seal)
-            written = file.read(len(_BLANK)).decode()
-        found = _digest(path, seal)
+        written, found = seal_of(path), _digest(path, _seal_position(path))
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ import pandas as pd
 # Prefix of a rule's name -> stage, in the order of the data flow.
 STAGES = {
     "download": "download",
+    "copy": "download",
     "prepare": "data",
     "select": "extract",
     "extract": "extract",
