@@ -8,8 +8,8 @@ from family_analyses import same
 from family_matrix import EQUAL, OPEN, REFUSED, TRACEBACK, WRONG
 
 FORWARD = set(family_matrix.ANALYSES)
-HYBRID = {"sinks", "meaningless tokens", "Ships"}
-READS_ATTENTION = {"sinks", "meaningless tokens", "saliency", "Ships", "ablated answers"}
+HYBRID = {"sinks", "head types", "meaningless tokens", "Ships"}
+READS_ATTENTION = {"sinks", "head types", "meaningless tokens", "saliency", "Ships", "ablated answers"}
 # type -> analyses that are refused by name; all others that run the model equal the stock model
 DOZEN = {
     "ministral3": set(),

@@ -26,7 +26,7 @@ from .interface import attend, can_attend
 from .kernels import AttentionInputs
 from .packed import packed
 from .packs import Pack
-from .plan import ColumnSum, Flow, Plan, Record, RowMass
+from .plan import ColumnSum, Flow, Plan, Record, RowMass, Stripe
 from .residuals import lowest_layers, read_in_layer, residuals
 from .resume import layer_inputs, resume_from
 from .saliency import FlowPairs, FlowSums, attention_gradients, attention_rows, flow_sums
@@ -50,6 +50,7 @@ __all__ = [
     "Plan",
     "Record",
     "RowMass",
+    "Stripe",
     "attend",
     "attention_gradients",
     "attention_rows",
