@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from atlas.analyses.head_categories.extract import map_heads
+from atlas.analyses.head_types.extract import head_scores
 from atlas.analyses.meaningless_tokens import extract as meaningless_tokens
 from atlas.analyses.meaningless_tokens.prompts import SpanPrompt
 from atlas.analyses.mink import extract as mink
@@ -62,6 +63,7 @@ QUERIES = [PREFIX[:3] + some(4, 9) for _ in range(6)]
 ASKED = [Prompt(i, query, 8) for i, query in enumerate(QUERIES)]
 PAIRS = pd.DataFrame({"relation": ["a"] * 20 + ["b"] * 20, "source_id": ids(40), "target_id": ids(40)})
 SEQUENCES = np.array([ids(24) for _ in range(4)])
+TWICE = np.array([2 * tuple(DRAWN.sample(range(5, 190), 11)) for _ in range(4)])
 VARIANTS = [("undifferentiated", []), ("undifferentiated", [(0, 1), (3, 2)]), ("scaling", [(1, 1)]), ("mean", [(2, 2)])]
 RANKS = pd.DataFrame(
     [(ablation, 1, place, layer, head, 1.0, 1.0) for ablation in ABLATIONS
@@ -93,6 +95,7 @@ def mappings(folder, model):
 # stage -> (folder, model, tokenizer) -> {array: values}
 STAGES = {
     "sinks": lambda folder, model, _: column_means(model, SEQUENCES, batch_tokens=72),
+    "head types": lambda folder, model, _: head_scores(model, TWICE, 11, batch_tokens=66),
     "attention": lambda folder, model, _: meaningless_tokens.extract(model, PROMPTS, batch_tokens=120),
     "log-probabilities": lambda folder, model, _: mink.extract(
         model, {"answer": TEXTS, "question": TEXTS[:3]}, batch_tokens=80

@@ -10,6 +10,8 @@ import torch
 import device_stages as made
 import stock_model as stock
 from atlas.analyses.head_categories.extract import map_heads
+from atlas.analyses.head_types.extract import head_scores
+from atlas.analyses.head_types.jobs import extract_head_types
 from atlas.analyses.meaningless_tokens import extract as meaningless_tokens
 from atlas.analyses.meaningless_tokens.jobs import extract_attention
 from atlas.analyses.mink import extract as mink
@@ -68,6 +70,17 @@ def sinks(model, reference, _):
     for number, ids in enumerate(made.SEQUENCES.tolist()):
         expected = {layer: (a.sum(-2) / rows).numpy() for layer, a in stock.attention(reference, ids).items()}
         same(arrays["alpha"][number], by_layer(expected, model, None), "alpha")
+
+
+def head_types(model, reference, _):
+    arrays = head_scores(checked(model, *extract_head_types.NEEDS), made.TWICE, 11, batch_tokens=66)
+    for number, ids in enumerate(made.TWICE.tolist()):
+        weights = stock.attention(reference, ids)
+        for kind, place in (("previous_token", 10), ("duplicate_token", 0), ("induction", 1)):
+            # Of row 11 + r: the column place + r.
+            rows = torch.arange(11)
+            expected = {layer: a[:, 11 + rows, place + rows].mean(-1).numpy() for layer, a in weights.items()}
+            same(arrays[kind][number], by_layer(expected, model, None), kind)
 
 
 def attention(model, reference, _):
@@ -270,6 +283,7 @@ def mappings(folder, reference, first_mlp):
 # name -> (model, stock model, tokenizer) -> None, or Different
 ANALYSES = {
     "sinks": sinks,
+    "head types": head_types,
     "meaningless tokens": attention,
     "Min-K%": bare_logprobs,
     "Min-K%, shared start": shared_logprobs,

@@ -6,6 +6,7 @@ from collections import Counter
 EQUAL, REFUSED, OPEN, NOT_BUILT = "equal", "refused", "not compared", "not built"
 TITLES = {
     "sinks": "sinks",
+    "head types": "",  # the same sums of the same attention
     "meaningless tokens": "meaningless tokens",
     "Min-K%": "Min-K%",
     "Min-K%, shared start": "",

@@ -40,6 +40,23 @@ def sinks(config, models, layers, heads, rng):
     }
 
 
+def head_types(config, models, layers, heads, rng):
+    block = config["analyses"]["head_types"]
+    parts = []
+    for model in models:
+        frame = every_head(layers, heads)
+        for kind in ("previous_token", "duplicate_token", "induction"):
+            score = rng.beta(0.3, 3, len(frame)) if number_of(model) != 2 else np.full(len(frame), 0.013)
+            frame = frame.assign(**{kind: score, f"{kind}_low": score * 0.9, f"{kind}_high": score * 1.1})
+        parts.append(
+            frame.assign(
+                model=model, dataset=block["dataset"], uniform=0.0133, tokens=block["tokens"], length=block["length"],
+                sequences=block["sequences"], bos=number_of(model) == 1,
+            )
+        )  # fmt: skip
+    return {"head_types": (parts, lambda model: {"options": block, "metric_options": block})}
+
+
 def meaningless(config, models, layers, heads, rng):
     block = config["analyses"]["meaningless_tokens"]
     weights, effects = [], []

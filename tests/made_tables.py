@@ -11,7 +11,7 @@ import pandas as pd
 from atlas.analyses.claims.verdicts import VERDICTS
 from atlas.analyses.head_categories.metrics import CATEGORIES
 from atlas.analyses.registry import CLAIMS, TABLES
-from made_attention import categories, every_head, meaningless, number_of, sinks
+from made_attention import categories, every_head, head_types, meaningless, number_of, sinks
 
 LABEL = "gemma-2-2b-it-abliterated, dequantised from Q4_K_M (control)"  # of 60 characters
 FLOWS = ("question_to_answer", "question_to_all", "random_to_answer", "random_to_all")
@@ -275,6 +275,7 @@ def _costs(config, models, layers, heads, rng):
 
 MAKERS = {
     "sinks": sinks,
+    "head_types": head_types,
     "meaningless_tokens": meaningless,
     "head_categories": categories,
     "mink": _mink,

@@ -1,6 +1,7 @@
 """Tiny models whose weights are written by hand, so that what a head does is known before anything is measured."""
 
 import torch
+from scipy.linalg import hadamard
 
 from families import build
 
@@ -41,3 +42,38 @@ def looking(model, keys, weight):
             # The dimension of each head that rotation turns least, so that places hardly matter.
             matrix.weight[attention.head_dim // 2 - 1 :: attention.head_dim, source] = weight
     return model
+
+
+@torch.no_grad()
+def induction_pair():
+    """(model, feeding, inducing, duplicate): a GPT-2 of two layers, and the (layer, head) of three heads made by hand.
+
+    The stream holds a token's code, its place's code, and room for the code of the token before. The feeding head
+    looks one place back, by places, and writes the token it finds into that room; the inducing one looks for the place
+    that has this token's code in that room; the duplicate one looks for its own token's code. All others look
+    everywhere alike, and nothing else writes. Codes have mean 0, so that the norms do no more than scale.
+    """
+    token, place, before = slice(0, 128), slice(128, 192), slice(192, 320)
+    model = build("gpt2", n_embd=320, n_head=2, n_layer=2, n_positions=60)
+    for name, parameter in model.named_parameters():
+        parameter.fill_(float(name.endswith("weight") and ".ln_" in name))
+    generator = torch.Generator().manual_seed(0)
+    half = torch.tensor([1.0, -1.0]).repeat(64)
+    codes = torch.stack([half[torch.randperm(128, generator=generator)] for _ in range(199)])
+    places = torch.tensor(hadamard(64)[1:61], dtype=torch.float32)  # all but the row of ones
+    model.transformer.wte.weight[:, token] = codes
+    model.transformer.wpe.weight[:, place] = places
+    width, (first, second) = 160, (layer.attn for layer in model.transformer.h)
+
+    def look(attention, head, source, query, key, size):
+        """Queries are what `source` makes of the part `query` of the stream, keys are its part `key`."""
+        start = head * width
+        attention.c_attn.weight[query, start : start + size] = 4 * source
+        attention.c_attn.weight[key, 320 + start : 320 + start + size] = torch.eye(size)
+
+    look(first, 0, places[1:].T @ places[:-1] / 64, place, place, 64)
+    look(first, 1, torch.eye(128), token, token, 128)
+    look(second, 1, torch.eye(128), token, before, 128)
+    first.c_attn.weight[token, 640 : 640 + 128] = torch.eye(128)
+    first.c_proj.weight[:128, before] = torch.eye(128)
+    return model, (0, 0), (1, 1), (0, 1)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import device_stages
+from atlas.analyses.head_types.extract import head_scores
 from atlas.analyses.meaningless_tokens import extract as meaningless_tokens
 from atlas.analyses.mink import extract as mink
 from atlas.analyses.safety_heads import extract as safety_heads
@@ -143,6 +144,8 @@ def test_extractions_wait_a_few_times_for_a_batch(loaded):
     bounds = {
         "sinks": (lambda: column_means(model, device_stages.SEQUENCES, batch_tokens=72),
                   count_batches([24] * 4, 72)),
+        "head types": (lambda: head_scores(model, device_stages.TWICE, 11, batch_tokens=66),
+                       count_batches([22] * 4, 66)),
         "attention": (lambda: meaningless_tokens.extract(model, device_stages.PROMPTS, batch_tokens=120),
                       3 * count_batches([len(p.with_span) for p in device_stages.PROMPTS], 120)),
         "hidden states": (lambda: hidden_states.extract(model, samples, prefix, batch_tokens=40),

@@ -8,7 +8,7 @@ from family_analyses import same
 from family_matrix import EQUAL, OPEN, REFUSED, TRACEBACK, WRONG
 
 FORWARD = set(family_matrix.ANALYSES)
-READS_ATTENTION = {"sinks", "meaningless tokens", "saliency", "Ships", "ablated answers"}
+READS_ATTENTION = {"sinks", "head types", "meaningless tokens", "saliency", "Ships", "ablated answers"}
 # type -> analyses that are refused by name; all others that run the model equal the stock model
 DOZEN = {
     "ministral3": set(),

@@ -15,6 +15,7 @@ FOLDERS = (
     "saliency",
     "meaningless_tokens",
     "sinks",
+    "head_types",
     "head_categories",
     "mink",
     "safety_heads",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # What is asked -> the job that asks it of a model.
 ASKED = {
     "attention sinks": "sinks.jobs.extract_sinks",
+    "head types": "head_types.jobs.extract_head_types",
     "meaningless tokens": "meaningless_tokens.jobs.extract_attention",
     "Min-K%": "mink.jobs.extract_token_logprobs",
     "answers": "mink.jobs.generate_answers",

@@ -26,7 +26,7 @@ from .interface import attend
 from .kernels import AttentionInputs
 from .packed import packed
 from .packs import Pack
-from .plan import ColumnSum, Flow, Plan, Record, RowMass
+from .plan import ColumnSum, Flow, Plan, Record, RowMass, Stripe
 from .requirements import can_attend
 from .residuals import lowest_layers, read_in_layer, residuals
 from .resume import layer_inputs, resume_from
@@ -50,6 +50,7 @@ __all__ = [
     "Plan",
     "Record",
     "RowMass",
+    "Stripe",
     "alone",
     "attend",
     "attention_gradients",

@@ -1,8 +1,8 @@
-"""Sums over a layer's attention while it is computed tile by tile: column sums, row masses, the diagonal."""
+"""Sums over a layer's attention while it is computed tile by tile: column sums, row masses, the diagonal, stripes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from .kernels import AttentionInputs
     from .masks import Span
     from .plan import Record
+
+
+class _Total(NamedTuple):
+    """A stripe: how far back it looks, the weights of its rows, and what it has added up."""
+
+    distance: int
+    weights: Float[Tensor, "batch keys"]
+    sums: Float[Tensor, "batch heads"]
 
 
 class Collector:
@@ -62,6 +70,15 @@ class Collector:
         self.sums: Float[Tensor, "batch heads sums keys"] | None = zeros(len(sums), x.kv_len) if sums else None
         self.masses: Float[Tensor, "batch heads queries sets"] | None = zeros(x.q_len, len(keys)) if keys else None
         self.diagonal: Float[Tensor, "batch heads queries"] | None = zeros(x.q_len) if plan.diagonal else None
+        self.stripes = {
+            name: _Total(
+                stripe.distance,
+                over_batch(ones if stripe.row_weights is None else stripe.row_weights, x.kv_len, x.batch, device,
+                           f"row_weights of stripe '{name}'").to(x.dtype),
+                zeros(),
+            )
+            for name, stripe in plan.stripes.items()
+        }  # fmt: skip
 
     def add(
         self,
@@ -77,9 +94,13 @@ class Collector:
         heads = slice(kv.start * x.groups, kv.stop * x.groups)
         b, h, r = batch.stop - batch.start, heads.stop - heads.start, rows.stop - rows.start
         weights = weights.view(b, h, r, last - first)
+        at = rows.start + x.offset - first  # column of the first row's own position
         if self.diagonal is not None:
-            at = rows.start + x.offset - first  # column of the first row's own position
             self.diagonal[batch, heads, rows] = _diagonal(weights, at)
+        here = slice(rows.start + x.offset, rows.stop + x.offset)
+        for stripe in self.stripes.values():
+            back = _diagonal(weights, at - stripe.distance)
+            stripe.sums[batch, heads] += (back * stripe.weights[batch, None, here]).sum(-1)
         mass = None
         if self.keys is not None and self.masses is not None:
             mass = torch.matmul(weights.view(b, h * r, -1), self.keys[batch, first:last]).view(b, h, r, -1)
@@ -158,6 +179,8 @@ class Collector:
                 record.row_masses[name][layer] = self.masses[..., n].clone()
         if self.diagonal is not None:
             record.diagonal[layer] = self.diagonal
+        for name, stripe in self.stripes.items():
+            record.stripes[name][layer] = stripe.sums
 
 
 def _diagonal(weights: Float[Tensor, "batch heads rows keys"], at: int) -> Float[Tensor, "batch heads rows"]:

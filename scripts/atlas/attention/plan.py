@@ -58,6 +58,23 @@ class RowMass:
 
 
 @dataclass
+class Stripe:
+    """Weighted sum of the attention on the token `distance` places back, one number per head.
+
+        out[b, h] = sum over i >= distance of  w[b, i] * A[b, h, i, i - distance]
+
+    row_weights: (T,) or (B, T), or None for ones.  Raises AtlasError for a negative distance.
+    """
+
+    distance: int
+    row_weights: Shaped[Tensor, "*batch tokens"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.distance < 0:
+            raise AtlasError(f"Stripe: distance is {self.distance}; give 0 or more.")
+
+
+@dataclass
 class Flow:
     """Token pairs over which saliency is summed: destination i in rows, source j in columns, i - j >= min_distance.
 
@@ -78,6 +95,7 @@ class Plan:
       column_sums    name -> ColumnSum
       row_masses     name -> RowMass
       diagonal       A[b, h, i, i]
+      stripes        name -> Stripe
       layers         record in these layers only (None: all); edits are not affected
       capture        keep each layer's AttentionInputs with its `output`
     Gradients (`grads=True`; run `loss.backward()` inside or after the context, parameters may be frozen):
@@ -110,6 +128,7 @@ class Plan:
     column_sums: dict[str, ColumnSum] = field(default_factory=dict)
     row_masses: dict[str, RowMass] = field(default_factory=dict)
     diagonal: bool = False
+    stripes: dict[str, Stripe] = field(default_factory=dict)
     flows: dict[str, Flow] = field(default_factory=dict)
     capture: bool = False
     layers: set[int] | None = None
@@ -131,7 +150,7 @@ class Plan:
     @property
     def has_statistics(self) -> bool:
         """True if some quantity needs every query row's attention."""
-        return bool(self.column_sums or self.row_masses or self.diagonal)
+        return bool(self.column_sums or self.row_masses or self.diagonal or self.stripes)
 
     def records(self, layer: int) -> bool:
         """True if what is recorded is recorded in `layer`."""
@@ -156,6 +175,7 @@ class Record:
     column_sums: dict[str, dict[int, Float[Tensor, "batch heads keys"]]] = field(default_factory=dict)  # by name
     row_masses: dict[str, dict[int, Float[Tensor, "batch heads queries"]]] = field(default_factory=dict)  # by name
     diagonal: dict[int, Float[Tensor, "batch heads queries"]] = field(default_factory=dict)
+    stripes: dict[str, dict[int, Float[Tensor, "batch heads"]]] = field(default_factory=dict)  # by name
     captures: dict[int, AttentionInputs] = field(default_factory=dict)
     calls: Counter[int] = field(default_factory=Counter)  # of the attention function, of all forwards, by layer
     # (column sum, whether some row of a layer could not be renormalised), read when the context ends
@@ -179,6 +199,7 @@ class Record:
             flows={name: {} for name in plan.flows},
             column_sums={name: {} for name in plan.column_sums},
             row_masses={name: {} for name in plan.row_masses},
+            stripes={name: {} for name in plan.stripes},
         )
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from atlas.attention import ColumnSum, Flow, Plan, RowMass, attend, can_attend, decoder_layers, self_check
+from atlas.attention import ColumnSum, Flow, Plan, RowMass, Stripe, attend, can_attend, decoder_layers, self_check
 from atlas.errors import AtlasError
 from attention_engine_reference import ENGINE_FAMILIES, TOKENS, assert_close, batch, model_of
 from families import REFUSED, build
@@ -169,6 +169,7 @@ def test_excluding_all_measurable_mass_is_an_error():
         (lambda: Plan(row_masses={"m": RowMass(torch.ones(3, TOKENS))}), "keys of row mass 'm' has shape"),
         (lambda: Plan(block=0), "block is 0"),
         (lambda: Plan(column_sums={"a": ColumnSum(min_distance=-1)}), "min_distance is -1"),
+        (lambda: Plan(stripes={"a": Stripe(-1)}), "distance is -1"),
     ],
 )
 def test_bad_plans_are_named(plan, message):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from atlas.attention import ColumnSum, Plan, RowMass, attend, kernels
+from atlas.attention import ColumnSum, Plan, RowMass, Stripe, attend, kernels
 from attention_engine_reference import (
     ENGINE_FAMILIES,
     PADDINGS,
@@ -70,6 +70,7 @@ def test_statistics(name, padding):
         column_sums={n: s for n, (s, _) in specs.items()},
         row_masses={"set": RowMass(EXCLUDED), "first": RowMass(torch.arange(TOKENS) < 3)},
         diagonal=True,
+        stripes={"own": Stripe(0, mask), "behind": Stripe(1, mask), "far": Stripe(9, random), "none": Stripe(TOKENS)},
         block=7,
     )
     record, _ = run(name, plan, padding)
@@ -81,6 +82,10 @@ def test_statistics(name, padding):
         assert torch.isfinite(measured).all()
         assert_close(measured * real, (weights * keys[None, :, None, None]).sum(-1))
     assert_close(stacked(record.diagonal) * real, weights.diagonal(dim1=-2, dim2=-1))
+    for n, distance, by in (("own", 0, mask), ("behind", 1, mask), ("far", 9, random)):
+        back = [weights[..., i, i - distance] * by[:, i, None] for i in range(distance, TOKENS)]
+        assert_close(stacked(record.stripes[n]), torch.stack(back).sum(0))
+    assert not stacked(record.stripes["none"]).any()
     assert_close(stacked(record.rows) * real[..., plan.rows, None], weights[..., plan.rows, :])
 
 

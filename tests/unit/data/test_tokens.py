@@ -10,11 +10,12 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import ByT5Tokenizer, GPTSw3Tokenizer, PreTrainedTokenizerFast
 
+from atlas.analyses.beginnings import beginning
 from atlas.analyses.meaningless_tokens.prompts import span_prompt
 from atlas.analyses.mink.scored_texts import scored_texts
 from atlas.analyses.safety_heads.queries import SHIPS, build_queries
 from atlas.analyses.saliency.prompts import ask
-from atlas.analyses.sinks.extract import beginning, sequences
+from atlas.analyses.sinks.extract import sequences
 from atlas.data.tokens import (
     encode,
     encode_with_offsets,
@@ -95,7 +96,7 @@ def ids_of_every_analysis(tokens):
         asked, _, _ = ask(with_template, questions, shown, prompt=prompt, limits=ANY, max_new_tokens=8)
         found["qa", prompt] = [item.ids for item in asked]
     for text in ("who am i", "<s>who am i"):
-        start = beginning(tokens, "auto", "m")
+        start = beginning(tokens, "auto", "m", "sinks")
         made, _ = sequences("natural", tokens, [text], length=8, number=1, start=start, seed=0, limits=ANY)
         found[f"sinks {text}", "raw"] = made.tolist()
     return found
@@ -118,15 +119,15 @@ def test_no_analysis_doubles_a_beginning_or_keeps_an_end(front, back, own):
 def test_sinks_begin_as_the_tokenizer_begins_a_text_unless_told_otherwise(front, back):
     tokens = around(front, back)
     assert front_ids(tokens) == front
-    assert beginning(tokens, "auto", "m") == front == tokens("ab").input_ids[: len(front)]
-    assert beginning(tokens, True, "m") == (front or [BEGIN])
-    assert beginning(tokens, False, "m") == []
+    assert beginning(tokens, "auto", "m", "sinks") == front == tokens("ab").input_ids[: len(front)]
+    assert beginning(tokens, True, "m", "sinks") == (front or [BEGIN])
+    assert beginning(tokens, False, "m", "sinks") == []
     tokens.bos_token = None
-    assert beginning(tokens, "auto", "m") == front  # not by the name of the token
+    assert beginning(tokens, "auto", "m", "sinks") == front  # not by the name of the token
     if not front:
         line = "models: {m: {options: {sinks: {bos: auto}}}}"
         with pytest.raises(AtlasError, match=f"sinks.bos is true, but model m's .*; write {re.escape(line)}[.]"):
-            beginning(tokens, True, "m")
+            beginning(tokens, True, "m", "sinks")
 
 
 @pytest.mark.parametrize("kind", ["natural", "random", "repeated"])
@@ -192,7 +193,9 @@ def test_a_vocabulary_with_gaps_names_no_id_that_is_not_there():
 @pytest.mark.parametrize("kind", ["random", "repeated"])
 def test_no_special_token_is_drawn(kind):
     tokens = many_specials()
-    ids, _ = sequences(kind, tokens, [], length=64, number=200, start=beginning(tokens, True, "m"), seed=0, limits=ANY)
+    ids, _ = sequences(
+        kind, tokens, [], length=64, number=200, start=beginning(tokens, True, "m", "sinks"), seed=0, limits=ANY
+    )
     assert (ids[:, 0] == tokens.bos_token_id).all()
     drawn = {*np.unique(ids[:, 1:]).tolist()}
     assert drawn <= {*ordinary_ids(tokens)}

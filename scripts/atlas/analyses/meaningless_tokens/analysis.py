@@ -12,6 +12,6 @@ ANALYSES = {
             "attention_sinks": Plot(("attention_weights", "meaningless_effect"), "Attention with meaningless tokens"),
         },
         head_tables=("meaningless_effect",),
-        head_place=3,
+        head_place=4,
     ),
 }

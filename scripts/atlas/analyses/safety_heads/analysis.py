@@ -11,7 +11,7 @@ ANALYSES = {
         extractions={"head_ablations": "storage"},
         plots={"safety_heads": Plot(("safety_heads",), _CATEGORY)},
         head_tables=("safety_heads",),
-        head_place=5,
+        head_place=6,
     ),
     "head_groups": Analysis(kind="prompts", tables=("head_groups",), starts_from="safety_heads"),
     "ablation_effect": Analysis(

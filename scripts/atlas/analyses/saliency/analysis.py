@@ -24,6 +24,6 @@ ANALYSES = {
             "probe_auroc": Plot(("probe_auroc",), _CATEGORY),
         },
         head_tables=("head_saliency",),
-        head_place=4,
+        head_place=5,
     ),
 }

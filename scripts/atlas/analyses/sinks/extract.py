@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from atlas.analyses.beginnings import drawable
 from atlas.analyses.by_layer import stack_layers
 from atlas.attention import ColumnSum, Plan, attend
-from atlas.data.tokens import encode, front_ids, ordinary_ids
+from atlas.data.tokens import encode
 from atlas.errors import AtlasError
 from atlas.models.architectures import decoder_stack, input_device
 from atlas.models.batches import Batches
 from atlas.models.limits import UNKNOWN, Limits
 from atlas.models.transfers import sent
-from atlas.own_options import own_options
 from atlas.results.shards import batches, shard_of
 
 if TYPE_CHECKING:
@@ -30,23 +30,6 @@ if TYPE_CHECKING:
 
 
 SHORT = "too short"
-
-
-def beginning(tokenizer: PreTrainedTokenizerBase, bos: bool | str, model: str) -> list[int]:
-    """The ids in front of every sequence under analyses.sinks.bos.
-
-    auto: what the tokenizer itself puts in front of a text; true: that, or the token where it puts none. `model` is its
-    key, for errors. Raises AtlasError where there is no such token.
-    """
-    front = front_ids(tokenizer) if bos else []
-    if bos is True and not front:
-        if tokenizer.bos_token_id is None:
-            raise AtlasError(
-                f"analyses.sinks.bos is true, but model {model}'s tokenizer has no beginning-of-sequence token; write "
-                f"{own_options(model, 'sinks', 'bos', 'auto')}."
-            )
-        front = [int(tokenizer.bos_token_id)]
-    return front
 
 
 def sequences(
@@ -64,7 +47,7 @@ def sequences(
 
     natural: the first `length` tokens of the first `number` texts that are long enough. random: ids drawn uniformly
     from the tokenizer's entries that stand for text and that the model knows. repeated: one such id all along. `start`
-    (as from `beginning`) stands in the first places. Raises AtlasError when there are too few texts, and where
+    (as from beginnings.py) stands in the first places. Raises AtlasError when there are too few texts, and where
     `length` is more than the model takes.
     """
     if limits.tokens is not None and length > limits.tokens:
@@ -91,8 +74,7 @@ def sequences(
             f"for {number}; ask for fewer, shorten `length`, or take a larger sample of the data set."
         )
     rng = np.random.default_rng([seed, {"random": 0, "repeated": 1}[kind]])
-    known = np.array(ordinary_ids(tokenizer))
-    drawn = rng.choice(known[known < limits.vocabulary], size=(number, room if kind == "random" else 1))
+    drawn = rng.choice(drawable(tokenizer, limits), size=(number, room if kind == "random" else 1))
     drawn = np.broadcast_to(drawn, (number, room))
     return np.concatenate([np.tile(np.array(front, np.int64), (number, 1)), drawn], axis=1), {SHORT: 0, UNKNOWN: 0}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.sinks.extract import beginning, column_means, sequences
+from atlas.analyses.beginnings import beginning
+from atlas.analyses.sinks.extract import column_means, sequences
 from atlas.attention import ATTENTION, checked
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ NEEDS = (ATTENTION,)
 
 def run(task: ModelTask) -> Result:
     texts = task.frame("dataset")["text"].tolist()
-    start = beginning(task.tokenizer, task.options["bos"], task.wildcards["model"])
+    start = beginning(task.tokenizer, task.options["bos"], task.wildcards["model"], "sinks")
     options = {**task.options, "bos": bool(start)}
     arrays, dropped, rows = {}, {}, {}
     for kind in options["inputs"]:
