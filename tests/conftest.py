@@ -12,7 +12,7 @@ sys.path.append(str(TESTS.parent / "benchmarks"))
 # Which tests run first: fast ones, so that a mistake shows in the first minute; of the slow ones the longest modules,
 # so that none of them starts when everything else is done.
 ORDER = (
-    "unit", "data", "reference", "device", "browser", "cluster", "workflow/test_paper.py",
+    "unit", "data", "fuzz", "reference", "device", "browser", "cluster", "workflow/test_paper.py",
     "workflow/test_faults.py", "",
 )  # fmt: skip
 
