@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 CLUSTER_STAMP := $(VENV)/.installed-cluster
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: help figures estimate check families report test test-fast test-long benchmarks environment environment-cluster docs lint format lock config clean
+.PHONY: help figures estimate check families report test test-fast test-long fuzz benchmarks environment environment-cluster docs lint format lock config clean
 
 help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
@@ -21,6 +21,7 @@ help:
 	@echo "make families     every model type of transformers through every analysis (half an hour); writes docs/models.md"
 	@echo "make test-long    what takes too long for every day: a Slurm makes everything, every architecture runs through everything,"
 	@echo "                  faults in the plain interpreter"
+	@echo "make fuzz         hostile input of every kind: FUZZ=10000 examples, other ones each time"
 	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment  only set up the environment in $(VENV)"
 	@echo "make environment-cluster  the same with Snakemake's plugins for clusters (docs/clusters.md)"
@@ -86,6 +87,11 @@ check: $(STAMP)
 
 families: $(STAMP)
 	PYTHONPATH=scripts:tests OMP_NUM_THREADS=1 $(BIN)/python tests/family_matrix.py --json results/families.json --write docs/models.md
+
+# FUZZ examples over all kinds of input, other ones each time; `make test` tries a few hundred, always the same.
+FUZZ ?= 10000
+fuzz: $(STAMP)
+	FUZZ=$(FUZZ) $(PYTEST) tests/fuzz
 
 benchmarks: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py

@@ -1,7 +1,6 @@
 """Helpers of the rules: what each job asks of the scheduler. The formulas are in scripts/atlas/planning/resources.py."""
 
 import errno
-import json
 from atlas.errors import AtlasError
 from atlas.models.architectures import mlp_states, read_config, read_shape
 from atlas.models.devices import visible_gpus
@@ -20,6 +19,7 @@ from atlas.planning.resources import (
     runtime_minutes,
     stage_options,
 )
+from atlas.results.provenance import read_provenance
 
 # Whatever a scheduler starts uses the GPUs that it has given. Told by Snakemake's mode, and not by the scheduler's own
 # variables: a whole run inside one of its jobs shares that job's GPUs.
@@ -45,8 +45,10 @@ def size_of(model, awaited=None):
     # Another workflow that uses this one may have put it behind a prefix.
     folder = Path(awaited or f"results/models/{model}")
     try:
-        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    except OSError:
+        record = read_provenance(folder) if (folder / "provenance.json").exists() else None
+    except AtlasError as error:
+        raise WorkflowError(str(error)) from None
+    if record is None:
         if size_hint(model):
             return Size.guess(size_hint(model))
         # Snakemake asks again when this input is there, and plans with <TBD> until then.

@@ -14,7 +14,7 @@ sys.path.append(str(TESTS.parent / "benchmarks"))
 # made (browser), while another process is busy with projects of its own (three models); of the others the longest
 # modules first, so that none of them starts when everything else is done.
 ORDER = (
-    "unit", "data", "reference", "device", "browser", "workflow/test_three_models.py", "cluster",
+    "unit", "data", "fuzz", "reference", "device", "browser", "workflow/test_three_models.py", "cluster",
     *(f"workflow/test_{name}.py" for name in ("runs", "one_load", "faults", "damage", "toy_analysis", "bad_input")),
     *(f"workflow/test_{name}.py" for name in ("reruns", "gpus", "some_models", "safety_workflow", "profiles")),
     "",

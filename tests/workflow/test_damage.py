@@ -1,12 +1,10 @@
 """Files that were cut off, changed or poisoned are named and refused; once deleted they are made anew, the same."""
 
-import json
-
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from atlas.results.provenance import file_record
+from atlas.results.provenance import file_record, read_provenance, write_provenance
 from chart import CHAIN, TARGETS, forget, results
 
 
@@ -75,8 +73,7 @@ def test_poisoned_weights_stop_the_job_that_reads_them(chart, value):
     weights = load_file(folder / "model.safetensors")
     weights["model.layers.2.mlp.down_proj.weight"][3, 5] = value
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    record = json.loads((folder / "provenance.json").read_text())
-    (folder / "provenance.json").write_text(json.dumps({**record, "files": file_record(folder)}))
+    write_provenance(folder, {**read_provenance(folder), "files": file_record(folder)})
     chart.remove(CHAIN["extract"])
     process = chart.run(CHAIN["extract"])
     assert process.returncode != 0

@@ -18,7 +18,7 @@ from atlas.config import by_model, figure_labels
 from atlas.config.analyses import check_analyses
 from atlas.config.chat import chat_notes, chat_problems, dates_as_text, template_problems
 from atlas.config.figures import figure_problems
-from atlas.config.problems import raise_all
+from atlas.config.problems import key_problems, raise_all
 from atlas.config.schema import check_schema, fill_defaults
 from atlas.config.sources import label_problems, package_key, packages, source_problems
 from atlas.config.switches import switched
@@ -36,6 +36,7 @@ def checked(raw: Mapping[str, Any], project: Path) -> Config:
     Raises AtlasError with one sentence for each thing that is wrong.
     """
     schema = _schema((project / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
+    raise_all(key_problems(raw))
     config = clean(raw)
     notes = switched(config)
     raise_all([*by_model.form_problems(config), *figure_labels.form_problems(config)])
@@ -60,7 +61,7 @@ def clean(raw: Mapping[str, Any]) -> Config:
         if isinstance(entries, dict):
             config[section] = {key: entry for key, entry in entries.items() if entry is not None}
     for section in ("models", "datasets"):
-        for entry in (config.get(section) or {}).values():
+        for entry in _entries(config, section):
             if isinstance(entry, dict) and isinstance(entry.get("source"), dict):
                 entry["source"] = {kind: value for kind, value in entry["source"].items() if value is not None}
             if isinstance(entry, dict) and isinstance(entry.get("source"), list) and len(entry["source"]) == 1:
@@ -69,12 +70,18 @@ def clean(raw: Mapping[str, Any]) -> Config:
                 own = entry["options"] or {}
                 kept = {name: one for name, one in own.items() if one is not None} if isinstance(own, dict) else own
                 entry["options"] = kept
-    for figure in (config.get("figures") or {}).values():
+    for figure in _entries(config, "figures"):
         heads = figure.get("heads") if isinstance(figure, dict) else None
         if isinstance(heads, dict) and set(heads) - {"auto", "layer"}:
             # Heads listed per model were merged over an inherited {auto, layer}: the list is what was asked for.
             figure["heads"] = {model: value for model, value in heads.items() if model not in ("auto", "layer")}
     return config
+
+
+def _entries(config: Config, section: str) -> list[Any]:
+    """What stands in a section; nothing where it is no mapping, which the schema will refuse."""
+    entries = config.get(section)
+    return list(entries.values()) if isinstance(entries, dict) else []
 
 
 def resolve(config: Config, base: Path) -> Config:

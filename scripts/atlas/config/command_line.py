@@ -19,15 +19,13 @@ def typed(arguments: Iterable[str] | None) -> dict[str, Any]:
     found = {}
     for argument in arguments or ():
         key, _, text = argument.partition("=")
-        loader = yaml.SafeLoader(text)
         try:
+            loader = yaml.SafeLoader(text)
             node = loader.get_single_node()
             if isinstance(node, yaml.CollectionNode):
                 found[key] = _value(loader, node)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: days and numbers that there are none of
             continue
-        finally:
-            loader.dispose()
     return found
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from atlas.errors import AtlasError
 
@@ -27,3 +28,17 @@ def nearest(key: object, known: Iterable[str]) -> str:
     known = list(known)
     near = nearest_of(key, known)
     return f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or 'none'}."
+
+
+def key_problems(value: Any, where: str = "") -> Iterator[str]:
+    """Keys that YAML takes for no text (`1:`, `no:`, `null:`) or that cannot be seen: nothing could name what stands
+    under them."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        place = f"{where}.{key}" if where else str(key)
+        if isinstance(value, Mapping) and not isinstance(key, str):
+            yield f"{where or 'the configuration'}: the key {key!r} is no text for YAML; write it in quotation marks."
+        elif not place.isprintable():  # it would break the sentences about what stands under it
+            yield f"{where or 'the configuration'}: the key {key!r} holds signs that cannot be seen; correct it."
+            continue
+        yield from key_problems(inner, place)

@@ -61,7 +61,7 @@ def _is_whole(_: Any, value: Any) -> bool:
 
 def _is_finite(_: Any, value: Any) -> bool:
     """A number that is one: YAML's .nan and .inf pass every bound."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return (isinstance(value, float) and math.isfinite(value)) or _is_whole(_, value)
 
 
 _Validator = jsonschema.validators.extend(

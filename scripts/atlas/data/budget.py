@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 __all__ = ["BudgetError", "budget"]
+
+
+_MEMORY = 2 << 30  # bytes: a thousand times what a conversation takes
 
 
 class BudgetError(RuntimeError):
@@ -18,7 +23,8 @@ class BudgetError(RuntimeError):
 
 @contextmanager
 def budget(seconds: float) -> Iterator[None]:
-    """Raise BudgetError inside the block once it has taken `seconds` of this process's own processor time.
+    """Raise BudgetError inside the block once it has taken `seconds` of this process's own processor time, and
+    MemoryError where it asks for more than 2 GiB beside what is there (on Linux).
 
     So a busy machine costs nobody the result. Outside of the main thread, where Python handles no signals, and where
     another timer of this kind runs, there is no limit.
@@ -27,6 +33,12 @@ def budget(seconds: float) -> Iterator[None]:
         yield
         return
 
+    with _memory_at_most(_MEMORY), _time_at_most(seconds):
+        yield
+
+
+@contextmanager
+def _time_at_most(seconds: float) -> Iterator[None]:
     def over(number: int, frame: FrameType | None) -> NoReturn:
         raise BudgetError(f"it runs for longer than {seconds:g} seconds")
 
@@ -37,3 +49,21 @@ def budget(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+@contextmanager
+def _memory_at_most(more: int) -> Iterator[None]:
+    """Let this process's address space grow by no more than so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError):  # another system than Linux
+        yield
+        return
+    most = pages * resource.getpagesize() + more
+    known = [limit for limit in before if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([most, *known]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

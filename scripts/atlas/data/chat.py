@@ -29,6 +29,7 @@ Messages: TypeAlias = Sequence[Mapping[str, str]]
 
 AUTO, CHAT = "auto", "chat"  # values of an option that a ChatOption names
 _SECONDS, _LONGEST = 10, 1_000_000  # of processor time, and characters of its own, that a template may take
+_FACTOR = 1000  # the largest number that a template may multiply by
 _LOG = logging.getLogger("atlas")
 _SAID = "\u2063said\u2063"  # invisible separators: no data holds them
 # `<think>`, `[THINK]`, `<|START_THINKING|>`, `<seed:think>`, `<|begin_of_thought|>`, and what closes each.
@@ -169,11 +170,12 @@ class Prompter:
     def _rendered(self, messages: Messages, prompt: bool = True) -> str:
         settings = self._settings()
         template = self.tokenizer.get_chat_template()
-        if not self._checked:
-            self._check_kwargs(template, settings.kwargs)
-            self._checked = True
-        _fix(_compiled(template).environment, self._today)
         with budget(_SECONDS):
+            if not self._checked:
+                _refuse_powers(template)
+                self._check_kwargs(template, settings.kwargs)
+                self._checked = True
+            _fix(_compiled(template).environment, self._today)
             written = str(
                 self.tokenizer.apply_chat_template(
                     [dict(message) for message in messages],
@@ -231,7 +233,8 @@ class Prompter:
                 self._refuse(
                     said, f"chat template refuses the system message ({reason})", said.without_system(self.model)
                 )
-        self._refuse(said, f"chat template fails ({type(error).__name__}: {reason})")
+        name = type(error).__name__
+        self._refuse(said, f"chat template fails ({name if reason == name else f'{name}: {reason}'})")
 
     def _left_out(self, role: str, said: ChatOption) -> NoReturn:
         if role == "system":
@@ -251,6 +254,24 @@ def _compiled(template: str) -> jinja2.Template:
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     return _compile_jinja_template(template)
+
+
+def _refuse_powers(template: str) -> None:
+    """Raises ValueError for a product of two numbers that a template has made: a few lines of those keep a processor
+    busy for days within one step of Python's, which no budget can end."""
+    from jinja2 import nodes
+
+    tree = _compiled("").environment.parse(template)  # not compiled, for which jinja2 reckons what is constant
+    for product in tree.find_all((nodes.Mul, nodes.Pow)):
+        small = (
+            isinstance(one, nodes.Const) and abs(_number(one.value)) <= _FACTOR for one in (product.left, product.right)
+        )
+        if isinstance(product, nodes.Pow) or not any(small):
+            raise ValueError(f"it multiplies what it has made itself, in line {product.lineno}")
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, (int, float)) else _FACTOR + 1
 
 
 def _fix(environment: jinja2.Environment, today: Any) -> None:

@@ -1,8 +1,8 @@
 """Values out of raw rows: column maps with dot paths, and the conversions that a field's schema allows."""
 
-import json
 from typing import Any
 
+from atlas import json_text
 from atlas.data.lists import listed, mapped
 from atlas.errors import AtlasError
 from atlas.names import closest
@@ -142,7 +142,7 @@ def _from_cell(cell: str, types: list[str]) -> Any:
         return cell
     if "integer" in types or "number" in types:
         try:
-            return json.loads(text)
+            return json_text.load(text)
         except ValueError:
             return cell
     return cell

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from atlas.disk import disk_errors
 from atlas.errors import AtlasError
+from atlas.results.provenance import NAME as PROVENANCE
+
+_LONGEST = 250  # bytes; file systems take names of 255, and a file is first written as NAME.part
 
 
 def plain_name(name: str, what: str) -> str:
     """`name` itself if it is the name of a file inside a folder (no separators, no '..'), else AtlasError."""
-    if not name or name in {".", ".."} or "/" in name or "\\" in name or "\0" in name:
+    if "/" in name or not is_plain_path(name):
         raise AtlasError(
             f"{what} would be stored as {name!r}, which is not a plain file name; give a name without folders."
         )
@@ -21,8 +24,11 @@ def plain_name(name: str, what: str) -> str:
 
 
 def is_plain_path(name: str) -> bool:
-    """Whether `name` is a relative path that stands for itself: no '..', and nothing that would be stored otherwise."""
-    return "\\" not in name and "\0" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
+    """Whether `name` is a relative path that stands for itself: no '..', nothing that would be stored otherwise or not
+    at all (signs that cannot be seen, parts of more than 250 bytes), and not the record that is kept with the files."""
+    if "\\" in name or not name.isprintable() or name == PROVENANCE:  # what is printable is no half of a character
+        return False
+    return all(part not in ("", ".", "..") and len(part.encode()) <= _LONGEST for part in name.split("/"))
 
 
 def below(folder: Path, name: str, what: str) -> Path:
@@ -33,7 +39,7 @@ def below(folder: Path, name: str, what: str) -> Path:
     if not is_plain_path(name):
         raise AtlasError(
             f"{what} would be stored as {name!r}, which is no plain path inside its folder; write it without a slash "
-            "at its beginning and without '.' or '..'."
+            f"at its beginning, without '.' or '..', and not as {PROVENANCE}, which is the record of the files."
         )
     return folder / name
 

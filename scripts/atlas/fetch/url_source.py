@@ -27,11 +27,11 @@ def download_url_source(options: Mapping[str, Any], folder: Path) -> list[Path]:
     An interrupted download goes on at the file, and at the byte, where it stopped. Raises AtlasError.
     """
     several = options.get("files")
+    files = url_files(options)
+    places = {name: _placed(folder, name, several) for name in files}  # all looked at before anything is asked for
     return [
-        download_url(
-            _address(options["url"], name) if several else options["url"], sha256, _placed(folder, name, several)
-        )
-        for name, sha256 in url_files(options).items()
+        download_url(_address(options["url"], name) if several else options["url"], sha256, places[name])
+        for name, sha256 in files.items()
     ]
 
 

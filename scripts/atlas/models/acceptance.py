@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from atlas import json_text
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import ADAPTERS, MERGE
 from atlas.models.checkpoint import DEQUANTISED, INDEX, WEIGHTS, choose_weights, quantisation, read_index
@@ -67,7 +67,7 @@ def check_source(names: Iterable[str], files: Iterable[Path], where: str) -> Non
 def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file. Raises AtlasError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_text.load(path.read_bytes())
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict):

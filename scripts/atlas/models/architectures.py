@@ -6,12 +6,12 @@ the table, because rules and metrics do it on every start.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from atlas.errors import AtlasError
+from atlas import json_text
+from atlas.errors import AtlasError, reason
 from atlas.models.families import FAMILIES, family_of
 from atlas.models.family_record import KV_HEADS, Family, Mlp, Norm
 
@@ -78,7 +78,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """The content of `folder`/config.json as a plain mapping, with a `model_type`. Raises AtlasError."""
     path = Path(folder) / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json_text.load(path.read_bytes())
     except OSError as error:
         raise AtlasError(f"{path} cannot be read ({error.strerror}); give a folder in Hugging Face layout.") from None
     except ValueError:
@@ -96,9 +96,9 @@ def auto_config(folder: str | Path) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AtlasError(
-            f"{Path(folder) / 'config.json'} (model_type {model_type!r}) cannot be used by transformers: {reason}"
+            f"{Path(folder) / 'config.json'} (model_type {model_type!r}) cannot be used by transformers "
+            f"({reason(error)}): correct it, or get it again."
         ) from None
 
 

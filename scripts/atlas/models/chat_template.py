@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from atlas import json_text
 
 
 def chat_template_in(folder: Path) -> bool | None:
@@ -13,7 +14,7 @@ def chat_template_in(folder: Path) -> bool | None:
     if (folder / "chat_template.jinja").is_file():
         return True
     try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        settings = json_text.load((folder / "tokenizer_config.json").read_bytes())
     except (OSError, ValueError):
         return None  # whoever loads it says what is wrong
     return bool(settings.get("chat_template")) if isinstance(settings, dict) else None

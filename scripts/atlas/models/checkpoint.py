@@ -6,12 +6,12 @@ Decided here once, as transformers decides it, for everything that reads weights
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from atlas import json_text
 from atlas.errors import AtlasError
 from atlas.models.families import FAMILIES
 from atlas.models.family_record import Family
@@ -33,7 +33,7 @@ Place = tuple[Path, Tensor]
 def read_index(path: Path) -> dict[str, str]:
     """Tensor name -> file name, of the index of a sharded checkpoint. Raises AtlasError."""
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        names = json_text.load(path.read_bytes())["weight_map"]
         if names and all(isinstance(text, str) for pair in names.items() for text in pair):
             return dict(names)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

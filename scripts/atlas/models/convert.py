@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, reason
 from atlas.models.gguf_config import carry_over, check_architecture
 from atlas.models.gguf_file import GgufFile
 from atlas.models.gguf_tensors import check_tensors
@@ -72,7 +72,7 @@ def _one_sentence(path: Path) -> Iterator[None]:
     except AtlasError:
         raise
     except Exception as error:  # the tokenizers library raises bare Exceptions
-        reason = str(error).strip().split("\n")[0][:200].rstrip(".")
         raise AtlasError(
-            f"{path.name} cannot be converted ({reason}): use the model's safetensors through a hub or path source."
+            f"{path.name} cannot be converted ({reason(error)}): use the model's safetensors through a hub or path "
+            "source."
         ) from error

@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, reason
 from atlas.models.auto_classes import auto_class
 from atlas.models.checkpoint import CONSTANTS
 from atlas.models.safetensors_files import Tensor
@@ -43,8 +43,9 @@ class FreshWeights:
             with torch.device("meta"):
                 self.model = auto_class(config).from_config(config, dtype=torch.float32, trust_remote_code=False)
         except (ValueError, KeyError, OSError, ImportError) as error:
-            reason = str(error).strip().split("\n")[0][:200].rstrip(".")
-            raise AtlasError(f"{base}/config.json describes no decoder that can be initialised ({reason}).") from error
+            raise AtlasError(
+                f"{base}/config.json describes no decoder that can be initialised ({reason(error)})."
+            ) from error
         self.spread = getattr(config.get_text_config(), "initializer_range", None) or 0.02
         # Tied parameters are one object under several names; the first name speaks for all, so that ties hold.
         # What a checkpoint holds beside parameters (a router's correction, for one) is part of the model's state too.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, reason
 from atlas.models.architectures import auto_config, read_config
 from atlas.models.auto_classes import attention_implementation
 from atlas.models.checkpoint import read_checkpoint
@@ -99,7 +99,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     except AtlasError as error:
         raise AtlasError(f"The tokenizer in {folder}: {error}.") from error
     except Exception as error:
-        raise AtlasError(f"The tokenizer in {folder} cannot be loaded: {_first_line(error)}") from error
+        raise AtlasError(f"The tokenizer in {folder} cannot be loaded: {reason(error, 600)}.") from error
     if len(tokenizer) == 0:
         raise AtlasError(f"The tokenizer in {folder} has no vocabulary; copy tokenizer.json next to the weights.")
     return tokenizer
@@ -163,8 +163,3 @@ def _check_finite(model: PreTrainedModel, folder: Path) -> None:
 def _layer(name: str) -> str:
     index = next((part for part in name.split(".") if part.isdigit()), None)
     return "" if index is None else f" (layer {index})"
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

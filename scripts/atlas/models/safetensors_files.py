@@ -4,15 +4,17 @@ Format: 8 bytes little-endian length of the header, the header as JSON (name -> 
 the end of the header), then the tensors' bytes.
 """
 
-import json
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from atlas.errors import AtlasError
+from atlas import json_text
+from atlas.errors import AtlasError, reason
 
 ITEM_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -20,6 +22,8 @@ ITEM_BYTES = {
 }  # fmt: skip
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 DTYPE_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+# Types of less than a byte, which nothing here reads but whose place is checked.
+_SMALL_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 _MAX_HEADER = 100 << 20  # the format's own bound
 
 
@@ -60,14 +64,12 @@ def read_header(path: Path) -> list[Tensor]:
                 f"{path} is not a safetensors file, or is cut off in its header: bring the model in again."
             )
         try:
-            header = json.loads(stream.read(length))
-            tensors = [
-                Tensor(name, entry["dtype"], tuple(entry["shape"]), *(8 + length + at for at in entry["data_offsets"]))
-                for name, entry in header.items()
-                if name != "__metadata__"
-            ]
+            header = json_text.load(stream.read(length))
+            tensors = [_tensor(name, entry, 8 + length) for name, entry in header.items() if name != "__metadata__"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AtlasError(f"{path} has an unreadable safetensors header: bring the model in again.") from error
+            raise AtlasError(
+                f"{path} has an unreadable safetensors header ({reason(error)}): bring the model in again."
+            ) from error
     tensors.sort(key=lambda tensor: (tensor.begin, tensor.end))
     end = max((tensor.end for tensor in tensors), default=8 + length)
     if size != end:
@@ -75,7 +77,24 @@ def read_header(path: Path) -> list[Tensor]:
             f"{path} is {'cut off' if size < end else 'too long'}: it has {size} bytes where its header says {end}; "
             "bring the model in again."
         )
+    for before, tensor in zip([8 + length, *(tensor.end for tensor in tensors)], tensors, strict=False):
+        if tensor.begin != before:
+            raise AtlasError(
+                f"{path}: tensor {tensor.name!r} begins at byte {tensor.begin}, but what stands before it ends at "
+                f"{before}: bring the model in again."
+            )
     return tensors
+
+
+def _tensor(name: str, entry: dict[str, Any], start: int) -> Tensor:
+    """A tensor as the header has it; start: where the tensors' bytes begin. Raises ValueError for what cannot be."""
+    dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not all(type(number) is int and number >= 0 for number in (begin, end, *shape)) or not isinstance(dtype, str):
+        raise ValueError(f"tensor {name!r} has sizes or places that are no whole numbers")
+    bits = 8 * ITEM_BYTES[dtype] if dtype in ITEM_BYTES else _SMALL_BITS.get(dtype)
+    if bits is not None and math.prod(shape) * bits != 8 * (end - begin):
+        raise ValueError(f"tensor {name!r} of type {dtype} and shape {shape} does not fill {end - begin} bytes")
+    return Tensor(name, dtype, tuple(shape), start + begin, start + end)
 
 
 def read_bytes(path: Path, tensor: Tensor) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, reason
 from atlas.fetch.allowed_files import CONFIGS, TOKENIZERS, allowed
 from atlas.fetch.entries import describe_served, public_url, single_source
 from atlas.fetch.files import fresh_folder, link_or_copy
@@ -167,8 +167,7 @@ def _check_tokenizer(folder: Path, chosen: str | None, where: str) -> None:
     try:
         choose(folder, chosen)
     except Exception as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        raise AtlasError(f"The tokenizer of {where} cannot be used: {told[0]}.") from error
+        raise AtlasError(f"The tokenizer of {where} cannot be used: {reason(error, 600)}.") from error
 
 
 def _make_control(

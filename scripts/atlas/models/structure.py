@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, reason
 from atlas.models.architectures import auto_config, read_config
 from atlas.models.auto_classes import auto_class
 from atlas.models.checkpoint import CONSTANTS, DEQUANTISED, quantisation, read_checkpoint
@@ -47,9 +47,8 @@ def from_pretrained(folder: Path, **options: Any) -> tuple[PreTrainedModel, dict
     except (AtlasError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        reason = str(error).strip()
         raise AtlasError(
-            f"Model {folder} cannot be loaded: {reason.splitlines()[0] if reason else type(error).__name__}"
+            f"Model {folder} cannot be loaded ({reason(error)}): correct its config.json, or get it again."
         ) from error
     model, report = cast("tuple[PreTrainedModel, dict[str, set[Any]]]", loaded)
     if quantised and isinstance(dtype := options.get("dtype"), torch.dtype):

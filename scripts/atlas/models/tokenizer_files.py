@@ -7,11 +7,11 @@ decides every number, so no guess is made.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import AtlasError
+from atlas.results.provenance import NAME, read_provenance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -49,12 +49,8 @@ def choose(folder: Path, chosen: str | None) -> PreTrainedTokenizerBase:
 
 
 def chosen_for(folder: Path) -> str | None:
-    """What the model's entry chose, from the folder's own record."""
-    try:
-        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record.get("tokenizer") if isinstance(record, dict) else None
+    """What the model's entry chose, from the folder's own record, if it has one. Raises AtlasError."""
+    return read_provenance(folder).get("tokenizer") if (folder / NAME).is_file() else None
 
 
 def _refuse_difference(found: PreTrainedTokenizerBase, file: Path) -> None:

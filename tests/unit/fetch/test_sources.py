@@ -16,6 +16,7 @@ from atlas.data.sources import materialise_dataset
 from atlas.errors import AtlasError
 from atlas.models.folder import check_model_folder
 from atlas.models.sources import materialise_model
+from atlas.results.provenance import file_record, write_provenance
 from serving import Server
 from tiny_models import save_folder, save_gguf
 
@@ -311,9 +312,29 @@ def test_changed_bytes_are_noticed_by_the_full_check(model, tmp_path):
     folder = bring({"path": str(model)}, tmp_path)
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text.replace("48", "84", 1))
-    check_model_folder(folder, full=False)
-    with pytest.raises(AtlasError, match=r"config\.json was changed"):
-        check_model_folder(folder)
+    for full in (None, True, False):
+        with pytest.raises(AtlasError, match=r"config\.json was changed"):
+            check_model_folder(folder, full)
+
+
+@pytest.mark.parametrize("size", [100, 2 << 20])
+@pytest.mark.parametrize("way", ["moved", "written"])
+def test_an_older_file_in_the_place_of_a_recorded_one_is_noticed(tmp_path, size, way):
+    """As by `mv`, `cp -p`, `rsync -a` and `tar`, or with a clock that went back: same size, older times."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    file = folder / "tokenizer.json"
+    file.write_bytes(b"a" * size)
+    os.utime(file, (1e9, 1e9))
+    write_provenance(folder, {"files": file_record(folder)})
+    for _ in range(2):
+        check_model_folder(folder, full=False)  # as the folder of a large model is looked at
+    other = tmp_path / "other" if way == "moved" else file
+    other.write_bytes(b"b" * size)
+    os.utime(other, (5e8, 5e8) if way == "moved" else (1e9, 1e9))
+    os.replace(other, file)
+    with pytest.raises(AtlasError, match=r"tokenizer\.json was changed"):
+        check_model_folder(folder, full=False)
 
 
 def test_unreadable_record(model, tmp_path):

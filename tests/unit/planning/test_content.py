@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from atlas import remembered as sums
 from atlas.planning import content as module
 from atlas.planning.content import MISSING
 from places import ROOT
@@ -17,8 +18,8 @@ from places import ROOT
 @pytest.fixture
 def content(tmp_path, monkeypatch):
     """content() as a new process would answer; files count as settled at once, and as large from 100 bytes on."""
-    monkeypatch.setattr(module, "_SETTLED_NS", -1)
-    monkeypatch.setattr(module, "LARGE", 100)
+    monkeypatch.setattr(sums, "_SETTLED_NS", -1)
+    monkeypatch.setattr(sums, "LARGE", 100)
     remembered = tmp_path / "results" / "downloads" / "content.json"
     return lambda path, **more: module.content.__wrapped__(path, **{"remembered": remembered, **more})
 
@@ -26,13 +27,13 @@ def content(tmp_path, monkeypatch):
 @pytest.fixture
 def opened(monkeypatch):
     """The names of the files that are read."""
-    names, read = [], module._read
+    names, read = [], sums.read
 
     def watched(path, *more):
         names.append(path.name)
         return read(path, *more)
 
-    monkeypatch.setattr(module, "_read", watched)
+    monkeypatch.setattr(sums, "read", watched)
     return names
 
 
@@ -146,7 +147,7 @@ def test_a_hard_link_of_our_own_does_not_make_it_read_again(folder, content, ope
 
 
 def test_a_file_that_was_just_written_is_read_again(folder, content, opened, monkeypatch):
-    monkeypatch.setattr(module, "_SETTLED_NS", 3_000_000_000)
+    monkeypatch.setattr(sums, "_SETTLED_NS", 3_000_000_000)
     content(folder)
     content(folder)
     assert opened.count("weights") == 2
@@ -176,8 +177,8 @@ def test_processes_that_write_at_once_leave_a_whole_memory(tmp_path):
             (folders[-1] / f"{part}").write_bytes(bytes([number, part]) * 1000)
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
-        "from pathlib import Path\nfrom atlas.planning import content as module\n"
-        "module.LARGE, module._SETTLED_NS = 100, -1\n"
+        "from pathlib import Path\nfrom atlas import remembered as sums\nfrom atlas.planning import content as module\n"
+        "sums.LARGE, sums._SETTLED_NS = 100, -1\n"
         "print(module.content(Path(sys.argv[1]), remembered=Path('content.json')))"
     )
     started = [
@@ -195,7 +196,7 @@ def test_processes_that_write_at_once_leave_a_whole_memory(tmp_path):
 def test_a_long_reading_is_announced_with_its_size(folder, content, monkeypatch, capsys):
     content(folder)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(module, "SAID_FROM", 500)
+    monkeypatch.setattr(sums, "SAID_FROM", 500)
     (folder / "weights").write_bytes(b"u" * 1000)
     content(folder)
     assert f"Reading {folder} (0 GB), to notice when it changes" in capsys.readouterr().err

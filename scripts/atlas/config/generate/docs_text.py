@@ -13,7 +13,7 @@ from typing import Any
 from atlas.config.generate.claims_text import claims_table
 from atlas.config.generate.config_text import flow
 from atlas.config.generate.options import NOTHING, Block, Option, analysis_blocks, plot_blocks
-from atlas.config.generate.schema_text import whole_schema
+from atlas.config.generate.schema_text import LARGEST, whole_schema
 from atlas.errors import AtlasError
 
 _MARKED = re.compile(
@@ -104,7 +104,8 @@ def _list(schema: Mapping[str, Any]) -> Iterable[str]:
 def _number(schema: Mapping[str, Any]) -> str:
     words = "whole number" if schema["type"] == "integer" else "number"
     bounds = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
-    return " ".join([words, *(f"{word} {flow(schema[key])}" for key, word in bounds.items() if key in schema)])
+    stated = {key: word for key, word in bounds.items() if abs(schema.get(key, LARGEST)) != LARGEST}
+    return " ".join([words, *(f"{word} {flow(schema[key])}" for key, word in stated.items())])
 
 
 def _resolved(reference: str) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from atlas.config.generate.options import NOTHING, Block, Option, analysis_block
 
 # No count of anything is larger, and a mistyped one would be planned, or allocated, for hours.
 MOST = 1_000_000_000
+LARGEST = 1_000_000_000_000_000  # of any number; beyond 2^53, about nine times that, floats skip whole numbers
 HEAD = "# Written by `make config` from scripts/atlas/config/generate/ and the options of scripts/atlas/analyses/.\n"
 
 
@@ -66,10 +67,15 @@ def whole_schema() -> dict[str, Any]:
 
 
 def _bound(schema: Any) -> None:
-    """Give every whole number without a maximum one, in place."""
+    """Give every number without a maximum, or a minimum, one, in place."""
     if isinstance(schema, dict):
         if schema.get("type") == "integer" and not {"maximum", "exclusiveMaximum"} & schema.keys():
             schema["maximum"] = MOST
+        if schema.get("type") in ("integer", "number"):
+            if not {"maximum", "exclusiveMaximum"} & schema.keys():
+                schema["maximum"] = LARGEST
+            if not {"minimum", "exclusiveMinimum"} & schema.keys():
+                schema["minimum"] = -LARGEST
         schema = list(schema.values())
     for part in schema if isinstance(schema, list) else ():
         _bound(part)
