@@ -77,3 +77,13 @@ def check_relations(table: pd.DataFrame, places: list[str]) -> None:
                 f"{place}: field 'category' of relation {relation!r} is {category}, but {first[0]} in {first[1]}; "
                 "a relation has one category."
             )
+
+
+def check_labels(table: pd.DataFrame, places: list[str]) -> None:
+    """There are members (label 1) and non-members (label 0): nothing can be told apart otherwise."""
+    for label, name in ((1, "member"), (0, "non-member")):
+        if not (table["label"] == label).any():
+            raise AtlasError(
+                f"{places[0].partition(':')[0]}: no row has the label {label} ({name}); membership needs texts of both "
+                "labels."
+            )

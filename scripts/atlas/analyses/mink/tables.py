@@ -1,4 +1,7 @@
-"""Columns and types of the tables of Min-K% by depth; docs/tables.md explains each (a test keeps the two equal)."""
+"""Columns and types of the tables of Min-K% by depth and of membership.
+
+docs/tables.md explains each (a test keeps the two equal).
+"""
 
 TABLES = {
     "mink": {
@@ -90,5 +93,33 @@ TABLES = {
         "unscored": "int32",
         "judge": "str",
         "answers_from": "str",
+    },
+    "membership": {
+        "model": "str",
+        "dataset": "str",
+        "measure": "str",
+        "k_percent": "float64",
+        "auroc": "float64",
+        "auroc_low": "float64",
+        "auroc_high": "float64",
+        "tpr": "float64",
+        "tpr_low": "float64",
+        "tpr_high": "float64",
+        "max_fpr": "float64",
+        "members": "int32",
+        "nonmembers": "int32",
+        "dropped": "int32",
+        "reference": "str",
+        "dtype": "str",
+    },
+    "membership_scores": {
+        "model": "str",
+        "dataset": "str",
+        "text": "str",
+        "label": "int32",
+        "measure": "str",
+        "k_percent": "float64",
+        "score": "float64",
+        "tokens": "int32",
     },
 }
