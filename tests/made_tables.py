@@ -55,7 +55,7 @@ def _mink(config, models, layers, heads, rng):
                 one = {**about, "depth": depth, "k_percent": float(k)}
                 questions.append(
                     pd.DataFrame({"question": names, "mink": values, "minkpp": values / 5}).assign(
-                        **one, tokens=20, tokens_averaged=4
+                        **one, tokens=20, tokens_averaged=4, domain="law"
                     )
                 )
                 graphs.append(
@@ -81,7 +81,7 @@ def _mink(config, models, layers, heads, rng):
             gaps.append(
                 pd.DataFrame({"gap": gap}).assign(
                     question=[f"{group} {i}" for i in range(size)], model=model, dataset=dataset, score=3.0,
-                    group=group,
+                    group=group, domain="law",
                     mink=8.0, k_percent=float(block["k_percent"][0]), text=block["texts"][0], predecessors=2,
                     judge="reference", answers_from=models[0] if number_of(model) == 1 else model,
                 )

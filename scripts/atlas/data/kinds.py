@@ -81,7 +81,7 @@ KINDS = {
         Kind("text"),
         Kind("membership", checks.check_labels),
         Kind("qa", unusable=checks.unusable_question),
-        Kind("depth", checks.check_predecessors, choose=trees.choose_trees),
+        Kind("depth", checks.check_graph, choose=trees.choose_trees),
         Kind("relations", checks.check_relations, choose=trees.check_relations_have),
     )
 }

@@ -258,8 +258,8 @@ CONFIGS = {
         ["analyses.membership.reference: 'tinny' is not among analyses.membership.models; did you mean 'tiny'?"],
     ),
     "reference of one model": (
-        "models: {tiny: {options: {membership: {reference: no}}}}",
-        ["models.tiny.options.membership.reference: 'no' is not among analyses.membership.models"],
+        "models: {tiny: {options: {membership: {reference: other}}}}",
+        ["models.tiny.options.membership.reference: 'other' is not among analyses.membership.models"],
     ),
     "curve of no reference": (
         "{analyses: {membership: {reference: null}}, figures: {membership_roc: {measures: [loss, reference]}}}",
