@@ -30,6 +30,21 @@ def judge_options(wildcards):
     return {key: value for key, value in judge.items() if key in ("kind", judge["kind"])}
 
 
+def reference_of(model):
+    """The reference model of a model's membership scores; an empty text where there is none, or for itself."""
+    reference = for_model("membership", "reference", model)
+    return "" if reference in (None, model) else reference
+
+
+def reference_logprobs(wildcards):
+    """Input function: its log-probabilities of the same texts."""
+    model = reference_of(wildcards.model)
+    if not model:
+        return {}
+    file = gathered("membership_logprobs").format(model=model, dataset=wildcards.dataset)
+    return {"reference": file}
+
+
 def answers_input(wanted):
     """Input function: the answers (of the base of a control), where an analysis needs them."""
 

@@ -110,7 +110,7 @@ use rule compute as compute_score_gap with:
         job="mink.jobs.compute_score_gap",
         tables=columns("score_gap", "discrepancy", "depth_accuracy"),
         options=options(
-            "mink", "k_percent", "threshold", "successors", "confidence", "bootstrap", "seed"
+            "mink", "k_percent", "threshold", "successors", "by", "confidence", "bootstrap", "seed"
         ),
         text=lambda wildcards: ANALYSES["mink"]["texts"][0],
         answers_from=lambda wildcards: answers_from(wildcards.model),

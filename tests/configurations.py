@@ -49,6 +49,14 @@ def _place() -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory()
     for name in ("schemas", "data"):
         Path(folder.name, name).symlink_to(ROOT / name)
-    for name in ("model", "relations", "questions.jsonl", "passages.txt", "trivia.jsonl", "graph.jsonl"):
+    for name in (
+        "model",
+        "relations",
+        "questions.jsonl",
+        "passages.txt",
+        "trivia.jsonl",
+        "graph.jsonl",
+        "collection.jsonl",
+    ):
         Path(folder.name, "tiny", name).mkdir(parents=True)
     return folder

@@ -10,6 +10,7 @@ import pandas as pd
 
 from atlas.analyses.claims.verdicts import VERDICTS
 from atlas.analyses.head_categories.metrics import CATEGORIES
+from atlas.analyses.mink.membership import MEASURES as MEMBERSHIP
 from atlas.analyses.registry import CLAIMS, TABLES
 from made_attention import categories, every_head, head_types, meaningless, number_of, sinks
 
@@ -54,7 +55,7 @@ def _mink(config, models, layers, heads, rng):
                 one = {**about, "depth": depth, "k_percent": float(k)}
                 questions.append(
                     pd.DataFrame({"question": names, "mink": values, "minkpp": values / 5}).assign(
-                        **one, tokens=20, tokens_averaged=4
+                        **one, tokens=20, tokens_averaged=4, domain="law"
                     )
                 )
                 graphs.append(
@@ -80,7 +81,7 @@ def _mink(config, models, layers, heads, rng):
             gaps.append(
                 pd.DataFrame({"gap": gap}).assign(
                     question=[f"{group} {i}" for i in range(size)], model=model, dataset=dataset, score=3.0,
-                    group=group,
+                    group=group, domain="law",
                     mink=8.0, k_percent=float(block["k_percent"][0]), text=block["texts"][0], predecessors=2,
                     judge="reference", answers_from=models[0] if number_of(model) == 1 else model,
                 )
@@ -98,6 +99,40 @@ def _mink(config, models, layers, heads, rng):
         "mink": (questions, of_trend), "mink_graphs": (graphs, of_trend), "mink_trend": (trends, of_trend),
         "score_gap": (gaps, of_gap),
     }  # fmt: skip
+
+
+def _membership(config, models, layers, heads, rng):
+    block = config["analyses"]["membership"]
+    rates, scores = [], []
+    dropped = {model: {"under min_tokens": 1 + number_of(model), "longer than max_tokens": 2} for model in models}
+    for model, dataset, measure in itertools.product(models, block["datasets"], MEMBERSHIP):
+        if measure == "reference" and number_of(model) % 3 == 0:  # the first is the reference of the others
+            continue
+        texts = 20 + 2 * number_of(model)
+        labels = np.arange(texts) % 2
+        about = {"model": model, "dataset": dataset, "measure": measure}
+        for k in block["k_percent"] if measure.startswith("min") else [np.nan]:
+            scores.append(
+                pd.DataFrame({"label": labels, "score": rng.normal(labels, 1)}).assign(
+                    **about, k_percent=k, text=[f"t{i}" for i in range(texts)], tokens=30
+                )
+            )
+            area, rate = rng.uniform(0.5, 0.8), rng.uniform(0.2, 0.5)
+            rates.append(
+                pd.DataFrame([{
+                    **about, "k_percent": k, "auroc": area, "auroc_low": area - 0.1, "auroc_high": area + 0.1,
+                    "tpr": rate, "tpr_low": rate - 0.1, "tpr_high": rate + 0.1, "max_fpr": block["max_fpr"],
+                    "members": texts // 2, "nonmembers": texts // 2, "dropped": sum(dropped[model].values()),
+                    "reference": models[0] if measure == "reference" else "",
+                    "dtype": ("float32", "bfloat16")[number_of(model) % 2],
+                }])
+            )  # fmt: skip
+    document = {"options": block, "metric_options": block}
+
+    def of(model):
+        return document | {"dropped": {"text": dropped[model]}}
+
+    return {"membership": (rates, of), "membership_scores": (scores, of)}
 
 
 def _safety(config, models, layers, heads, rng):
@@ -279,6 +314,7 @@ MAKERS = {
     "meaningless_tokens": meaningless,
     "head_categories": categories,
     "mink": _mink,
+    "membership": _membership,
     "safety_heads": _safety,
     "saliency": _saliency,
     "heads": _heads,

@@ -13,7 +13,8 @@ FAMILY = "llama"
 
 
 def make(folder, family=FAMILY):
-    """A tiny random model, 24 questions, 20 passages, 12 graphs of questions and 40 trivia questions below `folder`."""
+    """A tiny random model, 24 questions, 20 passages, 12 graphs of questions, 40 labelled texts and 40 trivia
+    questions below `folder`."""
     folder = Path(folder)
     save_folder(folder / "model", family)
     draw = random.Random(0)
@@ -25,8 +26,22 @@ def make(folder, family=FAMILY):
     passages = [" ".join(f"w{draw.randrange(10, 190)}" for _ in range(draw.randrange(12, 40))) for _ in range(20)]
     (folder / "passages.txt").write_text("\n".join(passages) + "\n")
     (folder / "graph.jsonl").write_text("".join(json.dumps(row) + "\n" for row in graph(random.Random(1))))
+    _collection(folder / "collection.jsonl", random.Random(3))
     _relations(folder / "relations", draw)
     _trivia(folder, random.Random(2))
+
+
+def _collection(file, draw):
+    """40 labelled texts of the same kind, so that a random model cannot tell members from others."""
+    rows = [
+        {
+            "id": f"c{i}",
+            "text": " ".join(f"w{draw.randrange(10, 190)}" for _ in range(draw.randrange(8, 30))),
+            "label": i % 2,
+        }
+        for i in range(40)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _trivia(folder, draw):

@@ -58,6 +58,31 @@ def check_predecessors(table: pd.DataFrame, places: list[str]) -> None:
                 )
 
 
+def check_graph(table: pd.DataFrame, places: list[str]) -> None:
+    """`check_predecessors`, and the same of nodes where the data names them."""
+    check_predecessors(table, places)
+    if "nodes" not in table:
+        return
+    stands: dict[str, tuple[int, str]] = {}
+    for depth, nodes, place in zip(table["depth"], table["nodes"], places, strict=True):
+        for name, *_ in nodes if nodes is not None else []:
+            if name in stands:
+                raise AtlasError(
+                    f"{place}: field 'nodes' names {name!r}, as in {stands[name][1]} already; a node belongs to one "
+                    "question."
+                )
+            stands[name] = (depth, place)
+    for depth, nodes, place in zip(table["depth"], table["nodes"], places, strict=True):
+        for name, *below in nodes if nodes is not None else []:
+            for other in below:
+                if stands.get(other, (None, ""))[0] != depth - 1:
+                    known = f"a node of depth {stands[other][0]}" if other in stands else "no node"
+                    raise AtlasError(
+                        f"{place}: field 'nodes': {name!r} (depth {depth}) builds on {other!r}, which is {known}; it "
+                        "must be a node exactly one depth lower."
+                    )
+
+
 def check_relations(table: pd.DataFrame, places: list[str]) -> None:
     """No source twice inside a relation; one category for each relation."""
     seen: dict[tuple[str, str], str] = {}
@@ -76,4 +101,14 @@ def check_relations(table: pd.DataFrame, places: list[str]) -> None:
             raise AtlasError(
                 f"{place}: field 'category' of relation {relation!r} is {category}, but {first[0]} in {first[1]}; "
                 "a relation has one category."
+            )
+
+
+def check_labels(table: pd.DataFrame, places: list[str]) -> None:
+    """There are members (label 1) and non-members (label 0): nothing can be told apart otherwise."""
+    for label, name in ((1, "member"), (0, "non-member")):
+        if not (table["label"] == label).any():
+            raise AtlasError(
+                f"{places[0].partition(':')[0]}: no row has the label {label} ({name}); membership needs texts of both "
+                "labels."
             )

@@ -1,7 +1,7 @@
 """The published layout of a depth data set (DepthQA): folders questions/, nodes/ and node_to_q/ of parquet files.
 
 A node is a question in one of the graphs; a question may stand in several. Rows are questions, and the predecessors of
-a question are those of all its nodes, in the order of the nodes. Source: Ko et al. 2024, arXiv 2406.19502.
+a question are those of all its nodes, in the order of the nodes, which are kept beside them. Source: Ko et al. 2024, arXiv 2406.19502.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def depth_files(folder: Path) -> list[Path]:
 
 
 def iterate_depth(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
-    """Rows with id, predecessors and all columns of `questions`, in its order.
+    """Rows with id, predecessors, nodes (each its name and those that it builds on) and all columns of `questions`, in its order.
 
     Raises AtlasError: a column is missing, a node or a question is named that does not exist or stands there twice.
     """
@@ -38,6 +38,7 @@ def iterate_depth(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
     }
     # The inner dictionaries keep the order and drop repetitions.
     predecessors: dict[str, dict[str, None]] = {name: {} for name in questions}
+    places: dict[str, list[list[str]]] = {name: [] for name in questions}
     for name, row in nodes.items():
         if name not in question_of:
             raise AtlasError(f"{row.place}: node {name!r} has no line in node_to_q; add it.")
@@ -47,12 +48,18 @@ def iterate_depth(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
                 f"{row.place}: node {name!r} has depth {row.values.get('depth')}, but its question {own!r} has depth "
                 f"{questions[own].values.get('depth')}; correct one of the two."
             )
-        for other in _listed(row, "direct_predecessors"):
+        below = _listed(row, "direct_predecessors")
+        places[own].append([name, *below])
+        for other in below:
             if other not in question_of:
                 raise AtlasError(f"{row.place}: 'direct_predecessors' of {name!r} names {other!r}, which is no node.")
             predecessors[own][question_of[other]] = None
     for name, row in questions.items():
-        yield Row(row.number, row.place, {**row.values, "id": name, "predecessors": list(predecessors[name])})
+        yield Row(
+            row.number,
+            row.place,
+            {**row.values, "id": name, "predecessors": list(predecessors[name]), "nodes": places[name]},
+        )
 
 
 def _by(folder: Path, table: str, column: str, encoding: str) -> dict[str, Row]:

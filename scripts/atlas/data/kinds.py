@@ -79,8 +79,9 @@ KINDS = {
     for kind in (
         Kind("prompts"),
         Kind("text"),
+        Kind("membership", checks.check_labels),
         Kind("qa", unusable=checks.unusable_question),
-        Kind("depth", checks.check_predecessors, choose=trees.choose_trees),
+        Kind("depth", checks.check_graph, choose=trees.choose_trees),
         Kind("relations", checks.check_relations, choose=trees.check_relations_have),
     )
 }
@@ -255,7 +256,7 @@ def _sentence(error: ValidationError) -> str:
             wanted = " or ".join(name for name in ([limit] if isinstance(limit, str) else limit) if name != "null")
             return f"{subject} must be of type {wanted}, not {shown}"
         case "enum":
-            return f"{subject} is {shown}; it must be one of {', '.join(limit)}"
+            return f"{subject} is {shown}; it must be one of {', '.join(map(str, limit))}"
         case "minimum" | "maximum":
             return f"{subject} is {shown}; the {error.validator} is {limit}"
         case "uniqueItems":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +30,7 @@ def mean_interval(
     return mean, mean - half, mean + half
 
 
-def bootstrap_weights(samples: int, draws: int, seed: int) -> Float[np.ndarray, "draws samples"]:
+def bootstrap_weights(samples: int, draws: int, seed: int | Sequence[int]) -> Float[np.ndarray, "draws samples"]:
     """(draws, samples) counts of how often each sample is drawn in each bootstrap replicate, as float64."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(samples, np.full(samples, 1 / samples), size=draws).astype(float)

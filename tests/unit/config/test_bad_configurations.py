@@ -253,6 +253,30 @@ CONFIGS = {
         ["analyses.head_categories.k.copying", "30", "k_max = 20"],
     ),
     "axis limits of one number": ("figures: {sink_rates: {xlim: [3]}}", ["figures.sink_rates.xlim"]),
+    "unknown reference": (
+        "analyses: {membership: {reference: tinny}}",
+        ["analyses.membership.reference: 'tinny' is not among analyses.membership.models; did you mean 'tiny'?"],
+    ),
+    "reference of one model": (
+        "models: {tiny: {options: {membership: {reference: other}}}}",
+        ["models.tiny.options.membership.reference: 'other' is not among analyses.membership.models"],
+    ),
+    "curve of no reference": (
+        "{analyses: {membership: {reference: null}}, figures: {membership_roc: {measures: [loss, reference]}}}",
+        ["figures.membership_roc.measures: reference is not measured; give analyses.membership.reference or take it"],
+    ),
+    "curve of no lower case": (
+        "{analyses: {membership: {lowercase: false}}, figures: {membership_roc: {measures: [lowercase]}}}",
+        ["figures.membership_roc.measures: lowercase is not measured"],
+    ),
+    "K that no score has": (
+        "figures: {membership_roc: {k_percent: 7}}",
+        ["figures.membership_roc.k_percent: 7 is not among analyses.membership.k_percent (20, 5, 10, 50, 100)"],
+    ),
+    "collection of another kind": (
+        "analyses: {membership: {datasets: [graph]}}",
+        ["analyses.membership.datasets: 'graph' is of kind depth; membership needs kind membership."],
+    ),
     "percentage of nothing": ("analyses: {mink: {k_percent: [0]}}", ["k_percent.0: 0 is out of range"]),
     "percentage above 100": ("analyses: {mink: {k_percent: [101]}}", ["101 is out of range"]),
     "unknown text": ("analyses: {mink: {texts: [anwser]}}", ["did you mean 'answer'?"]),

@@ -5,9 +5,11 @@ import json
 import pandas as pd
 import pytest
 
+from atlas.analyses.mink.depth_graph import graph_of
 from atlas.data.kinds import prepare
 from atlas.data.sources import materialise_dataset
 from atlas.errors import AtlasError
+from atlas.results.files import read_frame, write_frame
 
 QUESTIONS = [
     ("d3_q1", 3, "How would you do it all?"), ("d2_q1", 2, "How is it done?"), ("d1_q1", 1, "What is it?"),
@@ -50,6 +52,10 @@ def test_questions_get_the_predecessors_of_all_their_nodes(tmp_path):
     assert table["depth"].tolist() == [3, 2, 1, 1]
     assert table["predecessors"].tolist() == [["d2_q1"], ["d1_q1", "d1_q2"], [], []]
     assert table["answer"][1] == "answer d2_q1"
+    assert table["domain"].tolist() == ["x"] * 4
+    assert table["nodes"][0] == [["1_d3", "1_d2_n1"]]
+    assert table["nodes"][1] == [["1_d2_n1", "1_d1_n1"], ["2_d2_n1", "2_d1_n1", "2_d1_n2"]]
+    assert table["nodes"][2] == [["1_d1_n1"], ["2_d1_n2"]]
     assert sorted(report["files"]) == [f"{t}/test-00000-of-00001.parquet" for t in ("node_to_q", "nodes", "questions")]
     assert report["rows_used"] == 4
 
@@ -99,3 +105,33 @@ def rows(tmp_path, *changed):
 def test_graphs_that_are_none_are_refused(tmp_path, change, message):
     with pytest.raises(AtlasError, match=message):
         prepare("depth", {}, rows(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([[["a"]], [["a"]], [["c", "a"]]], "field 'nodes' names 'a', as in .* already; a node belongs to one question"),
+        ([[["a"]], [["b"]], [["c", "z"]]], "'c' .depth 2. builds on 'z', which is no node"),
+        ([[["a"]], [["b", "a"]], [["c"]]], "'b' .depth 1. builds on 'a', which is a node of depth 1"),
+        ([[["a"]], [[]], [["c"]]], "field 'nodes'"),
+    ],
+)
+def test_nodes_that_fit_nothing_are_refused(nodes, said, tmp_path):
+    rows = [
+        {"id": f"q{i}", "depth": depth, "question": "Why?", "answer": "So.", "predecessors": [], "nodes": own}
+        for i, (depth, own) in enumerate(zip((1, 1, 2), nodes, strict=True))
+    ]
+    (tmp_path / "g.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(AtlasError, match=said):
+        prepare("depth", {}, tmp_path / "g.jsonl")
+
+
+def test_nodes_and_domains_survive_storage(tmp_path):
+    table, _ = prepare("depth", {}, materialise_dataset({"path": str(write(tmp_path / "hub"))}, tmp_path / "raw"))
+    write_frame(tmp_path / "x.parquet", table, {})
+    again = read_frame(tmp_path / "x.parquet")
+    nodes = [[list(node) for node in nodes] for nodes in again["nodes"]]
+    assert nodes == table["nodes"].tolist()
+    for by in ("question", "node"):
+        stored, fresh = graph_of(again, by), graph_of(table, by)
+        assert (stored.below, stored.above, stored.row.tolist()) == (fresh.below, fresh.above, fresh.row.tolist())

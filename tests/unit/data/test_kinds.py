@@ -7,6 +7,7 @@ import pytest
 from atlas.data.kinds import KINDS, prepare
 from atlas.data.sources import materialise_dataset
 from atlas.errors import AtlasError
+from places import ROOT
 
 
 def jsonl(folder, rows, name="rows.jsonl"):
@@ -376,3 +377,43 @@ def test_every_kind_has_a_schema_that_describes_its_fields():
     for kind in KINDS.values():
         assert set(kind.required) <= set(kind.fields)
         assert all(field.get("description") for field in kind.fields.values()), kind.name
+
+
+def labelled(tmp_path, labels, **entry):
+    file = tmp_path / "c.jsonl"
+    rows = [{"input": f"Text {i}.", "label": label, "title": "x"} for i, label in enumerate(labels)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return prepare("membership", {"columns": {"text": "input"}, **entry}, file)
+
+
+def test_a_labelled_collection_has_texts_and_whole_labels(tmp_path):
+    table, report = labelled(tmp_path, [1, 0, 0])
+    assert table.to_dict("list") == {
+        "id": ["0", "1", "2"], "text": ["Text 0.", "Text 1.", "Text 2."], "label": [1, 0, 0]
+    }  # fmt: skip
+    assert report["unused_columns"] == ["title"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([1, 1], r"no row has the label 0 \(non-member\); membership needs texts of both labels"),
+        ([0, 0], r"no row has the label 1 \(member\)"),
+        ([1, 2], "field 'label' is 2; it must be one of 0, 1"),
+        ([1, "yes"], "field 'label'"),
+        ([1, None], "field 'label' is empty"),
+    ],
+)
+def test_labels_that_tell_nothing_are_refused(labels, said, tmp_path):
+    with pytest.raises(AtlasError, match=said):
+        labelled(tmp_path, labels)
+
+
+def test_the_shipped_passages_come_in_pairs():
+    table, report = prepare("membership", {}, ROOT / "data" / "membership" / "passages.jsonl")
+    assert report["dropped"] == {}
+    by_label = {label: set(part["id"]) for label, part in table.groupby("label")}
+    assert len(by_label[1]) == 32
+    assert {name.removesuffix("-new") for name in by_label[0]} == by_label[1]
+    words = table["text"].str.split().map(len).groupby(table["label"]).mean()
+    assert abs(words[0] - words[1]) < 2

@@ -21,6 +21,7 @@ BEFORE = {
     "generate_qa_answers": 64, "extract_exact_answers": 64, "extract_hidden_states": 512, "extract_saliency": 512,
     "extract_attention": 4096, "extract_sinks": 4096, "generate_answers": 64, "extract_token_logprobs": 1024,
     "extract_head_types": 4096,
+    "extract_membership": 1024,
 }  # fmt: skip
 
 

@@ -204,6 +204,32 @@ def test_mink_depth(made, average, measure):
     check(" / ".join(texts(figure)), dict.fromkeys(legend), ["D3 - D2"])
 
 
+@pytest.mark.parametrize("measures", [None, ["minkpp", "length"]])
+def test_membership_roc(made, measures):
+    figure, caption = draw(made, "membership_roc", measures=measures)
+    table = made[1]["membership"]
+    table = table[table["k_percent"].isna() | (table["k_percent"] == 20)]
+    name, first = ("Min-20%++", "minkpp") if measures else ("Min-20%", "mink")
+    expected, legend = ["Min-20%++: the mean", *(["Min-20%: the mean"] if measures is None else [])], []
+    for model, label in MODELS.items():
+        row = of(table, model=model, measure=first).iloc[0]
+        expected.append(
+            f"{label}: {10 + int(model[1])} members and {10 + int(model[1])} non-members, {1 + int(model[1])} too "
+            f"short, 2 longer than max_tokens; {name} finds {row.tpr:.0%} [{row.tpr_low:.0%}, {row.tpr_high:.0%}] of"
+        )
+        own = of(table, model=model)
+        legend += [
+            f" {row.auroc:.2f} [{row.auroc_low:.2f}, {row.auroc_high:.2f}]"
+            for row in own[own["measure"].isin(measures or own["measure"])].itertuples()
+        ]
+    constant = ["95% bootstrap", "float32 (Alpha, Gamma), bfloat16 (Beta)", "at most 5% of the non", "rate of 5%"]
+    check(caption, expected, constant)
+    # alone: what no model is asked for is named as such
+    assert ("compression alone and length alone can" if measures is None else "What length alone can") in caption
+    assert ("Reference model: none (Alpha), Alpha (Beta, Gamma)" in caption) == (measures is None)
+    check(" / ".join(texts(figure)), dict.fromkeys(legend), ["Min-20%++", *(["Min-20%:"] if measures is None else [])])
+
+
 def test_groups_without_a_density_have_no_axis_of_densities(made):
     figure, _ = draw(made, "mink_depth")
     lower = [axes for axes in figure.axes if axes.get_xlabel().startswith("Score Gap")]

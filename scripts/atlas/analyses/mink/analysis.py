@@ -1,4 +1,5 @@
-"""Min-K% by depth of question, and score gaps (Ko et al. 2024, arXiv 2406.19502): what the project knows of it."""
+"""Min-K% by depth of question, and score gaps (Ko et al. 2024, arXiv 2406.19502); membership in what a model was
+trained on (Shi et al. 2024, arXiv 2310.16789): what the project knows of them."""
 
 from atlas.analyses.record import Analysis, Plot
 
@@ -16,5 +17,11 @@ ANALYSES = {
                 datasets_of={"score_gap": "kde_dataset"},
             ),
         },
+    ),
+    "membership": Analysis(
+        kind="membership",
+        tables=("membership", "membership_scores"),
+        extractions={"membership_logprobs": "storage"},
+        plots={"membership_roc": Plot(("membership", "membership_scores"), "Membership")},
     ),
 }

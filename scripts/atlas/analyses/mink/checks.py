@@ -1,4 +1,4 @@
-"""Checks of analyses.mink and its figures that a schema cannot make."""
+"""Checks of analyses.mink, analyses.membership and their figures that a schema cannot make."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlas.config.analyses import first_of
-from atlas.config.by_model import table_made
+from atlas.config.by_model import block_of, table_made
 from atlas.config.problems import nearest
 
 _OF_ANSWERS = ("score_gap", "discrepancy", "depth_accuracy")
@@ -21,6 +21,20 @@ def makes(table: str, block: dict[str, Any], dataset: str) -> bool:
 
 
 def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """What is wrong in a block of Min-K% by depth, or of membership, told apart by where it stands."""
+    yield from (_membership if where.endswith(".membership") else _depth)(where, block)
+
+
+def _membership(where: str, block: dict[str, Any]) -> Iterator[str]:
+    """The reference model must be one that the analysis runs."""
+    if block["reference"] is not None and block["reference"] not in block["models"]:
+        yield (
+            f"{where}.reference: {block['reference']!r} is not among analyses.membership.models; "
+            f"{nearest(block['reference'], block['models'])}"
+        )
+
+
+def _depth(where: str, block: dict[str, Any]) -> Iterator[str]:
     """Parameters of the judge's requests that are asked for in another way, or whose answers are not read; answers
     that are scored but not made; data sets to answer that are none of the analysis."""
     if block["answered_datasets"] != "all":
@@ -46,6 +60,25 @@ def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Itera
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """What is wrong in a figure of Min-K% by depth, or of membership."""
+    yield from (_roc if figure["plot"] == "membership_roc" else _boxes)(where, figure, config)
+
+
+def _roc(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """K is one of the analysis; a curve of the reference needs one."""
+    block = config["analyses"]["membership"]
+    yield from first_of(where, figure, "k_percent", "membership.k_percent", block)
+    if figure["measures"] is None:
+        return
+    for measure, there, wanted in (
+        ("reference", any(block_of("membership", key, config)["reference"] for key in figure["models"]), "reference"),
+        ("lowercase", any(block_of("membership", key, config)["lowercase"] for key in figure["models"]), "lowercase"),
+    ):
+        if measure in figure["measures"] and not there:
+            yield f"{where}.measures: {measure} is not measured; give analyses.membership.{wanted} or take it out."
+
+
+def _boxes(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
     """Models and data set of the lower row, K and text are those of the analysis."""
     block = config["analyses"]["mink"]
     if figure["kde_dataset"] is None:
@@ -71,5 +104,5 @@ def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) 
 
 
 def panels(option: str, figure: dict[str, Any]) -> list[str]:
-    """The x axis that can be set is that of the lower row, the y axis that of the upper one."""
-    return figure["kde_models" if option.startswith("x") else "models"]
+    """The x axis that can be set is that of the lower row where there is one, the y axis that of the upper one."""
+    return figure["kde_models" if option.startswith("x") and "kde_models" in figure else "models"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,64 @@ def successors(table: pd.DataFrame) -> dict[int, list[int]]:
         for other in below:
             found[other].append(number)
     return found
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What discrepancies are averaged over: questions, or their places in the graphs.
+
+    row: (nodes,) row of the data set that each stands for; below, above: the nodes that each builds on, and that build
+    on it, in the order of the data.
+    """
+
+    row: Int[np.ndarray, " nodes"]
+    below: list[list[int]]
+    above: list[list[int]]
+
+
+def graph_of(table: pd.DataFrame, by: str) -> Graph:
+    """The graph of a data set by `question` (each once, with the predecessors of all its nodes) or by `node`.
+
+    Nodes are those that the data names. Where it names none, a question counts once for each question that nothing
+    builds on and that it stands below (as of one tree for each of these).
+    """
+    if by == "question":
+        return _graph(list(range(len(table))), list(predecessors(table).values()))
+    if "nodes" in table and any(nodes is not None and len(nodes) for nodes in table["nodes"]):
+        listed = [
+            (number, name, below)
+            for number, nodes in enumerate(table["nodes"])
+            for name, *below in (nodes if nodes is not None else [])
+        ]
+        place = {name: i for i, (_, name, _) in enumerate(listed)}
+        # Nodes of questions that `limit` or `sample` left out are not there.
+        edges = [[place[other] for other in below if other in place] for _, _, below in listed]
+        return _graph([number for number, _, _ in listed], edges)
+    below, above = predecessors(table), successors(table)
+    found: list[tuple[int, int]] = []
+    for root in (number for number, over in above.items() if not over):
+        found += [(root, number) for number in np.flatnonzero(table["id"].isin(tree(table, [table["id"][root]])))]
+    found.sort(key=lambda node: (node[1], node[0]))
+    node_of = {node: i for i, node in enumerate(found)}
+    return _graph(
+        [number for _, number in found],
+        [[node_of[root, other] for other in below[number]] for root, number in found],
+    )
+
+
+def _graph(rows: list[int], below: list[list[int]]) -> Graph:
+    above: list[list[int]] = [[] for _ in rows]
+    for number, others in enumerate(below):
+        for other in others:
+            above[other].append(number)
+    return Graph(np.array(rows, dtype=int), below, above)
+
+
+def domains(table: pd.DataFrame) -> list[str]:
+    """The domain of each row, an empty text where the data names none."""
+    if "domain" not in table:
+        return [""] * len(table)
+    return [name if isinstance(name, str) else "" for name in table["domain"]]
 
 
 def predecessors_by_depth(table: pd.DataFrame) -> dict[int, int]:

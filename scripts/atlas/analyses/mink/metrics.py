@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from atlas.analyses.mink import storage
-from atlas.analyses.mink.depth_graph import graphs
+from atlas.analyses.mink.depth_graph import domains, graphs
 from atlas.errors import AtlasError
 from atlas.statistics.intervals import bootstrap_interval
 
@@ -93,6 +93,8 @@ def mink_table(
             )
     names = ["number", "question", "depth", "text", "k_percent", *MEASURES, "tokens", "tokens_averaged"]
     frame = pd.DataFrame(rows, columns=names).sort_values(["text", "k_percent", "number"], kind="stable")
+    known = domains(table)
+    frame["domain"] = [known[number] for number in frame["number"]]
     return frame.drop(columns="number").assign(**keys, template=template, dtype=dtype), short
 
 

@@ -48,4 +48,10 @@ STAGES = {
         batch=tokens_at_once(1024),
         flops=lambda job: forward(job, len(job.options["texts"]) * job.rows * ROW_TOKENS),
     ),
+    "extract_membership": Stage(
+        analyses=("membership",),
+        memory=_scores_memory,
+        batch=tokens_at_once(1024),
+        flops=lambda job: forward(job, (1 + job.options["lowercase"]) * job.rows * ROW_TOKENS),
+    ),
 }

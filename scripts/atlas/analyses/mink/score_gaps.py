@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from atlas.analyses.mink.depth_graph import STRATEGIC, predecessors, successors
+from atlas.analyses.mink.depth_graph import STRATEGIC, Graph, domains, graph_of, predecessors
 from atlas.data.trees import has_graph
 from atlas.errors import AtlasError
 from atlas.statistics.intervals import bootstrap_interval
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 QUANTILES = (0.25, 0.75)
 LEVELS = ((2, 3), (1, 2))  # (depth below, depth above)
 NO_GRAPH = "without predecessors in the data"
-_COLUMNS = ["question", "score", "gap", "group", "mink", "predecessors"]
+_COLUMNS = ["question", "score", "gap", "group", "mink", "predecessors", "domain"]
 
 
 def score_gap_table(
@@ -45,7 +45,7 @@ def score_gap_table(
     strategic = np.flatnonzero(table["depth"] == STRATEGIC)
     known = value[strategic][~np.isnan(value[strategic])]
     low, high = np.quantile(known, QUANTILES) if len(known) else (np.nan, np.nan)
-    below = predecessors(table)
+    below, domain = predecessors(table), domains(table)
     asked = set(judgements["number"])
     left_out = dict.fromkeys(("not predicted", "no score", "no predecessor with a score", "no Min-K%"), 0)
     rows = []
@@ -62,9 +62,8 @@ def score_gap_table(
             left_out["no Min-K%"] += 1
         else:
             gap = (score[number] - under.mean()) / 4
-            rows.append(
-                (table["id"][number], score[number], gap, group_of(value[number], low, high), value[number], len(under))
-            )
+            group = group_of(value[number], low, high)
+            rows.append((table["id"][number], score[number], gap, group, value[number], len(under), domain[number]))
     if not rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
         raise AtlasError(
@@ -109,17 +108,19 @@ def discrepancy_table(
     confidence: float,
     draws: int,
     seed: int,
+    by: str = "question",
 ) -> pd.DataFrame:
     """The table discrepancy without keys: forward and backward for D2-D3, D1-D2 and both together (`all`).
 
-    See `discrepancies`; value is their mean, with a bootstrap interval over questions, NaN where none counts.
+    See `discrepancies`; value is their mean, with a bootstrap interval over questions (or nodes, as `by` says), NaN
+    where none counts.
     """
-    score = scores_by_row(table, judgements)
+    score, graph = scores_by_row(table, judgements), graph_of(table, by)
     rows = []
     for direction in ("forward", "backward"):
         pooled = []
         for lower, upper in LEVELS:
-            gaps = discrepancies(table, score, direction, lower, upper, threshold, successor_rule)
+            gaps = discrepancies(table, score, direction, lower, upper, threshold, successor_rule, graph)
             pooled.append(gaps)
             rows.append((direction, f"D{lower}-D{upper}", gaps))
         rows.append((direction, "all", np.concatenate(pooled)))
@@ -128,7 +129,7 @@ def discrepancy_table(
         low, high = bootstrap_interval(gaps, np.mean, confidence=confidence, draws=draws, seed=seed)
         found.append((direction, depths, gaps.mean() if len(gaps) else np.nan, len(gaps), low, high))
     frame = pd.DataFrame(found, columns=["direction", "depths", "value", "questions", "low", "high"])
-    return frame.assign(threshold=float(threshold), successors=successor_rule)
+    return frame.assign(threshold=float(threshold), successors=successor_rule, by=by)
 
 
 def discrepancies(
@@ -139,23 +140,24 @@ def discrepancies(
     upper: int,
     threshold: float,
     successor_rule: str,
-) -> Float[np.ndarray, " questions"]:
-    """max(0, (f of the neighbours - f(question)) / 4) of the questions that count, (n,).
+    graph: Graph,
+) -> Float[np.ndarray, " counted"]:
+    """max(0, (f of the neighbours - f(question)) / 4) of the questions, or nodes, of `graph` that count, (n,).
 
     forward: questions of depth `upper` against the mean of their predecessors (able to do the parts, not the whole);
     backward: questions of depth `lower` against their successors (able to do the whole, not the part), under
     successor_rule "mean", or "first", which takes the first successor alone, as the published code does. A question
     counts where its neighbours reach `threshold` on the raw 1 to 5 scale; neighbours without a score are left out.
     """
-    neighbours = predecessors(table) if direction == "forward" else successors(table)
-    own = np.flatnonzero(table["depth"] == (upper if direction == "forward" else lower))
+    neighbours = graph.below if direction == "forward" else graph.above
+    depths = table["depth"].to_numpy()[graph.row]
     found = []
-    for number in own.tolist():
-        values = score[neighbours[number]]
+    for number in np.flatnonzero(depths == (upper if direction == "forward" else lower)).tolist():
+        own, values = score[graph.row[number]], score[graph.row[neighbours[number]]]
         values = values[~np.isnan(values)]
-        if np.isnan(score[number]) or not len(values):
+        if np.isnan(own) or not len(values):
             continue
         other = values[0] if direction == "backward" and successor_rule == "first" else values.mean()
         if other >= threshold:
-            found.append(max(0.0, (other - score[number]) / 4))
+            found.append(max(0.0, (other - own) / 4))
     return np.array(found)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # (piece of text, whether it is scored)
 Piece: TypeAlias = tuple[str, bool]
+# (row of the data set, its text in pieces or None where it has none, whether the tokenizer's special tokens are added)
+Framed: TypeAlias = "tuple[int, list[Piece] | None, bool]"
 
 TEMPLATE = ChatOption("mink", "template", "raw", quiet=None)
 TEXTS = ("answer", "question", "prediction", "question_answer")
@@ -75,15 +77,37 @@ def scored_texts(
     texts without a scored token are dropped and counted; so are rows without the text (a prediction that was not made).
     Raises AtlasError when none is left.
     """
-    dropped = dict.fromkeys((f"no {text}", "longer than max_tokens", LONG, UNKNOWN, "no scored token"), 0)
-    found = []
+    framed: list[Framed] = []
     for row in rows:
         content = _content(row, text)
         if content is None:
-            dropped[f"no {text}"] += 1
+            framed.append((row["number"], None, False))
             continue
         pieces, special = frame(prompter, row["question"], content, text, template=template, system=system)
-        ids, scored = tokenise(prompter.tokenizer, pieces, special)
+        framed.append((row["number"], pieces, special))
+    return marked_texts(prompter.tokenizer, framed, text, block="mink", max_tokens=max_tokens, limits=limits)
+
+
+def marked_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    framed: Sequence[Framed],
+    text: str,
+    *,
+    block: str,
+    max_tokens: int,
+    limits: Limits,
+) -> tuple[list[ScoredText], Report]:
+    """([ScoredText], report) of texts in pieces, dropped and counted as in `scored_texts`.
+
+    text: what they are called; block: the analysis, whose `max_tokens` this is. Raises AtlasError when none is left.
+    """
+    dropped = dict.fromkeys((f"no {text}", "longer than max_tokens", LONG, UNKNOWN, "no scored token"), 0)
+    found = []
+    for number, pieces, special in framed:
+        if pieces is None:
+            dropped[f"no {text}"] += 1
+            continue
+        ids, scored = tokenise(tokenizer, pieces, special)
         if len(ids) > max_tokens:
             dropped["longer than max_tokens"] += 1
         elif (objection := limits.objection(ids)) is not None:
@@ -91,13 +115,13 @@ def scored_texts(
         elif not any(scored[1:]):
             dropped["no scored token"] += 1
         else:
-            found.append(ScoredText(row["number"], tuple(ids), tuple(scored)))
+            found.append(ScoredText(number, tuple(ids), tuple(scored)))
     if not found:
         raise AtlasError(
-            f"analyses.mink.texts: none of {len(rows)} texts of kind {text!r} can be scored ({_counts(dropped)}); "
-            f"{limits.describe()}; raise analyses.mink.max_tokens or take another data set."
+            f"analyses.{block}: none of {len(framed)} texts of kind {text!r} can be scored ({_counts(dropped)}); "
+            f"{limits.describe()}; raise analyses.{block}.max_tokens or take another data set."
         )
-    return found, {"texts": len(found), "of": len(rows), "dropped": dropped}
+    return found, {"texts": len(found), "of": len(framed), "dropped": dropped}
 
 
 def _content(row: TextRow, text: str) -> str | None:

@@ -1,10 +1,14 @@
-"""Columns and types of the tables of Min-K% by depth; docs/tables.md explains each (a test keeps the two equal)."""
+"""Columns and types of the tables of Min-K% by depth and of membership.
+
+docs/tables.md explains each (a test keeps the two equal).
+"""
 
 TABLES = {
     "mink": {
         "model": "str",
         "dataset": "str",
         "question": "str",
+        "domain": "str",
         "depth": "int32",
         "text": "str",
         "template": "str",
@@ -55,6 +59,7 @@ TABLES = {
         "model": "str",
         "dataset": "str",
         "question": "str",
+        "domain": "str",
         "score": "float64",
         "gap": "float64",
         "group": "str",
@@ -76,6 +81,7 @@ TABLES = {
         "questions": "int32",
         "threshold": "float64",
         "successors": "str",
+        "by": "str",
         "judge": "str",
         "answers_from": "str",
     },
@@ -90,5 +96,33 @@ TABLES = {
         "unscored": "int32",
         "judge": "str",
         "answers_from": "str",
+    },
+    "membership": {
+        "model": "str",
+        "dataset": "str",
+        "measure": "str",
+        "k_percent": "float64",
+        "auroc": "float64",
+        "auroc_low": "float64",
+        "auroc_high": "float64",
+        "tpr": "float64",
+        "tpr_low": "float64",
+        "tpr_high": "float64",
+        "max_fpr": "float64",
+        "members": "int32",
+        "nonmembers": "int32",
+        "dropped": "int32",
+        "reference": "str",
+        "dtype": "str",
+    },
+    "membership_scores": {
+        "model": "str",
+        "dataset": "str",
+        "text": "str",
+        "label": "int32",
+        "measure": "str",
+        "k_percent": "float64",
+        "score": "float64",
+        "tokens": "int32",
     },
 }

@@ -172,3 +172,14 @@ def test_median_interval_covers():
         low, high = bootstrap_interval(rng.normal(0, 1, 40), np.median, confidence=0.9, draws=300, seed=i)
         hits += low <= 0 <= high
     assert 165 <= hits <= 196
+
+
+def test_the_domain_stands_beside_the_question():
+    about = {"k_percent": [20], "min_tokens": 2, "template": "raw", "dtype": "float32"}
+    lengths = dict.fromkeys((0, 2, 3), 6)
+    plain, _ = mink_table(arrays(lengths), graph(), KEYS, **about)
+    assert set(plain["domain"]) == {""}
+    told = graph().assign(domain=["m", "m", None, "p", "p", "p", "p", "p"])
+    found, _ = mink_table(arrays(lengths), told, KEYS, **about)
+    assert found.set_index("question")["domain"].to_dict() == {"x": "m", "z": "", "a": "p"}
+    assert found.drop(columns="domain").equals(plain.drop(columns="domain"))

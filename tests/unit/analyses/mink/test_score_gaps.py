@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.analyses.mink.depth_graph import graphs, predecessors, predecessors_by_depth, prediction_rows, successors
+from atlas.analyses.mink.depth_graph import (
+    graph_of,
+    graphs,
+    predecessors,
+    predecessors_by_depth,
+    prediction_rows,
+    successors,
+)
 from atlas.analyses.mink.score_gaps import accuracy_table, discrepancy_table, group_of, score_gap_table
 from atlas.analyses.mink.tables import TABLES
 from atlas.errors import AtlasError
@@ -133,6 +140,75 @@ def test_equals_the_published_formula_on_random_graphs(seed):
         for lower, upper in ((2, 3), (1, 2)):
             expected = published(frame, scores, direction, lower, upper)
             assert value(found, direction, f"D{lower}-D{upper}")[0] == pytest.approx(expected)
+
+
+def places(seed):
+    """(table of 24 questions with the nodes of 9 graphs, frame of the nodes, {node: score}, judgements)."""
+    rng = np.random.default_rng(seed)
+    questions = [(f"{d}-{i}", d) for d, n in ((1, 10), (2, 8), (3, 6)) for i in range(n)]
+    of = {d: [name for name, depth in questions if depth == d] for d in (1, 2, 3)}
+    nodes = {}  # node -> (question, depth, nodes below)
+    for graph in range(9):
+        level = {}
+        for depth, number in ((1, 4), (2, 3), (3, 1)):
+            below = list(level)
+            level = {
+                f"{graph}_{depth}_{i}": (
+                    name, depth, list(rng.choice(below, size=rng.integers(1, 4), replace=False)) if below else []
+                )
+                for i, name in enumerate(rng.choice(of[depth], size=number, replace=False))
+            }  # fmt: skip
+            nodes |= level
+    table = pd.DataFrame(questions, columns=["id", "depth"])
+    own = {name: [[node, *below] for node, (q, _, below) in nodes.items() if q == name] for name in table["id"]}
+    table["nodes"] = table["id"].map(own)
+    table["predecessors"] = [
+        list(dict.fromkeys(nodes[other][0] for _, *below in own[name] for other in below)) for name in table["id"]
+    ]
+    scores = dict(zip(table["id"], rng.integers(2, 6, len(table)).astype(float), strict=True))
+    listed = [(node, nodes[node][1], nodes[node][2]) for name in table["id"] for node, *_ in own[name]]
+    frame = pd.DataFrame(listed, columns=["id", "depth", "predecessors"])
+    judgements = pd.DataFrame({"number": range(len(table)), "score": table["id"].map(scores)})
+    return table, frame, {node: scores[nodes[node][0]] for node in nodes}, judgements
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_by_node_equals_the_published_evaluation_of_nodes(seed):
+    frame, nodes, scores, judgements = places(seed)
+    assert len(nodes) == 72
+    settings = {"threshold": 4, "successor_rule": "first", **INTERVAL}
+    found = discrepancy_table(frame, judgements, by="node", **settings)
+    folded = discrepancy_table(frame, judgements, **settings)
+    for direction in ("forward", "backward"):
+        for lower, upper in ((2, 3), (1, 2)):
+            expected = published(nodes, scores, direction, lower, upper)
+            assert value(found, direction, f"D{lower}-D{upper}")[0] == pytest.approx(expected)
+    assert (set(found["by"]), set(folded["by"])) == ({"node"}, {"question"})
+    assert not np.allclose(found["value"], folded["value"], equal_nan=True)
+    assert found["questions"].sum() > folded["questions"].sum()
+
+
+def test_nodes_of_questions_that_are_left_out_count_for_nothing():
+    frame, *_, judgements = places(0)
+    kept = frame[frame["depth"] > 1].reset_index(drop=True)
+    judged = pd.DataFrame({"number": range(len(kept)), "score": judgements["score"][frame["depth"] > 1].to_numpy()})
+    settings = {"threshold": 4, "successor_rule": "mean", "by": "node", **INTERVAL}
+    whole, part = (discrepancy_table(*both, **settings) for both in ((frame, judgements), (kept, judged)))
+    assert value(part, "forward", "D2-D3") == value(whole, "forward", "D2-D3")
+    assert value(part, "forward", "D1-D2")[1] == 0
+
+
+def test_without_nodes_a_question_counts_once_for_each_topmost_one_above_it():
+    found = discrepancy_table(table(), judged(), threshold=4, successor_rule="mean", by="node", **INTERVAL)
+    # Graphs of p and q: b stands in both, below p and below q alone, and so do x and y.
+    # backward D2-D3: a (p 3): no; b below p: no; b below q: q 5 vs 5 -> 0; c: q 5 vs 2 -> .75
+    assert value(found, "backward", "D2-D3") == (pytest.approx(0.375), 2)
+    # forward D1-D2: a .25; b 0 in both; c .5
+    assert value(found, "forward", "D1-D2") == (pytest.approx(0.75 / 4), 4)
+    # backward D1-D2: x below p: mean(a 4, b 5) vs 5 -> 0; x below q: b 5 vs 5 -> 0; y twice: b 5 vs 3 -> .5; z: no
+    assert value(found, "backward", "D1-D2") == (pytest.approx(0.25), 4)
+    nothing = table().assign(predecessors=[[]] * len(ROWS))
+    assert graph_of(nothing, "node").row.tolist() == list(range(len(ROWS)))
 
 
 def test_nothing_that_counts_is_nan_not_zero():

@@ -19,7 +19,12 @@ def run(task: Task) -> Result:
         table, judgements, task.frame("mink"), k_percent=options["k_percent"][0], text=task.params["text"]
     )
     discrepancy = discrepancy_table(
-        table, judgements, threshold=options["threshold"], successor_rule=options["successors"], **interval
+        table,
+        judgements,
+        threshold=options["threshold"],
+        successor_rule=options["successors"],
+        by=options["by"],
+        **interval,
     )
     accuracy = accuracy_table(table, judgements, **interval)
     document.update(metric_options=options, dropped=left_out, answers_from=source)
