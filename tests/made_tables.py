@@ -11,7 +11,7 @@ import pandas as pd
 from atlas.analyses.claims.verdicts import VERDICTS
 from atlas.analyses.head_categories.metrics import CATEGORIES
 from atlas.analyses.registry import CLAIMS, TABLES
-from made_attention import categories, every_head, meaningless, number_of, sinks
+from made_attention import categories, every_head, meaningless, number_of, relation_effect, sinks
 
 LABEL = "gemma-2-2b-it-abliterated, dequantised from Q4_K_M (control)"  # of 60 characters
 FLOWS = ("question_to_answer", "question_to_all", "random_to_answer", "random_to_all")
@@ -277,6 +277,7 @@ MAKERS = {
     "sinks": sinks,
     "meaningless_tokens": meaningless,
     "head_categories": categories,
+    "relation_effect": relation_effect,
     "mink": _mink,
     "safety_heads": _safety,
     "saliency": _saliency,

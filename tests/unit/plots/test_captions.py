@@ -7,6 +7,7 @@ heads without a drop, one question in a group, a probe that could not be trained
 import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -163,6 +164,22 @@ def test_category_share(made):
     check(
         caption, [*expected, *_too_few(made)], ["tau = 0.15", "k = 10", "above layer 0", "q < 0.05", "100 permutations"]
     )
+
+
+def test_relation_effect(made):
+    """Every relation with heads has a row, with as many bars as selections; one model has none."""
+    figure, caption = draw(made, "relation_effect")
+    expected, rows = numbers.relation_effect(made[1], MODELS, 0.1)
+    check(caption, expected, ["tau = 0.15", "95%", "30 prompts", "3 draws", "less than 10%"])
+    ticks = [" ".join(text.get_text().split()) for axes in figure.axes for text in axes.get_yticklabels()]
+    assert sorted(text for text in ticks if text) == sorted(rows)
+    assert "no head implements any relation" in texts(figure)
+    effect = of(made[1]["relation_effect"], heads_set="implementing")
+    shown = sorted(
+        float(line.get_xdata()[0]) for axes in figure.axes for line in axes.lines if line.get_marker() in "osD"
+    )
+    assert np.allclose(shown, sorted(effect["drop"]))
+    assert draw(made, "relation_effect", heads=10)[1].count("the 10 heads with the highest phi") == 1
 
 
 def _too_few(made):

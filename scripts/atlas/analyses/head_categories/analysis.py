@@ -16,4 +16,10 @@ ANALYSES = {
         head_tables=("head_categories", "head_relations"),
         head_place=1,
     ),
+    "relation_effect": Analysis(
+        kind="relations",
+        tables=("relation_effect", "relation_answers"),
+        plots={"relation_effect": Plot(("relation_effect",), _CATEGORY)},
+        starts_from="head_categories",
+    ),
 }

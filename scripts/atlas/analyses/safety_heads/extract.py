@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from atlas.analyses.safety_heads.head_edits import ablation_plan, group_masks, head_means
+from atlas.analyses.head_edits import ablation_plan, group_masks, head_means
 from atlas.attention import Pack, Plan, attend, decoder_layers, layer_inputs, packed
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from atlas.analyses.safety_heads.head_edits import Groups, Prompts
+    from atlas.analyses.head_edits import Groups, Prompts
     from atlas.attention.packed import Run
 
     Progress = Callable[[Iterable], Iterable]
