@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import caption_numbers as numbers
+from atlas.errors import AtlasError
 from caption_numbers import check, of
 from made_figures import configuration, drawn, figures
 from made_tables import tables_of
@@ -164,6 +165,26 @@ def test_category_share(made):
     check(
         caption, [*expected, *_too_few(made)], ["tau = 0.15", "k = 10", "above layer 0", "q < 0.05", "100 permutations"]
     )
+
+
+def test_relation_map(made):
+    """Every head's phi stands where the table says; the relation is the one asked for, or the highest."""
+    scores = made[1]["head_relations"]
+    for relation in (None, "linguistic_1"):
+        figure, caption = draw(made, "relation_map", relation=relation)
+        own = relation or of(scores, model="m0").sort_values("score")["relation"].iloc[-1]
+        shown = of(scores, relation=own)
+        panels = [axes.get_images()[0].get_array() for axes in figure.axes if axes.get_images()]
+        assert len(panels) == shown.groupby(["model", "sign"]).ngroups
+        for (model, sign), panel in zip(
+            ((model, sign) for model in MODELS for sign in ("direct", "suppression")), panels, strict=True
+        ):
+            for row in of(shown, model=model, sign=sign).itertuples():
+                assert panel[row.head, row.layer] == row.score
+            best = of(shown, model=model)["score"].max()
+            assert f"{MODELS[model]}: {row.pairs} pairs, k = 10, highest {best:.2f} in head" in caption
+    with pytest.raises(AtlasError, match="no relation 'linguistik_1'; did you mean 'linguistic_1'"):
+        draw(made, "relation_map", relation="linguistik_1")
 
 
 def test_relation_effect(made):

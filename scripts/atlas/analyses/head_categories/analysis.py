@@ -11,6 +11,7 @@ ANALYSES = {
         extractions={"head_mappings": "storage"},
         plots={
             "head_categories": Plot(("head_categories", "relation_pairs"), _CATEGORY),
+            "relation_map": Plot(("head_relations",), _CATEGORY),
             "category_share": Plot(("head_categories", "relation_pairs"), _CATEGORY),
         },
         head_tables=("head_categories", "head_relations"),
