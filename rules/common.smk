@@ -27,7 +27,7 @@ sys.path.insert(0, str(SCRIPTS))
 from atlas import yaml_text
 from atlas.analyses import registry
 from atlas.analyses.claims.relatives import relatives, repo_of
-from atlas.config import checked, package_key, packages
+from atlas.config import checked, default_of, package_key, packages
 from atlas.config.by_model import block_of, table_made, told_options
 from atlas.config.command_line import typed
 from atlas.config.figure_labels import label_of, labels_in
@@ -171,6 +171,20 @@ def model_file(name):
 def for_model(analysis, key, model):
     """An option of an analysis as this model has it: its entry's own, or that of the analysis."""
     return block_of(analysis, model, CONFIG)[key]
+
+
+def named_relations(analysis, option):
+    """Param function: the relations that an option names of its own, and not as it is left open.
+
+    Shipped names say nothing of other data.
+    """
+    usual = default_of(PROJECT, analysis, option)
+
+    def names(wildcards):
+        given = for_model(analysis, option, wildcards.model)
+        return sorted(name for name in given if given[name] != usual.get(name) and name != "default")
+
+    return names
 
 
 def options(analysis, *keys, stage=None, **others):

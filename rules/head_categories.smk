@@ -1,4 +1,9 @@
-"""Head categories: pairs of single tokens, ranks of their targets under every head, scores and labels."""
+"""Head categories: pairs of single tokens, ranks of their targets under every head, scores and labels; and whether a model
+loses a relation without the heads that implement it."""
+
+PAIRS_FILE = f"{ACTIVATIONS}/pairs/{{dataset}}.parquet"
+RELATION_RANKS = f"{METRICS}/relation_ranks/{{dataset}}.parquet"
+RELATION_ANSWERS = f"{ACTIVATIONS}/relation_answers/{{dataset}}.parquet"
 
 
 use rule extract as select_pairs with:
@@ -6,7 +11,7 @@ use rule extract as select_pairs with:
         model=MODEL,
         dataset=DATASET,
     output:
-        pairs=f"{ACTIVATIONS}/pairs/{{dataset}}.parquet",
+        pairs=PAIRS_FILE,
         report=metric("relation_pairs"),
     log:
         log_of("select_pairs", OF_DATASET),
@@ -24,7 +29,7 @@ use rule extract as select_pairs with:
 use rule extract as extract_head_mappings with:
     input:
         model=MODEL,
-        pairs=f"{ACTIVATIONS}/pairs/{{dataset}}.parquet",
+        pairs=PAIRS_FILE,
     output:
         shard_of("head_mappings"),
     log:
@@ -44,7 +49,8 @@ use rule extract as extract_head_mappings with:
 use rule compute as compute_head_categories with:
     input:
         activations=gathered("head_mappings"),
-        pairs=f"{ACTIVATIONS}/pairs/{{dataset}}.parquet",
+        pairs=PAIRS_FILE,
+        relations=metric("relation_pairs"),
     output:
         **metrics("head_relations", "head_categories"),
     log:
@@ -56,4 +62,68 @@ use rule compute as compute_head_categories with:
         job="head_categories.jobs.compute_head_categories",
         tables=columns("head_relations", "head_categories"),
         k=lambda wildcards: for_model("head_categories", "k", wildcards.model),
+        named=named_relations("head_categories", "k"),
         options=options("head_categories", "tau", "alpha", "permutations", "seed"),
+
+
+# Apart from the tables, so that a new column in them, or another null, runs no model again.
+use rule compute as rank_relation_heads with:
+    input:
+        activations=gathered("head_mappings"),
+        pairs=PAIRS_FILE,
+    output:
+        RELATION_RANKS,
+    log:
+        log_of("rank_relation_heads", OF_DATASET),
+    benchmark:
+        costs_of("rank_relation_heads", OF_DATASET)
+    priority: 40
+    params:
+        *library("compute", "head_categories.jobs.rank_relation_heads"),
+        job="head_categories.jobs.rank_relation_heads",
+        k=lambda wildcards: for_model("head_categories", "k", wildcards.model),
+
+
+use rule extract as complete_relations with:
+    input:
+        model=MODEL,
+        dataset=DATASET,
+        pairs=PAIRS_FILE,
+        relations=metric("relation_pairs"),
+        ranks=RELATION_RANKS,
+    output:
+        RELATION_ANSWERS,
+    log:
+        log_of("complete_relations", OF_DATASET),
+    benchmark:
+        costs_of("complete_relations", OF_DATASET)
+    priority: 20
+    resources:
+        **asks("complete_relations", "relation_effect"),
+    params:
+        *library("extract", "head_categories.jobs.complete_relations"),
+        job="head_categories.jobs.complete_relations",
+        runtime=runtime("relation_effect"),
+        named=named_relations("relation_effect", "templates"),
+        options=options(
+            *("relation_effect", "templates", "example", "shots", "prompts", "heads", "draws"),
+            *("others", "minimum_accuracy", "ablation", "positions", "max_rows", "seed"),
+            head_categories=["tau"],
+        ),
+
+
+use rule compute as compute_relation_effect with:
+    input:
+        answers=RELATION_ANSWERS,
+        ranks=RELATION_RANKS,
+    output:
+        **metrics("relation_effect", "relation_answers"),
+    log:
+        log_of("compute_relation_effect", OF_DATASET),
+    benchmark:
+        costs_of("compute_relation_effect", OF_DATASET)
+    params:
+        *library("compute", "head_categories.jobs.compute_relation_effect"),
+        job="head_categories.jobs.compute_relation_effect",
+        tables=columns("relation_effect", "relation_answers"),
+        options=options("relation_effect", "confidence", "bootstrap", "seed"),

@@ -55,6 +55,21 @@ def safety_effect(tables, models):
     return [*shared(counts), *expected, f"{draws.item()} draws"], notes
 
 
+def relation_effect(tables, models, minimum):
+    """What the caption counts, and the labels of the rows under `implementing`."""
+    expected, rows = [], []
+    for model, label in models.items():
+        own = of(tables["relation_effect"], model=model)
+        clean = of(own, selection="none")
+        number = sum(rate >= minimum for rate in clean["accuracy"])
+        without = sorted(set(clean["relation"]) - set(of(own, heads_set="implementing")["relation"]))
+        lack = f"no such head for {', '.join(without)}." if without else "each has such heads."
+        expected.append(f"{label}: {number} of {len(clean)} relations are completed that often; {lack}")
+        for row in of(own, heads_set="implementing", selection="relation").itertuples():
+            rows.append(f"{row.relation} ({row.heads_ablated} heads, {100 * row.base_accuracy:.0f}%)")
+    return expected, rows
+
+
 def safety_heads(tables, models, top):
     """One phrase for each model."""
     expected = []

@@ -130,6 +130,33 @@ def categories(config, models, layers, heads, rng):
     return {name: (parts, lambda _: document) for name, parts in made.items()}
 
 
+def relation_effect(config, models, layers, heads, rng):
+    """Each relation with heads of every selection; of the last model no relation has any."""
+    block, tau = config["analyses"]["relation_effect"], config["analyses"]["head_categories"]["tau"]
+    rows = []
+    for model, dataset in itertools.product(models, block["datasets"]):
+        for number, relation in enumerate(RELATIONS):
+            base, prompts = 0.05 + 0.1 * number, 20 + number + number_of(model)
+            about = {"model": model, "dataset": dataset, "relation": relation, "category": CATEGORIES[number // 2],
+                     "base_accuracy": base, "prompts": prompts}  # fmt: skip
+            kinds = [("none", "none", 0.0)]
+            if number_of(model) % 3 < 2 or len(models) == 1:
+                kinds += [
+                    (str(name), selection, drop)
+                    for name in block["heads"]
+                    for selection, drop in (("relation", base / 2), ("random", 0.01), ("other", -0.02))
+                ]
+            for name, selection, drop in kinds:
+                low, high = drop - 0.1, drop + 0.1
+                rows.append({
+                    **about, "heads_set": name, "selection": selection, "heads_ablated": 0 if name == "none" else 2,
+                    "tasks": relation, "accuracy": base - drop, "low": 0.0, "high": 1.0, "drop": drop, "drop_low": low,
+                    "drop_high": high, "logprob_drop": drop, "draws": 2, "heads": "[[0, 1], [1, 0]]",
+                })  # fmt: skip
+    document = {"options": {**block, "tau": tau}, "metric_options": block}
+    return {"relation_effect": ([pd.DataFrame(rows)], lambda _: document)}
+
+
 def _warning(block, heads):
     least = heads / (block["permutations"] + 1)
     return f"one head among {heads} has q = {least:.2g} at best" if least >= block["alpha"] else ""

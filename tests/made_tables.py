@@ -12,7 +12,7 @@ from atlas.analyses.claims.verdicts import VERDICTS
 from atlas.analyses.head_categories.metrics import CATEGORIES
 from atlas.analyses.mink.membership import MEASURES as MEMBERSHIP
 from atlas.analyses.registry import CLAIMS, TABLES
-from made_attention import categories, every_head, head_types, meaningless, number_of, sinks
+from made_attention import categories, every_head, head_types, meaningless, number_of, relation_effect, sinks
 
 LABEL = "gemma-2-2b-it-abliterated, dequantised from Q4_K_M (control)"  # of 60 characters
 FLOWS = ("question_to_answer", "question_to_all", "random_to_answer", "random_to_all")
@@ -313,6 +313,7 @@ MAKERS = {
     "head_types": head_types,
     "meaningless_tokens": meaningless,
     "head_categories": categories,
+    "relation_effect": relation_effect,
     "mink": _mink,
     "membership": _membership,
     "safety_heads": _safety,

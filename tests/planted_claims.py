@@ -19,7 +19,8 @@ RELATIVES = {"control": "control", "smaller": "smaller", "older": "older", "sibl
 READ = {
     "saliency": {"loss": ["probe_bce", "answer_nll"], "confidence": 0.95},
     "mink": {"texts": ["answer"], "k_percent": [20, 50]},
-    "head_categories": {}, "sinks": {"confidence": 0.95}, "ablation_effect": {"confidence": 0.95},
+    "head_categories": {}, "relation_effect": {"minimum_accuracy": 0.1},
+    "sinks": {"confidence": 0.95}, "ablation_effect": {"confidence": 0.95},
     "meaningless_tokens": {"reading": "drop_columns"},
     "safety_heads": {"ablations": ["undifferentiated", "scaling"], "rank": [1, 3]},
 }  # fmt: skip
@@ -62,7 +63,7 @@ def published(folder, planted, **more):
 
 def everything(truth, n):
     """Results of all analyses in which every claim is true, or false."""
-    made = [make(truth, n) for make in (saliency, mink, categories, sinks, effects, ships, attention)]
+    made = [make(truth, n) for make in (saliency, mink, categories, causal, sinks, effects, ships, attention)]
     return {key: found for one in made for key, found in one.items()}
 
 
@@ -141,6 +142,24 @@ def _labels(names):
         for (layer, head), own in names.items()
     ]
     return pd.DataFrame(rows, columns=["layer", "head", "significance", "categories"])
+
+
+def causal(truth, n):
+    """Answers to two relations: their heads cost everything and random ones nothing, or the other way round."""
+    prompts = range(n if n >= OPTIONS["minimum"] else n // 2)
+    rows = []
+    for task in ("a", "b"):
+        other = "b" if task == "a" else "a"
+        kinds = {("none", "none", task, 0): 0.9, ("implementing", "relation", task, 0): 0.1 if truth else 0.9}
+        kinds |= {("implementing", "random", task, draw): 0.9 if truth else 0.2 for draw in range(2)}
+        kinds["implementing", "other", other, 0] = 0.9 if truth else 0.1
+        for (name, selection, relation, draw), rate in kinds.items():
+            rows += [
+                (relation, task, name, selection, draw, f"s{i}", f"t{i}", i < round(rate * len(prompts)), -1.0)
+                for i in prompts
+            ]
+    columns = ["relation", "task", "heads_set", "selection", "draw", "source", "target", "correct", "logprob"]
+    return {("own", "relation_answers"): pd.DataFrame(rows, columns=columns).assign(heads="[]")}
 
 
 def sinks(truth, n):

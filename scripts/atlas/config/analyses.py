@@ -32,7 +32,7 @@ def trained(models: list[str], config: Config) -> list[str]:
 
 def datasets_of(block: Config) -> list[str]:
     """The data sets of an analysis, whether it has one or several."""
-    return [block["dataset"]] if "dataset" in block else block["datasets"]
+    return [block["dataset"]] if "dataset" in block else list(block["datasets"])
 
 
 def first_of(where: str, options: Config, option: str, listed: str, block: Config) -> Iterator[str]:
@@ -98,11 +98,12 @@ def _starts_from(name: str, base: str, block: Config, config: Config) -> Iterato
     if block["models"] in ("all", "trained"):
         block["models"] = list(start["models"]) if block["models"] == "all" else trained(start["models"], config)
     if block["datasets"] == "all":
-        block["datasets"] = list(start["datasets"])
-    for option in ("models", "datasets"):
+        block["datasets"] = datasets_of(start)
+    for option, there in (("models", start["models"]), ("datasets", datasets_of(start))):
         for key in block[option]:
             if key not in config[option]:
                 kind = {"models": "model", "datasets": "data set"}[option]
                 yield f"analyses.{name}.{option}: there is no {kind} {key!r}; {nearest(key, config[option])}"
-            elif key not in start[option]:
-                yield f"analyses.{name}.{option}: {key!r} is not among analyses.{base}.{option}; add it there."
+            elif key not in there:
+                listed = option if option in start else option.removesuffix("s")
+                yield f"analyses.{name}.{option}: {key!r} is not among analyses.{base}.{listed}; add it there."

@@ -7,10 +7,12 @@ heads without a drop, one question in a group, a probe that could not be trained
 import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
 import caption_numbers as numbers
+from atlas.errors import AtlasError
 from caption_numbers import check, of
 from made_figures import configuration, drawn, figures
 from made_tables import tables_of
@@ -163,6 +165,42 @@ def test_category_share(made):
     check(
         caption, [*expected, *_too_few(made)], ["tau = 0.15", "k = 10", "above layer 0", "q < 0.05", "100 permutations"]
     )
+
+
+def test_relation_map(made):
+    """Every head's phi stands where the table says; the relation is the one asked for, or the highest."""
+    scores = made[1]["head_relations"]
+    for relation in (None, "linguistic_1"):
+        figure, caption = draw(made, "relation_map", relation=relation)
+        own = relation or of(scores, model="m0").sort_values("score")["relation"].iloc[-1]
+        shown = of(scores, relation=own)
+        panels = [axes.get_images()[0].get_array() for axes in figure.axes if axes.get_images()]
+        assert len(panels) == shown.groupby(["model", "sign"]).ngroups
+        for (model, sign), panel in zip(
+            ((model, sign) for model in MODELS for sign in ("direct", "suppression")), panels, strict=True
+        ):
+            for row in of(shown, model=model, sign=sign).itertuples():
+                assert panel[row.head, row.layer] == row.score
+            best = of(shown, model=model)["score"].max()
+            assert f"{MODELS[model]}: {row.pairs} pairs, k = 10, highest {best:.2f} in head" in caption
+    with pytest.raises(AtlasError, match="no relation 'linguistik_1'; did you mean 'linguistic_1'"):
+        draw(made, "relation_map", relation="linguistik_1")
+
+
+def test_relation_effect(made):
+    """Every relation with heads has a row, with as many bars as selections; one model has none."""
+    figure, caption = draw(made, "relation_effect")
+    expected, rows = numbers.relation_effect(made[1], MODELS, 0.1)
+    check(caption, expected, ["tau = 0.15", "95%", "30 prompts", "3 draws", "less than 10%"])
+    ticks = [" ".join(text.get_text().split()) for axes in figure.axes for text in axes.get_yticklabels()]
+    assert sorted(text for text in ticks if text) == sorted(rows)
+    assert "no head implements any relation" in texts(figure)
+    effect = of(made[1]["relation_effect"], heads_set="implementing")
+    shown = sorted(
+        float(line.get_xdata()[0]) for axes in figure.axes for line in axes.lines if line.get_marker() in "osD"
+    )
+    assert np.allclose(shown, sorted(effect["drop"]))
+    assert draw(made, "relation_effect", heads=10)[1].count("the 10 heads with the highest phi") == 1
 
 
 def _too_few(made):

@@ -11,9 +11,16 @@ ANALYSES = {
         extractions={"head_mappings": "storage"},
         plots={
             "head_categories": Plot(("head_categories", "relation_pairs"), _CATEGORY),
+            "relation_map": Plot(("head_relations",), _CATEGORY),
             "category_share": Plot(("head_categories", "relation_pairs"), _CATEGORY),
         },
         head_tables=("head_categories", "head_relations"),
         head_place=1,
+    ),
+    "relation_effect": Analysis(
+        kind="relations",
+        tables=("relation_effect", "relation_answers"),
+        plots={"relation_effect": Plot(("relation_effect",), _CATEGORY)},
+        starts_from="head_categories",
     ),
 }

@@ -1,11 +1,23 @@
-"""The claims of Elhelo and Geva 2025 (arXiv 2412.11965), measured on the table head_categories."""
+"""The claims of Elhelo and Geva 2025 (arXiv 2412.11965), measured on the tables of head categories."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided, of_interval, of_share, single
+import numpy as np
+
+from atlas.analyses.claims.measured import (
+    Measured,
+    NotApplicable,
+    Undecided,
+    of_interval,
+    of_replicates,
+    of_share,
+    single,
+)
+from atlas.analyses.head_categories.effect_metrics import losses, resampled_loss
+from atlas.analyses.head_categories.implementing import IMPLEMENTING, NONE, OTHER, RANDOM, RELATION
 from atlas.statistics.intervals import wilson_rate
 from atlas.statistics.resampling import mover
 
@@ -87,6 +99,49 @@ def control_has_none(evidence: Evidence) -> dict[str, Measured | Exception]:
     return _parts(evidence, part, relative)
 
 
+def map_is_causal(evidence: Evidence) -> dict[str, Measured | Exception]:
+    """C6."""
+    answers = evidence.frame("relation_answers")
+    clean = answers[answers["selection"] == NONE].groupby("relation")["correct"].mean()
+    lost = losses(answers[answers["heads_set"].isin([NONE, IMPLEMENTING])])
+    often = clean.index[clean >= evidence.options["minimum_accuracy"]]
+    lost = lost[lost["relation"].isin(often)]
+    if lost.empty:
+        raise Undecided(
+            f"none of {len(clean)} relations has heads above tau and is completed in "
+            f"{evidence.options['minimum_accuracy']:.0%} of the prompts"
+        )
+    parts = {"against random heads": RANDOM, "against other relations": OTHER}
+    return {name: _beyond_control(lost, evidence, selection) for name, selection in parts.items()}
+
+
+def _beyond_control(lost: pd.DataFrame, evidence: Evidence, selection: str) -> Measured | Exception:
+    """Loss without a relation's heads minus that of a control, mean over relations; prompts are resampled."""
+    if selection not in set(lost["selection"]):
+        return Undecided("there is no relation that these heads do not implement and the model completes")
+    values, draws, own_losses, prompts = [], [], [], 0
+    having = lost.loc[lost["selection"] == selection, "relation"].unique()
+    for number, relation in enumerate(having):
+        part, seed = lost[lost["relation"] == relation], evidence.seed + 1000 * number
+        own, control = (part[part["selection"] == name] for name in (RELATION, selection))
+        if selection == RANDOM:  # the same prompts: what is resampled is their difference
+            both = own.merge(control, on=["task", "source", "target"], suffixes=("", "_control"))
+            value, drawn = resampled_loss(both.assign(lost=both["lost"] - both["lost_control"]), evidence.draws, seed)
+        else:
+            (first, one), (second, other) = (
+                resampled_loss(rows, evidence.draws, seed + apart) for rows, apart in ((own, 0), (control, 500))
+            )
+            value, drawn = first - second, one - other
+        values.append(value)
+        draws.append(drawn)
+        own_losses.append(float(own["lost"].mean() / own["base"].mean()))
+        prompts += len(own)
+    return of_replicates(
+        float(np.mean(values)), np.mean(draws, axis=0), confidence=evidence.confidence, n=prompts, unit="prompts",
+        effect=float(np.mean(own_losses)), effect_kind=f"share of the accuracy lost, in {len(having)} relations",
+    )  # fmt: skip
+
+
 def maximum(evidence: Evidence, *, relation: str) -> float:
     """The highest score of a relation among all heads, direct."""
     return float(_relation(evidence, relation)["score"].max())
@@ -142,5 +197,6 @@ MEASURES = {
     "C3": algorithmic_below,
     "C4": linguistic_above,
     "C5": control_has_none,
+    "C6": map_is_causal,
 }
 QUANTITIES = {"maximum": maximum, "place": place}

@@ -1,6 +1,6 @@
 """The work of the stages of head categories."""
 
-from atlas.planning.estimates import PAIRS, Job, Memory, Stage
+from atlas.planning.estimates import DECODE, PAIRS, Job, Memory, Stage, answering, forward
 
 _GPU_TILE = 8192 * 4096  # logits that are compared at once on a GPU (logit_ranks.py)
 
@@ -22,7 +22,31 @@ def _mappings_flops(job: Job) -> float:
     return job.size.heads * 2.0 * job.size.head_width * job.size.vocabulary * (job.size.width + PAIRS)
 
 
+_TOKENS = 24  # of a prompt that asks for a relation
+_PAIRS_AT_ONCE, _RELATIONS = 128, 20
+
+
+def _sets(job: Job) -> float:
+    """Sets of heads that are ablated on the prompts of one relation."""
+    return len(job.options["heads"]) * (1 + job.options["draws"] + job.options["others"])
+
+
+def _completing(job: Job) -> Memory:
+    rows = job.options["max_rows"] or _PAIRS_AT_ONCE
+    return answering(job, rows, _TOKENS, 2 * _TOKENS)  # the cache, and its copy for the sets at once
+
+
+def _completing_flops(job: Job) -> float:
+    prompts = _RELATIONS * job.options["prompts"]
+    one = _TOKENS if job.options["positions"] == "all" else DECODE
+    whole = 3 if job.options["ablation"] == "mean" else 2
+    return forward(job, prompts * (whole * _TOKENS + one * _sets(job)))
+
+
 STAGES = {
+    "complete_relations": Stage(
+        analyses=("head_categories", "relation_effect"), memory=_completing, flops=_completing_flops
+    ),
     "extract_head_mappings": Stage(
         analyses=("head_categories",), memory=_mappings_memory, flops=_mappings_flops, whole_model=False
     ),

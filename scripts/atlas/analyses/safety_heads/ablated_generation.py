@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from atlas.analyses.safety_heads.head_edits import ablation_plan, group_masks, head_means
+from atlas.analyses.head_edits import ablation_plan, group_masks, head_means
 from atlas.attention import attend
 from atlas.data.tokens import texts_of
 from atlas.models.batches import Batches
@@ -17,8 +17,8 @@ from atlas.models.generation import Prompt, generate_batch, model_ends
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from atlas.analyses.head_edits import Groups, Means, Prompts
     from atlas.analyses.safety_heads.extract import Progress
-    from atlas.analyses.safety_heads.head_edits import Groups, Means, Prompts
     from atlas.attention import Plan
 
 _ROWS = 128  # (variant, prompt) pairs of one batch when max_rows is left open

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from atlas.analyses.safety_heads.head_edits import ablation_plan, group_masks, head_means
+from atlas.analyses.head_edits import ablation_plan, group_masks, head_means
 from atlas.attention import Pack, Plan, alone, attend, attention_layers, decoder_layers, layer_inputs, packable, packed
 from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from atlas.analyses.safety_heads.head_edits import Groups, Prompts
+    from atlas.analyses.head_edits import Groups, Prompts
     from atlas.attention.packed import Run
 
     Progress = Callable[[Iterable], Iterable]

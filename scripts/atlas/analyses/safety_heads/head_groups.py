@@ -16,8 +16,8 @@ from atlas.analyses.safety_heads.ships import check_ranks, ships
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from atlas.analyses.head_edits import Prompts
     from atlas.analyses.safety_heads.extract import Progress
-    from atlas.analyses.safety_heads.head_edits import Prompts
 
 
 def search(

@@ -20,8 +20,8 @@ from atlas.results.shards import shard_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from atlas.analyses.head_edits import Prompts
     from atlas.analyses.safety_heads.extract import Progress
-    from atlas.analyses.safety_heads.head_edits import Prompts
 
 
 def remeasured(

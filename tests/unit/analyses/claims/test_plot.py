@@ -8,7 +8,9 @@ from matplotlib.patches import Polygon
 
 import planted_claims as planted
 from atlas.analyses.claims import plot_claims
+from atlas.analyses.claims.said import read
 
+CLAIMS = sum(len(read(folder).claims) for folder in planted.FOLDERS)
 LABELS = {"true": "Model T", "false": "Model F", "few": "Model U"}
 OPTIONS = {
     "models": list(LABELS), "model_labels": LABELS, "dataset_labels": {"d": "Data D", "e": "Data E"},
@@ -53,11 +55,11 @@ def marks(figure):
 def test_every_verdict_has_a_colour_and_a_shape_of_its_own(table):
     figure, _ = drawn(table)
     found = marks(figure)
-    column = {place: {found[line, place] for line in range(24) if (line, place) in found} for place in range(3)}
+    column = {place: {found[line, place] for line in range(CLAIMS) if (line, place) in found} for place in range(3)}
     assert [len(column[place]) for place in range(3)] == [1, 1, 1]
     colours, corners = zip(*(next(iter(column[place])) for place in range(3)), strict=True)
     assert len(set(colours)) == len(set(corners)) == 3
-    assert sum(place == 2 for _, place in found) == 24 - 5  # the last model has no relatives: a line, no mark
+    assert sum(place == 2 for _, place in found) == CLAIMS - 5  # the last model has no relatives: a line, no mark
 
 
 def test_lines_are_claims_in_order_with_their_sentence(table):
@@ -84,7 +86,7 @@ def test_what_cannot_be_put_to_a_model_stands_in_the_lines_of_the_others(table):
         claim_verdict=table["claim_verdict"].mask(absent, "not applicable"),
     )
     figure, _ = drawn(changed)
-    assert len(figure.axes[0].get_yticklabels()) == 24
+    assert len(figure.axes[0].get_yticklabels()) == CLAIMS
     line = sorted(set(table["claim"])).index("D4")
     assert (line, 2) not in marks(figure)
     assert (line, 1) in marks(figure)
@@ -107,7 +109,7 @@ def test_many_models_keep_the_width(table):
 
 def test_the_caption_counts_by_model(table):
     _, caption = drawn(table)
-    assert "n = 72 claims of models and data sets" in caption
+    assert f"n = {3 * CLAIMS} claims of models and data sets" in caption
     tests = table.groupby("model")["tests"].first()
     assert f"Model F ({tests['false']} tests): does not hold A1, A2, A3" in caption
     assert "not applicable A2, B2, B3, C5, E5" in caption

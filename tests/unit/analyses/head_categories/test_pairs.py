@@ -6,6 +6,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from atlas.analyses.head_categories.pairs import REASONS, needs_leading_space, single_token_pairs
+from atlas.analyses.head_categories.relation_names import check_names
 from atlas.errors import AtlasError
 from unlimited import ANY
 
@@ -174,3 +175,11 @@ def test_the_unknown_token_is_no_word():
 def test_bad_options(options, words):
     with pytest.raises(AtlasError, match=words):
         single_token_pairs(PAIRS, byte_level(WORDS), ANY, **options)
+
+
+def test_a_relation_that_the_data_lack_is_refused_with_the_nearest_name():
+    check_names(["copying"], ["copying", "year_to_following"], "analyses.head_categories.k")
+    with pytest.raises(
+        AtlasError, match=r"head_categories.k: the data have no relation 'copyin'; did you mean 'copying'"
+    ):
+        check_names(["copyin"], ["copying", "year_to_following"], "analyses.head_categories.k")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.head_categories.metrics import categories_table, relation_scores
+from atlas.analyses.head_categories.relation_names import check_names
 
 if TYPE_CHECKING:
     from atlas.results.task import Result, Task
@@ -14,6 +15,7 @@ def run(task: Task) -> Result:
     options, given = task.options, task.params["k"]
     ranks, document = task.arrays("activations")
     document["metric_options"] = {**options, "k": given}
+    check_names(task.params["named"], task.frame("relations")["relation"], "analyses.head_categories.k")
     pairs = task.frame("pairs")
     k = {relation: given.get(relation, given["default"]) for relation in pairs["relation"].unique()}
     scores = relation_scores(ranks, pairs, k, draws=options["permutations"], seed=options["seed"])
