@@ -109,7 +109,7 @@ def test_a_module_without_prefix_is_planned_and_its_configuration_is_checked(tmp
 
 def test_a_plan_needs_nothing_but_snakemake(fresh_shared):
     """As with --sdm conda, where the jobs have an environment of their own."""
-    command = [sys.executable, "-c", BARE, *fresh_shared.command("-n", "--quiet", "rules", "figures/all")[3:]]
+    command = [sys.executable, "-c", BARE, *fresh_shared.command("figures/all", "-n", "--quiet", "rules")[3:]]
     process = subprocess.run(command, cwd=fresh_shared.folder, capture_output=True, text=True, check=False, timeout=300)
     assert process.returncode == 0, process.stderr
     assert "extract_sinks" in process.stdout + process.stderr
