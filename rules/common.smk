@@ -36,6 +36,7 @@ from atlas.fetch.allowed_files import allowed
 from atlas.planning import paths
 from atlas.planning.content import content
 from atlas.planning.library import library as code_of
+from atlas.planning.look_again import look_again_once
 from atlas.planning.stamps import cure
 
 # The report takes files of no known type for text and would show their bytes.
@@ -84,6 +85,7 @@ def checked_config():
 CONFIG = checked_config()
 # Once: not again in the process of every job.
 if workflow.is_main_process:
+    look_again_once()
     for note in CONFIG["notes"]:
         print(note, file=sys.stderr)
 MODELS, DATASETS = CONFIG["models"], CONFIG["datasets"]

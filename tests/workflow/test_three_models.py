@@ -88,8 +88,7 @@ def test_options_of_single_models_are_in_tables_and_captions(run, tables):
         model: [OTHER_K if model == "begins" else 5] for model in LABELS
     }
     said = caption(run, "head_categories")
-    assert f"{LABELS['begins']}: {WAY.format(OTHER_K, 'no')}" in said
-    assert f"{LABELS['base']}: {WAY.format(5, 'yes')}" in said
+    assert all(f"{label}: {WAYS[model]}; " in said for model, label in LABELS.items())
 
 
 def test_only_the_chat_model_is_asked_in_a_template(run, tables):
@@ -114,16 +113,21 @@ def test_refusals_are_counted_by_prompts(run):
 
 
 WAY = "k = {} unless the relation has its own; embeddings pass the first MLP above layer 0: {}"
+WAYS = {"begins": WAY.format(OTHER_K, "no"), "base": WAY.format(5, "yes"), "chat": WAY.format(5, "yes")}
+OTHERWISE = (
+    f"Options of single models: {LABELS['begins']}: head_categories.first_mlp: false, "
+    f"head_categories.k: {{default: {OTHER_K}}}."
+)
 # What a caption says of the options of configs/tiny.yaml.
 CONSTANT = {
     "safety_effect": ["rank 1", "4 tokens", "95% Wilson", "1 phrases"],
     "safety_heads": ["The 5 heads of each", "leading 1-dimensional", "times 1e-05", "'w3 w4 {q} w5'", "count from 0",
                      "95% bootstrap intervals over prompts (100 draws)", "begins at 0", "Computed in float32."],
     "attention_sinks": ["7 x 'w9'", "the 3 of layer 0 (0-based)", "95% Student-t", "cut at 0", "fewer than 5 prompts"],
-    "head_categories": ["tau = 0.15", *(WAY.format(k, mlp) for k, mlp in ((5, "yes"), (OTHER_K, "no")))],
+    "head_categories": ["tau = 0.15", OTHERWISE],
     "saliency_by_layer": ["Luo et al. 2026", "95% intervals", "count from 0"],
     "probe_auroc": ["C = 1", "the 3 stratified", "95% interval"],
-    "head_overlap": ["95% bootstrap", "(200 draws)", "the top 4 of", "central 95%", "q < 0.05"],
+    "head_overlap": ["95% bootstrap", "(200 draws)", "the top 4 of", "central 95%", "q < 0.05", OTHERWISE],
     "sink_rates": ["epsilon = 0.3", "95% bootstrap", f"{SEQUENCES} sequences of {LENGTH} tokens", "count from 0"],
 }  # fmt: skip
 
@@ -134,15 +138,21 @@ def test_every_number_of_a_caption_is_that_of_the_tables(figure, run, tables):
         "safety_effect": lambda: numbers.safety_effect(tables, LABELS)[0],
         "safety_heads": lambda: numbers.safety_heads(tables, LABELS, top=5),
         "attention_sinks": lambda: _attention(tables),
-        "head_categories": lambda: numbers.categories(
-            tables, LABELS, of(tables["head_categories"], significance="tau"), minimum=10
-        ),
+        "head_categories": lambda: _categories(tables),
         "saliency_by_layer": lambda: numbers.answers(tables["saliency_layers"], LABELS, TRIVIA),
         "probe_auroc": lambda: numbers.probe_auroc(tables, LABELS, TRIVIA)[0],
         "head_overlap": lambda: numbers.head_overlap(tables, LABELS),
         "sink_rates": list,
     }[figure]()
     check(caption(run, figure), given, CONSTANT[figure])
+
+
+def _categories(tables):
+    """Each model's numbers, behind the way in which they were found."""
+    found = numbers.categories(tables, LABELS, of(tables["head_categories"], significance="tau"), minimum=10)
+    for model, label in LABELS.items():
+        found = [phrase.replace(f"{label}: ", f"{label}: {WAYS[model]}; ") for phrase in found]
+    return found
 
 
 def _attention(tables):
