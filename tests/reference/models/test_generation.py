@@ -208,7 +208,7 @@ def test_no_way_to_write_hands_the_unembedding_a_state_with_strides_in_half_prec
     assert all(contiguous for contiguous, _ in seen)
 
 
-@pytest.mark.parametrize("kind", ["qwen3_next", "lfm2", "falcon_h1", "mpt"])
+@pytest.mark.parametrize("kind", ["qwen3_next", "lfm2", "falcon_h1", "mpt", "rwkv"])
 def test_recurrent_states_follow_the_texts_that_stay_in_a_batch(kind):
     """Rows that end leave the batch, from every kind of cache; a start is shared where that gives the same."""
     model, asked = any_family.build(kind), prompts()

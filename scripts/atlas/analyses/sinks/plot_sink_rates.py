@@ -47,7 +47,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         style.apply_axes(grid[row, 0], options, model)
         _map(figure, grid[row, 1], heads[heads["model"] == model], title)
     fit(figure)
-    blank = blank_layers(heads[heads["dataset"] == options["dataset"]], "alpha", options)
+    blank = blank_layers(heads, "alpha", options)
     return figure, " ".join([_caption(rates, options, sources["sink_rates"]), *blank])
 
 
