@@ -3,11 +3,14 @@
 import errno
 import glob
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from atlas.errors import AtlasError
+
+_NUMBER = re.compile(r"os error (\d+)")
 
 
 @contextmanager
@@ -18,16 +21,24 @@ def disk_errors(target: Path) -> Iterator[None]:
     except AtlasError:
         raise
     except Exception as error:
-        # safetensors has an exception of its own, which carries the number of the system's error in its text
-        if not isinstance(error, OSError):
-            if "os error 28" in str(error):
-                raise AtlasError(f"the disk is full while writing {target}: free some space and run again.") from error
-            raise
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise AtlasError(f"the disk is full while writing {target}: free some space and run again.") from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            raise AtlasError(f"{target} cannot be written ({error.strerror}): check the permissions.") from error
-        raise
+        match _number_of(error):
+            case errno.ENOSPC | errno.EDQUOT:
+                told = f"the disk is full while writing {target}: free some space and run again."
+            case errno.EFBIG:
+                told = f"{target} is larger than a file may be here: raise `ulimit -f`, or use another file system."
+            case errno.EACCES | errno.EPERM | errno.EROFS as number:
+                told = f"{target} cannot be written ({os.strerror(number)}): check the permissions."
+            case _:
+                raise
+        raise AtlasError(told) from error
+
+
+def _number_of(error: Exception) -> int | None:
+    """The number of the system's error; exceptions of safetensors and tokenizers have it in their text."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = _NUMBER.search(str(error))
+    return int(found[1]) if found else None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas.disk import disk_errors
 from atlas.errors import AtlasError, reason
 from atlas.models.gguf_config import carry_over, check_architecture
 from atlas.models.gguf_file import GgufFile
@@ -32,7 +33,7 @@ def convert_gguf(path: Path, folder: Path) -> str:
     from transformers import AutoConfig, AutoTokenizer
 
     options: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
-    with _one_sentence(path):
+    with _one_sentence(path), disk_errors(folder):
         config = carry_over(file, AutoConfig.from_pretrained(path.parent, **options))
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **options)
         save_tokenizer(file, tokenizer, folder)

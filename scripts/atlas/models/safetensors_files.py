@@ -128,6 +128,6 @@ def rewrite(
             if new.nbytes != tensor.end - tensor.begin:
                 raise ValueError(f"{tensor.name}: {new.nbytes} bytes for a place of {tensor.end - tensor.begin}")
             out.seek(tensor.begin)
-            new.tofile(out)
+            out.write(new.reshape(-1).view(np.uint8).data)  # ndarray.tofile has no word for a full disk
             if progress:
                 progress(tensor)
