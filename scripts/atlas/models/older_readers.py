@@ -58,7 +58,7 @@ def write_old_keys(folder: Path, config: PreTrainedConfig) -> None:
 
 
 def name_tokenizer_class(folder: Path) -> None:
-    """Give tokenizer_config.json in `folder` a class that older readers know too; transformers 5 takes it for the same."""
+    """Give tokenizer_config.json in `folder` a class that older readers know; transformers 5 takes it for the same."""
     path = folder / "tokenizer_config.json"
     stored = json.loads(path.read_text(encoding="utf-8"))
     if stored.get("tokenizer_class") == _NEW_CLASS:
