@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from atlas.analyses.head_categories.extract import map_heads
+from atlas.analyses.head_types.extract import head_scores
 from atlas.analyses.meaningless_tokens import extract as meaningless_tokens
 from atlas.analyses.meaningless_tokens.prompts import SpanPrompt
 from atlas.analyses.mink import extract as mink
@@ -90,6 +91,8 @@ def saliency_of(*losses):
 MEASURED = {
     "sinks": ("extract_sinks", {"batch_tokens": BATCH, "length": TOKENS},
               lambda _, model, __: column_means(model, SEQUENCES, batch_tokens=BATCH)),
+    "head types": ("extract_head_types", {"batch_tokens": BATCH, "length": TOKENS // 2},
+                   lambda _, model, __: head_scores(model, SEQUENCES, TOKENS // 2, batch_tokens=BATCH)),
     "attention": ("extract_attention", {"batch_tokens": BATCH, "max_tokens": TOKENS},
                   lambda _, model, __: meaningless_tokens.extract(model, SPANNED, batch_tokens=BATCH)),
     "log-probabilities": ("extract_token_logprobs", {"batch_tokens": BATCH},

@@ -13,6 +13,7 @@ from atlas.models.gguf_config import carry_over, check_architecture
 from atlas.models.gguf_file import GgufFile
 from atlas.models.gguf_tensors import check_tensors
 from atlas.models.gguf_tokenizer import end_tokens, save_tokenizer
+from atlas.models.older_readers import write_old_keys
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,6 +45,7 @@ def convert_gguf(path: Path, folder: Path) -> str:
     if len(ends) > 1 and model.generation_config is not None:
         model.generation_config.eos_token_id = ends
     model.save_pretrained(folder, max_shard_size="5GB")
+    write_old_keys(folder, model.config)
     quantisation = file.quantisation()
     if quantisation in _UNQUANTISED:
         return f"converted from GGUF {quantisation} to float32"

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas.models.older_readers import name_tokenizer_class
+
 if TYPE_CHECKING:
     from tokenizers.pre_tokenizers import PreTokenizer
     from transformers import PreTrainedTokenizerBase
@@ -59,6 +61,7 @@ def save_tokenizer(file: GgufFile, tokenizer: PreTrainedTokenizerBase, folder: P
     if (tokenizer.add_bos_token, tokenizer.add_eos_token) != (bool(begins), bool(ends)):
         tokenizer.add_bos_token, tokenizer.add_eos_token = bool(begins), bool(ends)
     tokenizer.save_pretrained(folder)
+    name_tokenizer_class(folder)
     _edit(folder / "tokenizer.json", pre in _WHOLE, file.take_plain("tokenizer.ggml.tokens", []), _marked(file))
     saved = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     ids = saved("a").input_ids
