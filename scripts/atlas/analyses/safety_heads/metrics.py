@@ -128,13 +128,19 @@ def ties(degrees: Float[np.ndarray, " heads"], error: float) -> Float[np.ndarray
 
 
 def query_table(arrays: Arrays, keys: Mapping[str, str], names: Sequence[str], options: ShipsOptions) -> pd.DataFrame:
-    """The table safety_queries: the KL of every prompt; names: the prompts' ids in order."""
+    """The table safety_queries: the KL of every prompt, which is its Ships, and the head's place by it.
+
+    names: the prompts' ids in order. Equal KL: by layer, then by head.
+    """
     frames = []
     for ablation in options["ablations"]:
         kl = arrays[f"{ablation}.kl"]
         heads = heads_of(arrays, ablation)
         frame = heads.loc[heads.index.repeat(kl.shape[-1])].reset_index(drop=True)
-        frames.append(frame.assign(query=np.tile(np.array(names, dtype=object), len(heads)), kl=kl.ravel()))
+        flat = kl.reshape(len(heads), -1)
+        places = np.argsort(np.argsort(-flat, axis=0, kind="stable"), axis=0) + 1  # heads are by layer, then by head
+        ids = np.tile(np.array(names, dtype=object), len(heads))
+        frames.append(frame.assign(query=ids, kl=kl.ravel(), position=places.ravel()))
     return pd.concat(frames, ignore_index=True).assign(**keys)
 
 
