@@ -137,7 +137,7 @@ def _membership(config, models, layers, heads, rng):
 
 def _safety(config, models, layers, heads, rng):
     block, effect = config["analyses"]["safety_heads"], config["analyses"]["ablation_effect"]
-    ranked, rates, groups = [], [], []
+    ranked, rates, groups, queries = [], [], [], []
     for model, dataset, ablation in itertools.product(models, block["datasets"], block["ablations"]):
         about = {"model": model, "dataset": dataset, "ablation": ablation}
         prompts = 8 + number_of(model)
@@ -155,6 +155,11 @@ def _safety(config, models, layers, heads, rng):
             frame["error_degrees"], frame["error_kl"] = error, error / 90
             frame["tied"] = [(np.abs(degrees - own) <= 2 * error).sum() - 1 if error > 0 else None for own in degrees]
             ranked.append(frame)
+        for number in range(3):  # of the first prompt the second model has none
+            if number or number_of(model) != 1:
+                kl = rng.gamma(1, 0.1, layers * heads)
+                one = every_head(layers, heads).assign(**about, query=f"p{number}", kl=kl)
+                queries.append(one.assign(position=pd.Series(-kl).rank(method="first")))
         strongest = frame.sort_values("position").head(3)
         groups.append(
             strongest[["layer", "head", "ships_degrees", "kl_mean"]].assign(
@@ -177,7 +182,7 @@ def _safety(config, models, layers, heads, rng):
     of_effect = {"options": effect, "metric_options": effect, "phrases": ["i cannot", "i am sorry", "as an ai"]}
     return {
         "safety_heads": (ranked, lambda _: document), "head_groups": (groups, lambda _: document),
-        "ablation_effect": (rates, lambda _: of_effect),
+        "ablation_effect": (rates, lambda _: of_effect), "safety_queries": (queries, lambda _: document),
     }  # fmt: skip
 
 

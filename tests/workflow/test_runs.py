@@ -16,8 +16,8 @@ from projects import digests, wait_for
 
 FIGURES = [
     "attention_sinks", "sink_rates", "head_categories", "head_categories_null", "category_share", "relation_map",
-    "relation_effect", "mink_depth", "safety_heads", "safety_effect", "head_overlap", "costs", "saliency_density",
-    "saliency_by_layer", "probe_auroc", "claims",
+    "relation_effect", "mink_depth", "safety_heads", "prompt_heads", "safety_effect", "head_overlap", "costs",
+    "saliency_density", "saliency_by_layer", "probe_auroc", "claims",
 ]  # fmt: skip
 # What a change of the sinks' metrics runs again.
 AFTER_SINKS = {

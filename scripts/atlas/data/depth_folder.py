@@ -27,8 +27,8 @@ def depth_files(folder: Path) -> list[Path]:
 
 
 def iterate_depth(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
-    """Rows with id, predecessors, nodes (each its name and those that it builds on) and all columns of `questions`, in its
-    order.
+    """Rows with id, predecessors, nodes (each its name and those that it builds on) and all columns of
+    `questions`, in its order.
 
     Raises AtlasError: a column is missing, a node or a question is named that does not exist or stands there twice.
     """

@@ -50,6 +50,26 @@ def texts(figure):
     return [" ".join(text.get_text().split()) for text in found]
 
 
+def test_prompt_heads(made):
+    """The bars are the strongest heads of the first prompt that all models were given, or of the one asked for."""
+    queries = made[1]["safety_queries"]
+    for prompt, shown in ((None, "p1"), ("p2", "p2")):
+        figure, caption = draw(made, "prompt_heads", prompt=prompt, top=4)
+        for axes, (model, ablation) in zip(
+            figure.axes, ((m, a) for m in MODELS for a in ("undifferentiated", "scaling")), strict=True
+        ):
+            own = of(queries, model=model, ablation=ablation, query=shown, dataset="harmbench").nlargest(4, "kl")
+            assert [bar.get_width() for bar in axes.patches] == own["kl"].tolist()
+            ticks = [text.get_text() for text in axes.get_yticklabels()]
+            assert ticks == [f"({row.layer}, {row.head})" for row in own.itertuples()]
+            best = own.iloc[0]
+            assert f"{MODELS[model]}, {ablation}: ({best['layer']}, {best['head']}) {best['kl']:.3g}." in caption
+        assert f"after the prompt {shown} most" in caption
+    assert "not given this prompt" in " ".join(text for text in texts(draw(made, "prompt_heads", prompt="p0")[0]))
+    with pytest.raises(AtlasError, match=r"has no prompt 'pp1' that a model was given; did you mean 'p1'"):
+        draw(made, "prompt_heads", prompt="pp1")
+
+
 def test_safety_effect(made):
     figure, caption = draw(made, "safety_effect")
     expected, notes = numbers.safety_effect(made[1], MODELS)

@@ -36,7 +36,8 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for column, sign in enumerate(signs):
             axes = grid[row, column]
             part = data[(data["model"] == model) & (data["sign"] == sign)]
-            axes.set_title(f"{style.title(options['title'], options['model_labels'][model])}, {sign}")
+            title = style.title(options["title"], options["model_labels"][model])
+            axes.set_title(f"{title}, {sign}")
             if part.empty:
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "not scored", transform=axes.transAxes, ha="center", va="center")

@@ -9,7 +9,10 @@ ANALYSES = {
         kind="prompts",
         tables=("safety_heads", "safety_queries"),
         extractions={"head_ablations": "storage"},
-        plots={"safety_heads": Plot(("safety_heads",), _CATEGORY)},
+        plots={
+            "safety_heads": Plot(("safety_heads",), _CATEGORY),
+            "prompt_heads": Plot(("safety_queries",), _CATEGORY),
+        },
         head_tables=("safety_heads",),
         head_place=6,
     ),

@@ -128,19 +128,22 @@ def ties(degrees: Float[np.ndarray, " heads"], error: float) -> Float[np.ndarray
 
 
 def query_table(arrays: Arrays, keys: Mapping[str, str], names: Sequence[str], options: ShipsOptions) -> pd.DataFrame:
-    """The table safety_queries: the KL of every prompt; names: the prompts' ids in order.
+    """The table safety_queries: the KL of every prompt, which is its Ships, and the head's place by it.
 
-    Null for heads of layers without attention.
+    names: the prompts' ids in order. Equal KL: by layer, then by head. Null for heads of layers without attention.
     """
     frames = []
     for ablation in options["ablations"]:
         kl = arrays[f"{ablation}.kl"]
         rows = pd.DataFrame(kl.reshape(-1, kl.shape[-1]))
-        heads = every_head(pd.concat([heads_of(arrays, ablation), rows], axis=1), int(arrays["depth"]))
-        kl = heads[rows.columns].to_numpy(float)
+        places = np.argsort(np.argsort(-rows.to_numpy(), axis=0, kind="stable"), axis=0) + 1  # by layer, then by head
+        placed = pd.DataFrame(places).add_prefix("place")
+        heads = every_head(pd.concat([heads_of(arrays, ablation), rows, placed], axis=1), int(arrays["depth"]))
         frame = heads.loc[heads.index.repeat(kl.shape[-1]), ["layer", "head"]].reset_index(drop=True)
-        of = {"ablation": ablation, "query": np.tile(np.array(names, dtype=object), len(heads)), "kl": kl.ravel()}
-        frames.append(frame.assign(**of))
+        ids = np.tile(np.array(names, dtype=object), len(heads))
+        position = pd.array(heads[placed.columns].to_numpy(float).ravel(), dtype="Float64").astype("Int32")
+        values = heads[rows.columns].to_numpy(float).ravel()
+        frames.append(frame.assign(ablation=ablation, query=ids, kl=values, position=position))
     return pd.concat(frames, ignore_index=True).assign(**keys)
 
 

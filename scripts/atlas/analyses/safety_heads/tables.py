@@ -30,6 +30,7 @@ TABLES = {
         "head": "int32",
         "query": "str",
         "kl": "float64",
+        "position": "Int32",
     },
     "head_groups": {
         "model": "str",

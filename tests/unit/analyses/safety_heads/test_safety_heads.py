@@ -182,6 +182,9 @@ def test_query_table_keeps_every_prompt():
     table = conform(query_table(arrays, KEYS, [f"p{i}" for i in range(8)], OPTIONS), TABLES["safety_queries"])
     row = table[(table["layer"] == 1) & (table["head"] == 2) & (table["query"] == "p5")]
     assert row["kl"].item() == arrays["scaling.kl"][1, 2, 5]
+    for (_, _), own in table.groupby(["ablation", "query"]):  # a place is one more than the heads above it
+        order = sorted(own.itertuples(), key=lambda head: (-head.kl, head.layer, head.head))
+        assert [head.position for head in order] == list(range(1, len(own) + 1))
 
 
 @pytest.mark.parametrize(("ranks", "queries"), [([1], 1), ([1], 3), ([3], 11), ([1, 5], 16)])
