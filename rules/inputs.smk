@@ -59,6 +59,17 @@ def answers_input(wanted):
     return inputs
 
 
+def context_input(wildcards):
+    """Input function: answers to questions behind those that they build on, where such are asked for."""
+    if ANALYSES["mink"]["prompts"] == ["zero_shot"]:
+        return {}
+    return {
+        "context": gathered("context_answers", "parquet").format(
+            model=answers_from(wildcards.model), dataset=wildcards.dataset
+        )
+    }
+
+
 # ----------------------------------------------------------------------------------------- all analyses, head by head
 def joined(wildcards):
     """{analysis: its tables of single heads} of those that cover a model, in the order of their columns."""

@@ -22,9 +22,39 @@ use rule extract as generate_answers with:
         journal=f"{ACTIVATIONS}/.unfinished/answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
 
 
+use rule extract as generate_context_answers with:
+    input:
+        model=MODEL,
+        dataset=DATASET,
+        answers=gathered("answers", "parquet"),
+    output:
+        shard_of("context_answers", "parquet"),
+    log:
+        log_of("generate_context_answers", OF_SHARD),
+    benchmark:
+        costs_of("generate_context_answers", OF_SHARD)
+    priority: 20
+    resources:
+        **asks("generate_context_answers"),
+    params:
+        *library("extract", "mink.jobs.generate_context_answers"),
+        job="mink.jobs.generate_context_answers",
+        chat=chat_settings("mink", "template"),
+        options=options(
+            "mink",
+            "prompts",
+            "predictions",
+            "template",
+            "system",
+            stage="generate_context_answers",
+        ),
+        journal=f"{ACTIVATIONS}/.unfinished/context_answers/{{dataset}}/{{shard}}-of-{{shards}}.jsonl",
+
+
 use rule compute as judge_answers with:
     input:
         unpack(answers_input(lambda: ANALYSES["mink"]["judge"]["kind"] != "column")),
+        unpack(context_input),
         dataset=DATASET,
     output:
         f"{METRICS}/judgements/{{dataset}}.parquet",

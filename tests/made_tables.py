@@ -89,6 +89,28 @@ def _mink(config, models, layers, heads, rng):
     settled = {**block, "template": "chat"}  # as a job leaves `auto` behind
     document = {"options": settled, "metric_options": block, "judge": {"kind": "reference"}}
 
+    judged, between = [], []
+    for model, dataset, prompt in itertools.product(models, block["datasets"], ("zero_shot", "gold", "predicted")):
+        about = {"model": model, "dataset": dataset, "prompt": prompt, "judge": "reference"}
+        about["answers_from"] = models[0] if number_of(model) == 1 else model
+        for depth in (1, 2, 3):
+            score = rng.uniform(2, 4)
+            judged.append(
+                pd.DataFrame([{**about, "depth": depth, "score": score, "low": score - 0.5, "high": score + 0.5,
+                               "questions": 30 - 9 * depth - number_of(model), "unscored": 1}])
+            )  # fmt: skip
+        for direction, depths in itertools.product(("forward", "backward"), ("D2-D3", "D1-D2", "all")):
+            gap = np.nan if number_of(model) == 2 else rng.uniform(0.1, 0.3)
+            between.append(
+                pd.DataFrame([{**about, "direction": direction, "depths": depths, "value": gap, "low": gap - 0.1,
+                               "high": gap + 0.1, "questions": 5, "threshold": 4.0, "successors": "mean",
+                               "by": "question"}])
+            )  # fmt: skip
+
+    def of_answers(model):
+        left = {"gold": {"longer than the context": number_of(model)}, "predicted": {"unasked": 0}}
+        return document | {"context": {"dropped": left}}
+
     def of_trend(model):
         return document | {"dropped": {block["texts"][0]: dropped[model]}}
 
@@ -97,7 +119,7 @@ def _mink(config, models, layers, heads, rng):
 
     return {
         "mink": (questions, of_trend), "mink_graphs": (graphs, of_trend), "mink_trend": (trends, of_trend),
-        "score_gap": (gaps, of_gap),
+        "score_gap": (gaps, of_gap), "depth_accuracy": (judged, of_answers), "discrepancy": (between, of_answers),
     }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from atlas.results.files import read_arrays, write_arrays
 
-MODEL_RULES = {"extract_token_logprobs", "generate_answers"}
+MODEL_RULES = {"extract_token_logprobs", "generate_answers", "generate_context_answers"}
 
 
 def table(project, name):
@@ -106,3 +106,21 @@ def test_predictions_are_scored_and_those_of_a_control_are_its_bases(project):
     assert trained == control
     assert 0 < len(trained) <= 63  # 9 graphs of 7 questions; an empty answer has nothing to score
     assert set(found["template"]) == {"raw"}
+
+
+def test_answers_behind_what_questions_build_on(project):
+    """Only they are generated anew; what was zero-shot stays, and the figure and the number of shards follow."""
+    before = table(project, "depth_accuracy"), (project.folder / "results/tables/score_gap.csv").read_bytes()
+    change(project, prompts=["zero_shot", "gold", "predicted"])
+    planned = project.planned("figures/depth_prompts")
+    assert MODEL_RULES & planned.keys() == {"generate_context_answers"}
+    answers = project.folder / "results/activations/tiny/context_answers/graph.parquet"
+    run(project, "figures/depth_prompts", "results/tables/depth_accuracy.parquet", "results/tables/score_gap.csv")
+    found, whole = table(project, "depth_accuracy"), answers.read_bytes()
+    assert found["prompt"].value_counts().to_dict() == {"zero_shot": 6, "gold": 6, "predicted": 6}
+    zero = found[found["prompt"] == "zero_shot"].reset_index(drop=True)
+    assert zero["score"].tolist() == before[0]["score"].tolist()
+    assert (project.folder / "results/tables/score_gap.csv").read_bytes() == before[1]
+    change(project, shards=3)
+    run(project, "results/activations/tiny/context_answers/graph.parquet")
+    assert answers.read_bytes() == whole

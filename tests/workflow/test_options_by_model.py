@@ -88,7 +88,7 @@ def test_models_that_do_not_answer_are_asked_nothing(made):
     off = made.planned("figures/all", "--config", "models={tiny: {options: {mink: {predictions: {questions: 0}}}}}")
     on = made.planned("figures/all")
     assert set(on) >= OF_ANSWERS
-    assert not {"generate_answers", "judge_answers", "compute_score_gap"} & set(off)
+    assert not {"generate_answers", "generate_context_answers", "judge_answers", "compute_score_gap"} & set(off)
     assert on["aggregate_table"] - off["aggregate_table"] == 3  # score_gap, discrepancy, depth_accuracy
     figure = made.planned("figures/mink_depth.pdf", "--config", "figures={mink_depth: {kde_models: []}}")
     assert not OF_ANSWERS & set(figure)

@@ -1,8 +1,8 @@
 """The published layout of a depth data set (DepthQA): folders questions/, nodes/ and node_to_q/ of parquet files.
 
-A node is a question in one of the graphs; a question may stand in several. Rows are questions, and the predecessors of
-a question are those of all its nodes, in the order of the nodes, which are kept beside them. Source: Ko et al.
-2024, arXiv 2406.19502.
+A node is a question in one of the graphs; a question may stand in several. Rows are questions. The predecessors of a
+question are those of all its nodes, in the order of the nodes, which are kept beside them. Source: Ko et al. 2024,
+arXiv 2406.19502.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,7 @@ def depth_files(folder: Path) -> list[Path]:
 
 
 def iterate_depth(folder: Path, encoding: str = "utf-8") -> Iterator[Row]:
-    """Rows with id, predecessors, nodes (each its name and those that it builds on) and all columns of
-    `questions`, in its order.
+    """Rows with id, predecessors, nodes (each its name and those below) and all columns of `questions`, in its order.
 
     Raises AtlasError: a column is missing, a node or a question is named that does not exist or stands there twice.
     """

@@ -253,6 +253,18 @@ CONFIGS = {
         ["analyses.head_categories.k.copying", "30", "k_max = 20"],
     ),
     "axis limits of one number": ("figures: {sink_rates: {xlim: [3]}}", ["figures.sink_rates.xlim"]),
+    "answers without what they are compared with": (
+        "analyses: {mink: {prompts: [gold]}}",
+        ["analyses.mink.prompts: zero_shot is not among them; add it"],
+    ),
+    "prompts of scores that came with the data": (
+        "analyses: {mink: {prompts: [zero_shot, gold], judge: {kind: column}}}",
+        ["analyses.mink.prompts: the scores of judge.kind: column came with the data"],
+    ),
+    "answers by prompt of none": (
+        "{analyses: {mink: {predictions: {questions: 0}}}, figures: {depth_prompts: {models: [tiny]}}}",
+        ["figures.depth_prompts.models: tiny gives no answers to graph; take it out."],
+    ),
     "unknown reference": (
         "analyses: {membership: {reference: tinny}}",
         ["analyses.membership.reference: 'tinny' is not among analyses.membership.models; did you mean 'tiny'?"],

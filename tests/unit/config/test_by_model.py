@@ -166,7 +166,7 @@ def place(tmp_path, monkeypatch):
     """A folder with all that configs/tiny.yaml names, and a model without a chat template; the working directory."""
     for name in ("schemas", "data"):
         (tmp_path / name).symlink_to(ROOT / name)
-    for name in ("relations", "questions.jsonl", "passages.txt", "trivia.jsonl", "graph.jsonl"):
+    for name in ("relations", "questions.jsonl", "passages.txt", "trivia.jsonl", "graph.jsonl", "collection.jsonl"):
         (tmp_path / "tiny" / name).mkdir(parents=True)
     model(tmp_path / "tiny" / "model")
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ def test_null_switches_an_analysis_off_with_its_figures():
     config = check("analyses: {mink: null}")
     assert "mink" not in config["analyses"]
     assert "mink_depth" not in config["figures"]
-    assert config["notes"] == ["Switched off: analyses.mink, and with it figures.mink_depth."]
+    assert config["notes"] == ["Switched off: analyses.mink, and with it figures.mink_depth, figures.depth_prompts."]
 
 
 def test_a_second_figure_goes_too():
@@ -68,7 +68,7 @@ def test_only_of_several():
 
 def test_without_it_nothing_is_switched_off_or_said():
     assert check()["notes"] == []
-    assert check("{analyses: {mink: null}, figures: {mink_depth: null}}")["notes"] == []
+    assert check("{analyses: {mink: null}, figures: {mink_depth: null, depth_prompts: null}}")["notes"] == []
 
 
 def test_a_switch_that_a_later_file_sets_again():

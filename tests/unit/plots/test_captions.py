@@ -262,6 +262,23 @@ def test_mink_depth(made, average, measure):
     check(" / ".join(texts(figure)), dict.fromkeys(legend), ["D3 - D2"])
 
 
+def test_depth_prompts(made):
+    figure, caption = draw(made, "depth_prompts")
+    expected = []
+    for model, label in MODELS.items():
+        counts = ", ".join(f"{30 - 9 * depth - int(model[1])} at depth {depth}" for depth in (1, 2, 3))
+        three = "; ".join(
+            f"{name}: {counts}" for name in ("question alone", "behind gold answers", "behind own answers")
+        )
+        lost = f" ({model[1]} longer than the context (behind gold answers) left out)" if model != "m0" else ""
+        expected.append(f"{label}: {three}{lost}.")
+    constant = ["Questions of depth 1 build", "from 1 to 5", "reaches 4, over 4; by question", "95% bootstrap"]
+    check(caption, expected, constant)
+    assert "no question counts" in texts(figure)
+    figure, caption = draw(made, "depth_prompts", models=[])
+    assert caption.startswith("No model answers the questions of question graphs")
+
+
 @pytest.mark.parametrize("measures", [None, ["minkpp", "length"]])
 def test_membership_roc(made, measures):
     figure, caption = draw(made, "membership_roc", measures=measures)

@@ -8,13 +8,18 @@ ANALYSES = {
         kind="depth",
         tables=("mink", "mink_graphs", "mink_trend", "score_gap", "discrepancy", "depth_accuracy"),
         extractions={"token_logprobs": "storage"},
-        answers=("answers",),
+        answers=("answers", "context_answers"),
         plots={
             "mink_depth": Plot(
                 ("mink", "mink_graphs", "mink_trend", "score_gap"),
                 "Depthwise memorisation",
                 models_of={"score_gap": "kde_models"},
                 datasets_of={"score_gap": "kde_dataset"},
+            ),
+            "depth_prompts": Plot(
+                ("depth_accuracy", "discrepancy"),
+                "Depthwise memorisation",
+                models_of={"depth_accuracy": "models", "discrepancy": "models"},
             ),
         },
     ),

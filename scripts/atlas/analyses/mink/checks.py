@@ -50,6 +50,13 @@ def _depth(where: str, block: dict[str, Any]) -> Iterator[str]:
                 f"{where}.answered_datasets: {', '.join(unasked)} has no answers, but analyses.mink.texts scores "
                 "`prediction`; add it or take `prediction` out."
             )
+    if "zero_shot" not in block["prompts"]:
+        yield f"{where}.prompts: zero_shot is not among them; add it, the others are compared with it."
+    if block["judge"]["kind"] == "column" and block["prompts"] != ["zero_shot"]:
+        yield (
+            f"{where}.prompts: the scores of judge.kind: column came with the data, so nothing is answered; write "
+            "prompts: [zero_shot]."
+        )
     if block["predictions"]["questions"] == 0 and "prediction" in block["texts"]:
         yield f"{where}.predictions.questions: 0 makes no answers, but analyses.mink.texts scores `prediction`."
     for key in block["judge"]["api"]["request"]:
@@ -60,8 +67,21 @@ def _depth(where: str, block: dict[str, Any]) -> Iterator[str]:
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
-    """What is wrong in a figure of Min-K% by depth, or of membership."""
-    yield from (_roc if figure["plot"] == "membership_roc" else _boxes)(where, figure, config)
+    """What is wrong in a figure of Min-K% by depth, of answers by prompt, or of membership."""
+    checks = {"membership_roc": _roc, "depth_prompts": _prompts}
+    yield from checks.get(figure["plot"], _boxes)(where, figure, config)
+
+
+def _prompts(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """Only models that answer have scores; all means those."""
+    block = config["analyses"]["mink"]
+    known = [model for model in figure["models"] if model in block["models"]]
+    answering = [model for model in known if table_made("depth_accuracy", model, figure["dataset"], config)]
+    if figure["models"] == block["models"]:
+        figure["models"] = answering
+    for model in figure["models"]:
+        if model in known and model not in answering:
+            yield f"{where}.models: {model} gives no answers to {figure['dataset']}; take it out."
 
 
 def _roc(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from atlas.analyses.claims.measured import Measured, NotApplicable, Undecided, of_replicates, of_share, single
+from atlas.analyses.mink.score_gaps import ZERO_SHOT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,11 +160,11 @@ def discrepancy(evidence: Evidence, *, direction: str, depths: str) -> float:
 
 
 def _judged(evidence: Evidence, table: str) -> pd.DataFrame:
-    """A table of judged scores, unless the judge is the stand-in, whose scores mean something else."""
+    """A table of judged zero-shot scores, unless the judge is the stand-in, whose scores mean something else."""
     frame = evidence.frame(table)
     if _by_stand_in(frame):
         raise NotApplicable(_STAND_IN)
-    return frame
+    return frame[frame["prompt"] == ZERO_SHOT]
 
 
 def _note(evidence: Evidence, gaps: pd.DataFrame) -> str:

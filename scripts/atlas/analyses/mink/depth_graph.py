@@ -66,9 +66,8 @@ def graph_of(table: pd.DataFrame, by: str) -> Graph:
     below, above = predecessors(table), successors(table)
     found: list[tuple[int, int]] = []
     for root in (number for number, over in above.items() if not over):
-        found += [
-            (root, number) for number in map(int, np.flatnonzero(table["id"].isin(tree(table, [table["id"][root]]))))
-        ]
+        under = np.flatnonzero(table["id"].isin(tree(table, [table["id"][root]]))).tolist()
+        found += [(root, number) for number in under]
     found.sort(key=lambda node: (node[1], node[0]))
     node_of = {node: i for i, node in enumerate(found)}
     return _graph(

@@ -52,8 +52,8 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     drawn = [measure for measure in options["measures"] or _CURVES if (found["measure"] == measure).any()]
     columns = min(len(models), _COLUMNS)
     lines = -(-len(models) // columns)
-    legend = 0.14 * len(drawn)
-    height = (options["width"] / max(columns, 2) * 0.95 + legend) * lines
+    legend = 0.16 * len(drawn) + 0.3
+    height = (options["width"] / max(columns, 2) * 0.85 + legend) * lines
     figure, grid = plt.subplots(
         lines, columns, figsize=(options["width"], height), squeeze=False, sharex=True, sharey=True,
         layout="constrained",
@@ -67,7 +67,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
                 f"figures: the table membership has no rows of {model} for {options['dataset']}; run it again."
             )
         _curves(axes, own, scores[scores["model"] == model], drawn)
-        axes.set(xlabel="False positive rate", aspect="equal", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        axes.set(xlabel="False positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         axes.tick_params(labelbottom=True)
         axes.set_title(style.title(options["title"], options["model_labels"][model]))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False, handlelength=2.4)

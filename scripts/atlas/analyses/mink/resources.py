@@ -27,6 +27,18 @@ def _answers_memory(job: Job) -> Memory:
     return answering(job, predictions["batch_size"], ROW_TOKENS, ROW_TOKENS + max(predictions["max_new_tokens"]))
 
 
+def _context(job: Job) -> float:
+    """A question of depth 2 or 3 behind about four others with their answers, under two kinds of prompts."""
+    predictions = job.options["predictions"]
+    asked = 2 * 3 * (predictions.get("questions") or ROWS / 7)
+    return forward(job, asked * (5 * ROW_TOKENS + DECODE * max(predictions["max_new_tokens"])))
+
+
+def _context_memory(job: Job) -> Memory:
+    predictions, prompt = job.options["predictions"], 5 * ROW_TOKENS
+    return answering(job, predictions["batch_size"], prompt, prompt + max(predictions["max_new_tokens"]))
+
+
 def _scores_memory(job: Job) -> Memory:
     """A batch, or the logits of its tokens beside their last states."""
     tokens = job.options["batch_tokens"]
@@ -40,6 +52,12 @@ STAGES = {
         memory=_answers_memory,
         batch=Batch("batch_size", 64, inside="predictions"),
         flops=_answers,
+    ),
+    "generate_context_answers": Stage(
+        analyses=("mink",),
+        memory=_context_memory,
+        batch=Batch("batch_size", 64, inside="predictions"),
+        flops=_context,
     ),
     "extract_token_logprobs": Stage(
         analyses=("mink",),

@@ -19,6 +19,7 @@ from atlas.statistics.intervals import bootstrap_interval
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+ZERO_SHOT = "zero_shot"
 QUANTILES = (0.25, 0.75)
 LEVELS = ((2, 3), (1, 2))  # (depth below, depth above)
 NO_GRAPH = "without predecessors in the data"
@@ -76,6 +77,18 @@ def score_gap_table(
 def group_of(value: float, low: float, high: float) -> str:
     """25%, 75% or middle; a value at both quantiles (all equal) counts as 25%."""
     return "25%" if value <= low else "75%" if value >= high else "middle"
+
+
+def judged_as(table: pd.DataFrame, judgements: pd.DataFrame, prompt: str) -> pd.DataFrame:
+    """Those of `judgements` (frame with prompt) of answers under one kind of prompt.
+
+    A question that builds on nothing has nothing before it under any kind: its zero-shot answer counts for all.
+    """
+    own = judgements[judgements["prompt"] == prompt]
+    if prompt == ZERO_SHOT:
+        return own
+    alone = table["predecessors"].map(len).to_numpy()[judgements["number"]] == 0
+    return pd.concat([judgements[(judgements["prompt"] == ZERO_SHOT) & alone], own], ignore_index=True)
 
 
 def scores_by_row(table: pd.DataFrame, judgements: pd.DataFrame) -> Float[np.ndarray, " rows"]:

@@ -73,6 +73,7 @@ TABLES = {
     "discrepancy": {
         "model": "str",
         "dataset": "str",
+        "prompt": "str",
         "direction": "str",
         "depths": "str",
         "value": "float64",
@@ -88,6 +89,7 @@ TABLES = {
     "depth_accuracy": {
         "model": "str",
         "dataset": "str",
+        "prompt": "str",
         "depth": "int32",
         "score": "float64",
         "low": "float64",

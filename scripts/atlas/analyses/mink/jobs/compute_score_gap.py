@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.mink.score_gaps import accuracy_table, discrepancy_table, score_gap_table
+import pandas as pd
+
+from atlas.analyses.mink.score_gaps import ZERO_SHOT, accuracy_table, discrepancy_table, judged_as, score_gap_table
 
 if TYPE_CHECKING:
     from atlas.results.task import Result, Task
@@ -16,17 +18,25 @@ def run(task: Task) -> Result:
     keys = {**task.keys, "judge": document["judge"]["kind"], "answers_from": source}
     interval = {"confidence": options["confidence"], "draws": options["bootstrap"], "seed": options["seed"]}
     gaps, left_out = score_gap_table(
-        table, judgements, task.frame("mink"), k_percent=options["k_percent"][0], text=task.params["text"]
-    )
-    discrepancy = discrepancy_table(
         table,
-        judgements,
-        threshold=options["threshold"],
-        successor_rule=options["successors"],
-        by=options["by"],
-        **interval,
+        judged_as(table, judgements, ZERO_SHOT),
+        task.frame("mink"),
+        k_percent=options["k_percent"][0],
+        text=task.params["text"],
     )
-    accuracy = accuracy_table(table, judgements, **interval)
+    tables: dict[str, list[pd.DataFrame]] = {"discrepancy": [], "depth_accuracy": []}
+    for prompt in judgements["prompt"].unique():
+        judged = judged_as(table, judgements, prompt)
+        discrepancy = discrepancy_table(
+            table,
+            judged,
+            threshold=options["threshold"],
+            successor_rule=options["successors"],
+            by=options["by"],
+            **interval,
+        )
+        tables["discrepancy"].append(discrepancy.assign(prompt=prompt))
+        tables["depth_accuracy"].append(accuracy_table(table, judged, **interval).assign(prompt=prompt))
     document.update(metric_options=options, dropped=left_out, answers_from=source)
-    found = {"score_gap": gaps, "discrepancy": discrepancy, "depth_accuracy": accuracy}
+    found = {"score_gap": gaps} | {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
     return {name: frame.assign(**keys) for name, frame in found.items()}, document
