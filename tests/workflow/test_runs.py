@@ -6,13 +6,12 @@ import json
 import os
 import re
 import signal
-import time
 
 import pandas as pd
 
 from atlas.analyses.published import read_table
 from atlas.analyses.registry import TABLES
-from projects import digests, wait_for
+from projects import digests, paused
 
 FIGURES = [
     "attention_sinks", "sink_rates", "head_categories", "head_categories_null", "category_share", "relation_map",
@@ -202,19 +201,14 @@ def test_shards_do_not_change_results(project):
 
 def test_killed_run_resumes_with_what_was_finished(fresh):
     targets = ["figures/sink_rates.pdf", "figures/attention_sinks.pdf"]
-    process = fresh.start(*targets)
-    # A model is finished, in Snakemake's books too, and the next jobs run.
-    wait_for(
-        lambda: re.search(r"Finished jobid: \d+ \(Rule: download_model\)", fresh.said()) or process.poll() is not None
-    )
-    time.sleep(1)
-    assert process.poll() is None, fresh.said()
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    # Its model is finished, in Snakemake's books too, and other jobs run.
+    with paused(fresh, r"results/metrics/tiny/sinks/passages\.parquet$", *targets) as (process, _):
+        os.killpg(process.pid, signal.SIGKILL)
     assert not list((fresh.folder / "figures").glob("*.pdf"))
     assert "unlock" in fresh.run(*targets).stdout
     assert fresh.run("--unlock").returncode == 0
     jobs = fresh.planned(*targets)
+    assert "compute_sinks" in jobs
     assert jobs.get("download_model", 0) <= 1  # the finished one is not made again
     again = fresh.run(*targets)
     assert again.returncode == 0, again.stdout

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.analyses.published import read_table
-from projects import digests, wait_for
+from projects import digests, paused
 
 LAYERS, HEADS, PROMPTS = 4, 6, 24
 
@@ -85,15 +85,10 @@ def test_killed_run_keeps_finished_layers_and_shards_give_the_same_bytes(project
     project.configure(lambda config: config["analyses"]["safety_heads"].update(shards=4))
     goal = "results/activations/tiny/head_ablations/questions.safetensors"
     assert project.planned(goal) == {"extract_head_ablations": 4, "gather_shards": 1}
-    process = project.start(goal)
-    # Two run at a time: once a third has written its file, Snakemake has taken note of at least one.
-    wait_for(lambda: len(list(folder.glob("questions/*-of-4.safetensors"))) > 2 or process.poll() is not None)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with paused(project, r"-of-4\.safetensors$", "--cores", "1", goal, skip=2) as (process, _):
+        os.killpg(process.pid, signal.SIGKILL)
     assert project.run("--unlock").returncode == 0
-    jobs = project.planned(goal)
-    assert jobs["gather_shards"] == 1
-    assert jobs.get("extract_head_ablations", 0) <= 3
+    assert project.planned(goal) == {"extract_head_ablations": 2, "gather_shards": 1}
     process = project.run(goal)
     assert process.returncode == 0, process.stdout
     assert digests(folder, "*.safetensors") == before
