@@ -121,6 +121,8 @@ def page(document):
 
 def _cell(row, column, reasons, lacks):
     """What a row says of a column; Min-K% stands for both of its ways."""
+    if column not in row:
+        return ""  # not run: `--only`
     found = [row[name] for name in ([column, "Min-K%, shared start"] if column == "Min-K%" else [column])]
     if all(what == EQUAL for what, _ in found):
         return "="
@@ -150,9 +152,11 @@ def _counts(types):
     equal = sum(row["head categories"][0] == EQUAL for row in rows if "head categories" in row)
     counted = Counter(what for row in rows for what, _ in row.values())
     wrong = ", ".join(f"{number} of {what}" for what, number in counted.items() if what not in (EQUAL, REFUSED, OPEN))
+    partly = sum("head categories" not in row for row in rows)
+    partly = f" Of {partly} types head categories were not run again (empty cells)." if partly else ""
     return (
         f"Of {len(rows)} text decoders {allowed} have every analysis that runs the model and that their architecture "
         f"allows: {every} have all, {allowed - every} all but those with a letter; {len(rows) - allowed} have a number "
         f"somewhere. {mapped} have head categories, {equal} of them compared here. Cells that are wrong: "
-        f"{wrong or 'none'}.\n"
+        f"{wrong or 'none'}.{partly}\n"
     )
