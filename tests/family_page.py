@@ -67,12 +67,13 @@ _PARTICULAR = (
 )
 
 
+_NO_DECODER = "so it is no decoder"
 # Refusals that say what the architecture is, and not what this workflow cannot do with it.
 _ARCHITECTURE = (
     "hand on a state",  # no attention at all
     "has no single attention",  # a difference of two, or a layer that runs several times
     "no single residual",  # several streams
-    "so it is no decoder",
+    _NO_DECODER,
     "maps no token alone",  # head categories: a gate for each channel
     "over the values of two heads",
     "no source token is a row of the embedding",
@@ -121,6 +122,8 @@ def page(document):
 
 def _cell(row, column, reasons, lacks):
     """What a row says of a column; Min-K% stands for both of its ways."""
+    if column not in row:
+        return ""  # not run: `--only`
     found = [row[name] for name in ([column, "Min-K%, shared start"] if column == "Min-K%" else [column])]
     if all(what == EQUAL for what, _ in found):
         return "="
@@ -129,6 +132,7 @@ def _cell(row, column, reasons, lacks):
     if not any(what == REFUSED for what, _ in found):
         return "?"
     said = next(said for what, said in found if what == REFUSED)
+    said = next((other for _, other in row.values() if _NO_DECODER in other), said)  # then nothing else matters
     if by_architecture(said):
         return lacks.setdefault(reason(said), "abcdefghijklmnopqrstuvwxyz"[len(lacks)])
     return str(reasons.setdefault(reason(said), len(reasons) + 1))
@@ -139,18 +143,21 @@ def _counts(types):
     rows = [one["row"] for one in types.values() if one["kind"] == "decoder" and "" not in one["row"]]
     forward = [name for name in TITLES if not name.startswith("head categories")]
 
-    def has(cell, allowed):
-        return cell[0] == EQUAL or (allowed and cell[0] == REFUSED and by_architecture(cell[1]))
+    def has(row, cell, allowed):
+        lacks = by_architecture(cell[1]) or any(_NO_DECODER in said for _, said in row.values())
+        return cell[0] == EQUAL or (allowed and cell[0] == REFUSED and lacks)
 
-    every = sum(all(has(row[name], False) for name in forward) for row in rows)
-    allowed = sum(all(has(row[name], True) for name in forward) for row in rows)
+    every = sum(all(has(row, row[name], False) for name in forward) for row in rows)
+    allowed = sum(all(has(row, row[name], True) for name in forward) for row in rows)
     mapped = sum(row["head categories"][0] in (EQUAL, OPEN) for row in rows if "head categories" in row)
     equal = sum(row["head categories"][0] == EQUAL for row in rows if "head categories" in row)
     counted = Counter(what for row in rows for what, _ in row.values())
     wrong = ", ".join(f"{number} of {what}" for what, number in counted.items() if what not in (EQUAL, REFUSED, OPEN))
+    partly = sum("head categories" not in row for row in rows)
+    partly = f" Of {partly} types head categories were not run again (empty cells)." if partly else ""
     return (
         f"Of {len(rows)} text decoders {allowed} have every analysis that runs the model and that their architecture "
         f"allows: {every} have all, {allowed - every} all but those with a letter; {len(rows) - allowed} have a number "
         f"somewhere. {mapped} have head categories, {equal} of them compared here. Cells that are wrong: "
-        f"{wrong or 'none'}.\n"
+        f"{wrong or 'none'}.{partly}\n"
     )

@@ -6,6 +6,7 @@ import any_family
 import family_matrix
 from family_analyses import same
 from family_matrix import EQUAL, OPEN, REFUSED, TRACEBACK, WRONG
+from family_page import TITLES, page
 
 FORWARD = set(family_matrix.ANALYSES)
 READS_ATTENTION = {"sinks", "head types", "meaningless tokens", "saliency", "Ships", "ablated answers"}
@@ -57,3 +58,33 @@ def test_every_listed_type_is_a_decoder_or_has_another_kind():
     assert kinds["bert"] == "encoder"
     assert kinds["bart"] == "part"
     assert kinds["llava"] == "wrapper"
+
+
+def test_the_page_tells_what_an_architecture_lacks_from_what_is_not_supported():
+    equal = dict.fromkeys(TITLES, (EQUAL, ""))
+    no_attention = (REFUSED, "Model type 'a' (B) has no attention: its tokens hand on a state. Leave this model out.")
+    differs = (
+        REFUSED,
+        "B ('a'), attention: logits differ by 1.0e+00 of the largest value from the stock model's; leave",
+    )
+    rows = {
+        "all": equal,
+        "state": {**equal, "sinks": no_attention, "head categories": (OPEN, "layer 0 has no attention")},
+        "refused": {**equal, "sinks": no_attention, "Ships": differs},
+        "wrong": {**equal, "sinks": (WRONG, "alpha")},
+    }
+    types = {name: {"kind": "decoder", "row": row} for name, row in rows.items()}
+    found = page({"transformers": "5", "torch": "2", "types": types})
+    assert (
+        "Of 4 text decoders 2 have every analysis that runs the model and that their architecture allows: 1 have all, "
+        "1 all but those with a letter; 2 have a number somewhere. 4 have head categories, 3 of them compared here. "
+        "Cells that are wrong: 1 of wrong number."
+    ) in found
+    cells = {line.split(" | ")[0][2:]: line.split(" | ")[1:] for line in found.splitlines() if line.startswith("| ")}
+    assert cells["state"][0] == "a"
+    assert cells["state"][8] == "?"
+    assert cells["refused"][0] == "a"
+    assert cells["refused"][6] == "1"
+    assert cells["wrong"][0] == "!"
+    assert "- **a** The family has no attention: its tokens hand on a state." in found
+    assert "1. Logits differ from the stock model's." in found

@@ -23,6 +23,7 @@ from .masks import only_chosen
 from .packed import packed
 from .packs import Pack
 from .plan import ColumnSum, Flow, Plan
+from .requirements import nothing_seen
 from .residuals import residuals
 from .resume import layer_inputs
 from .saliency import flow_sums
@@ -73,10 +74,7 @@ def attention(model: PreTrainedModel, texts: Texts, gradients: bool) -> None:
             "attention; leave this model out of the analysis."
         )
     if not sums[0]:
-        raise AtlasError(
-            "no layer has attention that could be read: its tokens hand on a state. Leave this model out of the "
-            "analysis."
-        )
+        raise nothing_seen(model)
     weights, eager, grads = _stock_attention(model, texts, sorted(sums[0]), gradients)
     same("logits under its own eager attention, called by the engine,", exact, eager, _SAME[texts.half])
     same("logits under the engine's attention", blocks, texts.logits, texts.tolerance)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import AtlasError
-from ..models.architectures import read_shape
+from ..models.architectures import attention_free, decoder_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,11 +22,8 @@ def can_attend(model_or_class: PreTrainedModel | type[PreTrainedModel]) -> bool:
 
 def require_interface(model: PreTrainedModel) -> None:
     """AtlasError that names the family if `attend` cannot work with it."""
-    if _headless(model):
-        raise AtlasError(
-            f"Model type '{model.config.model_type}' ({type(model).__name__}) has no attention: its tokens hand on a "
-            "state. Leave this model out of the analysis."
-        )
+    if attention_free(model.config):
+        raise _without_attention(model)
     if not can_attend(model):
         raise AtlasError(
             f"Model type '{model.config.model_type}' ({type(model).__name__}) does not use transformers' attention "
@@ -46,9 +43,18 @@ def is_fused(model: PreTrainedModel) -> bool:
     return bool(getattr(model, "_supports_sdpa", False))
 
 
-def _headless(model: PreTrainedModel) -> bool:
-    """Whether the configuration knows of no attention heads at all."""
-    try:
-        return read_shape(model.config).heads == 0
-    except AtlasError:
-        return False
+def nothing_seen(model: PreTrainedModel) -> AtlasError:
+    """What is said of a model of which no layer called the attention function."""
+    if not any("attention" in type(module).__name__.lower() for module in decoder_layers(model).modules()):
+        return _without_attention(model)
+    return AtlasError(
+        "no layer calls transformers' attention function, so its attention cannot be read or edited; choose a model of "
+        "another family."
+    )
+
+
+def _without_attention(model: PreTrainedModel) -> AtlasError:
+    return AtlasError(
+        f"Model type '{model.config.model_type}' ({type(model).__name__}) has no attention: its tokens hand on a "
+        "state. Leave this model out of the analysis."
+    )

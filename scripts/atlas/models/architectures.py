@@ -27,6 +27,7 @@ __all__ = [
     "Norm",
     "Shape",
     "after_attention",
+    "attention_free",
     "attention_modules",
     "auto_config",
     "decoder_layers",
@@ -154,6 +155,15 @@ def _object_values(config: PreTrainedConfig) -> dict[str, Any]:
     names = {name for names in _KEYS.values() for name in names}
     names |= {"head_dim", "v_head_dim", "model_type", *_CONTEXT, *KV_HEADS}
     return {name: value for name in names if (value := getattr(config, name, None)) is not None}
+
+
+def attention_free(config: PreTrainedConfig) -> bool:
+    """Whether a configuration names no number of attention heads, by none of its names (Mamba, RWKV)."""
+    config = config.get_text_config()
+    try:
+        return all(getattr(config, name, None) is None for name in _KEYS["heads"])
+    except RuntimeError:  # transformers refuses to name one number where layers differ in it
+        return False
 
 
 def _first(values: dict[str, Any], names: tuple[str, ...]) -> Any:
