@@ -54,7 +54,9 @@ def _placeholders(validator: Any, known: list[str], value: Any, _: Schema) -> It
         return
     # No parts of what is filled in ({label.x}), and no form but a small width: {label:d} fails when it is drawn, and
     # {label:9999999999} takes the memory of a machine.
-    if not all(name is None or (name in known and not how and _WIDTH.fullmatch(form)) for _, name, form, how in parts):
+    if not all(
+        name is None or (name in known and not how and _WIDTH.fullmatch(form or "")) for _, name, form, how in parts
+    ):
         yield jsonschema.ValidationError(value)
 
 
