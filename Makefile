@@ -75,7 +75,7 @@ test-fast: $(STAMP)
 	$(PYTEST) tests/unit tests/data
 
 test-long: $(CLUSTER_STAMP)
-	$(PYTEST) --long tests/cluster tests/workflow/test_paper.py tests/workflow/test_faults.py \
+	$(PYTEST) --long tests/cluster tests/workflow/test_paper.py tests/workflow/test_faults.py tests/workflow/test_kills.py \
 		tests/reference/analyses/head_categories/test_every_family.py
 
 estimate: $(STAMP)

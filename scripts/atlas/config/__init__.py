@@ -8,6 +8,7 @@ types there are and what is left out; here its findings become sentences, what a
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -107,7 +108,7 @@ def resolve(config: Config, base: Path) -> Config:
             entry.setdefault("label", key)
             if entry.get("sample"):
                 entry["sample"].setdefault("seed", 0)
-    named = {font: base / Path(font).expanduser() for font in config["fonts"]}
+    named = {font: base / os.path.expanduser(font) for font in config["fonts"]}
     bad_fonts = {font: problem for font, file in named.items() if (problem := font_problem(file))}
     fonts = tuple(file for font, file in named.items() if font not in bad_fonts)
     problems = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import string
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -32,6 +33,9 @@ _BOUNDS = {
 }
 
 
+_WIDTH = re.compile(r"[<>^]?\d{0,2}")
+
+
 def check_schema(config: Mapping[str, Any], schema: Schema) -> None:
     """Raise AtlasError with one sentence per deviation of `config` from the JSON `schema`."""
     validator = _Validator(schema)
@@ -44,8 +48,21 @@ def _placeholders(validator: Any, known: list[str], value: Any, _: Schema) -> It
     if not isinstance(value, str):
         return
     try:
-        value.format(**dict.fromkeys(known, 1))
-    except (KeyError, IndexError, ValueError, AttributeError, TypeError):
+        parts = list(string.Formatter().parse(value))
+    except ValueError:
+        yield jsonschema.ValidationError(value)
+        return
+    # No parts of what is filled in ({label.x}), and no form but a small width: {label:d} fails when it is drawn, and
+    # {label:9999999999} takes the memory of a machine.
+    if not all(
+        name is None or (name in known and not how and _WIDTH.fullmatch(form or "")) for _, name, form, how in parts
+    ):
+        yield jsonschema.ValidationError(value)
+
+
+def _pattern(validator: Any, pattern: str, value: Any, _: Schema) -> Iterator[jsonschema.ValidationError]:
+    """As in JSON Schema, `$` is the end; Python's would let a line break stand behind it."""
+    if isinstance(value, str) and not re.search(re.sub(r"(?<!\\)\$$", r"\\Z", pattern), value):
         yield jsonschema.ValidationError(value)
 
 
@@ -66,7 +83,7 @@ def _is_finite(_: Any, value: Any) -> bool:
 
 _Validator = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
-    {"placeholders": _placeholders, "for_all": _for_all},
+    {"placeholders": _placeholders, "for_all": _for_all, "pattern": _pattern},
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
         {"integer": _is_whole, "number": _is_finite}
     ),

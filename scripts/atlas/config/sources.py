@@ -9,7 +9,7 @@ from typing import Any
 
 from atlas.config.problems import nearest
 from atlas.errors import AtlasError
-from atlas.fetch.files import is_plain_path
+from atlas.fetch.files import existing, is_plain_path
 from atlas.fetch.mirrors import shared_files, stated_files
 from atlas.fetch.url_source import url_problems
 from atlas.plots.labels import label_problem
@@ -111,8 +111,11 @@ def _place(section: str, key: str, source: Entries, models: Entries, base: Path,
                 f"{where}.hub: nothing pins it; give revision (a 40-digit commit), or file and sha256 "
                 "(or set allow_unpinned: true to take what is there now and record its commit)."
             )
-    if kind == "path" and not (path := base / Path(options).expanduser()).exists():
-        yield f"{where}.path: {path} does not exist; correct the path."
+    if kind == "path":
+        try:
+            existing(options, "", base)
+        except AtlasError as error:
+            yield f"{where}.path:{error}"
     if kind == "control":
         yield from _control(section, key, options, models)
 

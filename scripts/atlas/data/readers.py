@@ -14,6 +14,7 @@ from atlas.data.json_files import read_any_json, read_json, read_json_lines
 from atlas.data.suffixes import DATA_SUFFIXES
 from atlas.data.text_files import read_text
 from atlas.errors import AtlasError
+from atlas.fetch.files import existing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,9 +71,7 @@ def data_files(path: Path) -> list[Path]:
 
     Raises AtlasError: nothing there, several data files, an incomplete set of shards.
     """
-    if not path.exists():
-        raise AtlasError(f"data path {path} does not exist: correct `path`.")
-    if path.is_file():
+    if existing(path, "data path").is_file():
         return [path]
     files = sorted(
         file

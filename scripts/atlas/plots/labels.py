@@ -14,9 +14,9 @@ LONGEST = 80  # characters of a label; longer ones run into the next panel
 
 def font_problem(path: Path) -> str | None:
     """Why `path` is no font that figures can take signs from, as the end of a sentence; None where it is."""
-    if not path.is_file():
-        return "does not exist; correct the path"
     try:
+        if not path.is_file():
+            return "does not exist; correct the path"
         _code_points(path)
     except (RuntimeError, OSError, ValueError):
         return "cannot be read as a font; give a .ttf or .otf file"

@@ -1,5 +1,6 @@
 """The published tables: columns checked against their contract, parquet and csv, and checksums of the figures."""
 
+import csv
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 from atlas.errors import AtlasError
 from atlas.results.files import read_frame, read_provenance, replacing
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 CSV_LIMIT = 10 * 2**20  # a csv is written beside a table whose csv stays below this many bytes
 
 
@@ -30,9 +32,13 @@ def read_table(path: str | Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
-    """Write `frame` as csv; above CSV_LIMIT bytes write a one-line file that says so and names the parquet file."""
-    path = Path(path)
-    start = frame.head(2000).to_csv(index=False, lineterminator="\n")
+    """Write `frame` as csv; above CSV_LIMIT bytes write a one-line file that says so and names the parquet file.
+
+    A text that a spreadsheet would reckon stands behind an apostrophe, which spreadsheets do not show.
+    """
+    path, frame = Path(path), _without_formulas(frame)
+    form: dict[str, Any] = {"index": False, "lineterminator": "\n", "quoting": _quoting(frame)}
+    start = frame.head(2000).to_csv(**form)
     size = len(start) * max(len(frame), 1) / max(len(frame.head(2000)), 1)
     with replacing(path) as temporary:
         if size > CSV_LIMIT:
@@ -40,7 +46,27 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
                 f"not written: {len(frame)} rows would take about {size / 2**20:.0f} MiB; read {path.stem}.parquet\n"
             )
         else:
-            frame.to_csv(temporary, index=False, lineterminator="\n")
+            frame.to_csv(temporary, **form)
+
+
+def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with an apostrophe before each text that begins as a formula does: `=HYPERLINK(...)` as the id of a row.
+
+    The parquet file beside it has every text as it is.
+    """
+    texts = [name for name, kind in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
+    return frame.assign(**{str(name): frame[name].map(_no_formula, na_action="ignore") for name in texts})
+
+
+def _quoting(frame: pd.DataFrame) -> int:
+    """Python before 3.11.9 and 3.12.3 puts no quotes around a lone carriage return, which then ends the row."""
+    texts = (frame[name] for name, kind in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(kind))
+    returns = any(isinstance(value, str) and "\r" in value for column in texts for value in column)
+    return csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def concatenate(paths: Iterable[str | Path], columns: Mapping[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:

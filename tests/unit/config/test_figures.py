@@ -69,6 +69,13 @@ def test_every_option_of_a_plot_is_read_and_every_one_read_is_there(block):
         ("sink_rates: {title: '{lable}'}", ["figures.sink_rates.title: nothing fills {lable} in; did you mean"]),
         ("sink_rates: {title: '{label'}", ["figures.sink_rates.title", "unpaired brace"]),
         ("sink_rates: {title: '{label:d5}'}", ["figures.sink_rates.title", "cannot be formatted"]),
+        ("sink_rates: {title: '{label:d}'}", ["figures.sink_rates.title", "cannot be formatted"]),
+        ("sink_rates: {title: '{label:9999999999}'}", ["figures.sink_rates.title", "cannot be formatted"]),
+        ("sink_rates: {title: '{label!r}'}", ["figures.sink_rates.title", "cannot be formatted"]),
+        (
+            "sink_rates: {title: '{label.__class__}'}",
+            ["figures.sink_rates.title", "nothing fills {label.__class__} in"],
+        ),
         ("safety_heads: {titles: {mean: '{n}'}}", ["figures.safety_heads.titles.mean: nothing fills {n} in"]),
         # what had no effect
         ("safety_heads: {titles: {undiff: x}}", ["figures.safety_heads.titles: unknown key 'undiff'"]),

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import resource
 import signal
 from datetime import datetime
 
@@ -234,7 +235,7 @@ FAILS = {
     "{{ messages[0].nope.no }}": "UndefinedError: .*nope",
     "{% if": "TemplateSyntaxError",
     "{{ raise_exception('Conversation roles must alternate') }}": "TemplateError: Conversation roles must alternate",
-    "{{ raise_exception('') }}": "TemplateError: TemplateError",
+    "{{ raise_exception('') }}": "TemplateError",
     "{{ 'a' + 1 }}": "TypeError",
     "{{ messages[0]['content'].unknown() }}": "UndefinedError",
     "{{ ''.__class__.__mro__ }}": "SecurityError",
@@ -303,11 +304,37 @@ def test_the_frame_with_a_text_is_what_transformers_renders(begin, day, system, 
         assert words.render([*messages, {"role": "user", "content": text}], SAID) == stock
 
 
-ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% set c = a * b %}{% endfor %}{% endfor %}"
+# Each would be one step of Python's, or of jinja2 while it compiles, that no signal ends; or all of a machine's memory.
+SQUARES = "{% set n = namespace(x=10) %}{% for i in range(40) %}{% set n.x = n.x * n.x %}{% endfor %}"
+DOUBLED = "{% set n = namespace(x='12345678') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}"
 
 
 @pytest.mark.parametrize(
-    ("template", "why"), [(ENDLESS, "longer than 0.3 seconds"), ("{{ 'x' * 10**7 }}", "characters")]
+    ("template", "why"),
+    [
+        ("{{ 10 ** (10 ** 9) }}", "multiplies what it has made itself, in line 1"),
+        (SQUARES, "multiplies what it has made itself"),
+        ("\n{{ 'x' * 10**10 }}", "multiplies what it has made itself, in line 2"),
+        (DOUBLED, "MemoryError"),
+        ("{{ 'x' | center(9999999999) }}", "MemoryError"),
+    ],
+)
+def test_a_template_that_no_budget_ends_is_refused(template, why):
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(AtlasError, match=why):
+        framed(template + CHAT)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_template_may_multiply_by_a_small_number():
+    assert framed(CHAT + "{{ '-' * 3 }}{{ 2 * messages | length }}")[1].endswith("---2")
+
+
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% set c = a + b %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "why"), [(ENDLESS, "longer than 0.3 seconds"), ("{{ 'x' | center(10000000) }}", "characters")]
 )
 def test_a_template_that_takes_too_much_is_refused(template, why, monkeypatch):
     monkeypatch.setattr("atlas.data.chat._SECONDS", 0.3)
