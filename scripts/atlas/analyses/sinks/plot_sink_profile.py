@@ -85,8 +85,8 @@ def _caption(profile: pd.DataFrame, options: Options, sources: Documents) -> str
     return (
         "Which positions are attention sinks: share of all heads whose mean attention on position k, over the rows "
         f"from k on, exceeds epsilon = {epsilon}, with {confidence} bootstrap intervals over sequences. The axis is "
-        f"linear up to {_LINEAR:g} % and logarithmic above. The last positions have few rows: that of the last token is "
-        f"its attention on itself. Input: {', '.join(INPUTS[kind] for kind in kinds)}. "
+        f"linear up to {_LINEAR:g} % and logarithmic above. The last positions have few rows: that of the last token "
+        f"is its attention on itself. Input: {', '.join(INPUTS[kind] for kind in kinds)}. "
         f"Models: {', '.join(labels[model] for model in options['models'])}. {natural}n = {number} per kind of input; "
         f"beginning-of-sequence token {begins}. Positions count from 0."
     )
