@@ -103,6 +103,20 @@ def sink_rates(tables, models):
     )
 
 
+def head_types(tables, models):
+    """The strongest head of each type, with its interval."""
+    words = {"previous_token": "previous token", "duplicate_token": "duplicate token", "induction": "induction"}
+    expected = []
+    for model, label in models.items():
+        said = []
+        for kind, name in words.items():
+            row = of(tables["head_types"], model=model).nlargest(1, kind).iloc[0]
+            bounds = f"[{row[f'{kind}_low']:.3f}, {row[f'{kind}_high']:.3f}]"
+            said.append(f"{name} {row[kind]:.3f} {bounds} in head ({row['layer']}, {row['head']})")
+        expected.append(f"{label}: {', '.join(said)}")
+    return expected
+
+
 def attention_sinks(tables, models, heads, layer):
     """(phrases of the caption, labels of the models whose first position is left out)."""
     expected, hidden = [], []

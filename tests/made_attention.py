@@ -22,7 +22,7 @@ def every_head(layers, heads):
 
 def sinks(config, models, layers, heads, rng):
     block = config["analyses"]["sinks"]
-    parts, rates = [], []
+    parts, rates, profiles = [], [], []
     for model, (kind, level) in itertools.product(models, INPUTS.items()):
         about = {"model": model, "dataset": block["dataset"], "input": kind, "epsilon": block["epsilon"],
                  "length": block["length"], "sequences": block["sequences"], "bos": number_of(model) == 1}  # fmt: skip
@@ -33,9 +33,15 @@ def sinks(config, models, layers, heads, rng):
         rate = frame.groupby("layer")["sink_rate"].mean()
         whole = pd.DataFrame({"layer": [*rate.index, None], "rate": [*rate, rate.mean()]})
         low, high = (whole["rate"] - 0.05).clip(0), (whole["rate"] + 0.05).clip(upper=1)
+        curve = whole.assign(alpha=whole["rate"] / 2, rate_low=0.0, rate_high=whole["rate"])
+        profiles += [
+            (curve.assign(position=k, **about) if k == 0 else curve.assign(position=k, rate=0.01 / k, **about))
+            for k in range(block["length"])
+        ]
         rates.append(whole.assign(rate_low=low, rate_high=high, sequences_dropped=number_of(model), **about))
     return {
         "sinks": (parts, lambda model: {"options": block, "metric_options": block}),
+        "sink_profile": (profiles, lambda model: {"options": block, "metric_options": block}),
         "sink_rates": (rates, lambda model: {"options": block, "metric_options": block}),
     }
 

@@ -129,6 +129,8 @@ CONSTANT = {
     "probe_auroc": ["C = 1", "the 3 stratified", "95% interval"],
     "head_overlap": ["95% bootstrap", "(200 draws)", "the top 4 of", "central 95%", "q < 0.05", OTHERWISE],
     "sink_rates": ["epsilon = 0.3", "95% bootstrap", f"{SEQUENCES} sequences of {LENGTH} tokens", "count from 0"],
+    "sink_profile": ["epsilon = 0.3", "95% bootstrap", f"{SEQUENCES} sequences of {LENGTH} tokens", "count from 0"],
+    "head_types": ["95% bootstrap", "second half repeats the first", "tokens drawn from the vocabulary"],
 }  # fmt: skip
 
 
@@ -143,6 +145,8 @@ def test_every_number_of_a_caption_is_that_of_the_tables(figure, run, tables):
         "probe_auroc": lambda: numbers.probe_auroc(tables, LABELS, TRIVIA)[0],
         "head_overlap": lambda: numbers.head_overlap(tables, LABELS),
         "sink_rates": list,
+        "sink_profile": list,
+        "head_types": lambda: numbers.head_types(tables, LABELS),
     }[figure]()
     check(caption(run, figure), given, CONSTANT[figure])
 

@@ -105,7 +105,7 @@ def test_a_figure_is_three_files(chart):
     (folder / "plot_sink_map.yaml").write_text(
         "options: {models: , dataset: , title: , width: }\nfigures: {sink_map: {}}\n"
     )
-    old = 'plots={"sink_rates": Plot(("sinks", "sink_rates"), "Attention sinks")'
+    old = '"sink_rates": Plot(("sinks", "sink_rates"), "Attention sinks")'
     chart.edit(f"{ANALYSES}/sinks/analysis.py", old, f'{old}, "sink_map": Plot(("sinks", "sink_rates"), "Sinks")')
     new, changed = copy.touched()
     assert len(new | changed) == 3

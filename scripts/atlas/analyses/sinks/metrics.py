@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 import pandas as pd
 
+from atlas.analyses.sinks.profile import Positions, chosen, sink_profile
 from atlas.statistics.intervals import bootstrap_weights, percentile_interval, wilson_interval
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class MetricOptions(TypedDict):
     """Options of analyses.sinks that the metrics depend on."""
 
     epsilon: float
+    positions: Positions
     confidence: float
     bootstrap: int
     seed: int
@@ -48,6 +50,22 @@ def rates_table(arrays: Arrays, keys: Keys, dropped: Mapping[str, int], options:
 
     frame = _by_input(arrays, keys, options, rates)
     return frame.assign(sequences_dropped=frame["input"].map(dropped))
+
+
+def profile_table(arrays: Arrays, keys: Keys, options: MetricOptions) -> pd.DataFrame:
+    """The table sink_profile of one model and data set."""
+
+    def profile(alpha: Float[np.ndarray, "sequences layers heads length"]) -> pd.DataFrame:
+        return sink_profile(
+            alpha,
+            chosen(options["positions"], alpha.shape[-1]),
+            options["epsilon"],
+            confidence=options["confidence"],
+            draws=options["bootstrap"],
+            seed=options["seed"],
+        )
+
+    return _by_input(arrays, keys, options, profile)
 
 
 def _by_input(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
+from atlas.analyses.sinks.inputs import INPUTS, STYLES
 from atlas.plots import style
 from atlas.plots.captions import blank_layers, option_of, told
 from atlas.plots.fitting import fit
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
-
-_STYLES = {
-    "natural": (style.BLUE, "-", "natural"),
-    "random": (style.ORANGE, "--", "random"),
-    "repeated": (style.GREEN, ":", "repeated"),
-}
-_INPUTS = {"natural": "natural text", "random": "random token ids", "repeated": "one random id repeated"}
 
 
 def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
@@ -52,7 +46,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
 
 
 def _curves(axes: Axes, rates: pd.DataFrame, title: str) -> None:
-    for kind, (colour, dashes, label) in _STYLES.items():
+    for kind, (colour, dashes, label) in STYLES.items():
         part = rates[(rates["input"] == kind) & rates["layer"].notna()].sort_values("layer")
         attending = part["rate"].notna()
         part, marker = part[attending], "" if attending.all() else "."  # between marks there are other layers
@@ -84,7 +78,7 @@ def _map(figure: Figure, axes: Axes, heads: pd.DataFrame, title: str) -> None:
     alpha = heads[heads["input"] == kind].pivot(index="head", columns="layer", values="alpha")
     image = axes.imshow(alpha, origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xlabel="Layer", ylabel="Head")
-    axes.set_title(f"{title}, {_STYLES[kind][2]} input")
+    axes.set_title(f"{title}, {STYLES[kind][2]} input")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     figure.colorbar(image, ax=axes, label=r"attention on the first token $\alpha_0$", pad=0.02)
@@ -93,7 +87,7 @@ def _map(figure: Figure, axes: Axes, heads: pd.DataFrame, title: str) -> None:
 def _caption(rates: pd.DataFrame, options: Options, sources: Documents) -> str:
     labels = ", ".join(options["model_labels"][model] for model in options["models"])
     first = {model: rates[rates["model"] == model].iloc[0] for model in options["models"]}
-    kinds = [kind for kind in _INPUTS if (rates["input"] == kind).any()]
+    kinds = [kind for kind in INPUTS if (rates["input"] == kind).any()]
     natural = f"Natural text: {options['dataset_label']}. " if "natural" in kinds else ""
     epsilon = told({model: f"{row['epsilon']:g}" for model, row in first.items()}, options["model_labels"])
     number = told(
@@ -105,7 +99,7 @@ def _caption(rates: pd.DataFrame, options: Options, sources: Documents) -> str:
     return (
         "Attention sinks. Left: share of heads in each layer whose mean attention on the first token exceeds epsilon = "
         f"{epsilon}, with {confidence} bootstrap intervals over sequences; the legend gives "
-        f"the mean over all layers. Input: {', '.join(_INPUTS[kind] for kind in kinds)}. Right: mean "
+        f"the mean over all layers. Input: {', '.join(INPUTS[kind] for kind in kinds)}. Right: mean "
         "attention on the first token of every head. "
         f"Models: {labels}. {natural}n = {number} per kind of input; "
         f"beginning-of-sequence token {told(begins, options['model_labels'])}. Layers and heads count from 0."

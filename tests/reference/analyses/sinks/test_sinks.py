@@ -6,9 +6,11 @@ from scipy import stats
 
 from atlas.analyses.sinks.extract import column_means
 from atlas.analyses.sinks.metrics import head_sinks, sink_rates
+from atlas.analyses.sinks.profile import chosen, sink_profile
 from atlas.errors import AtlasError
 from attention_engine_reference import eager
 from families import build
+from planted_weights import looking, silent
 
 FAMILIES = ["llama", "gpt2", "gpt_neox", "phi", "qwen2", "gemma2"]
 ROPE = ["llama", "gpt_neox", "phi", "qwen2"]
@@ -71,3 +73,55 @@ def test_a_value_that_is_not_finite_names_its_layer():
     model.model.layers[2].self_attn.q_proj.weight.data[0] = float("nan")
     with pytest.raises(AtlasError, match="layer 2"):
         column_means(model, ids_of(2), batch_tokens=4096)
+
+
+def test_the_profile_is_the_share_of_heads_above_epsilon_at_every_position_of_stock_attention(model):
+    ids = ids_of(4)
+    found = column_means(model, ids, batch_tokens=4096)
+    frame = sink_profile(found["alpha"], range(16), 0.2, confidence=0.95, draws=200, seed=0)
+    above, means = [], []
+    for sequence in ids.tolist():
+        attention = eager(model, sequence)
+        received = np.stack([attention[:, :, j:, j].mean(-1) for j in range(16)], -1)  # (layers, heads, positions)
+        above.append((received > 0.2).mean(1))
+        means.append(received.mean(1))
+    for position in range(16):
+        rows = frame[frame["position"] == position]
+        expected = np.mean(above, 0)[:, position]
+        np.testing.assert_allclose(rows["rate"], [*expected, expected.mean()], atol=1e-12)
+        expected = np.mean(means, 0)[:, position]
+        np.testing.assert_allclose(rows["alpha"], [*expected, expected.mean()], atol=2e-5)
+        assert rows["layer"].isna().tolist() == [False] * 4 + [True]
+        assert (rows["rate_low"] <= rows["rate"]).all()
+        assert (rows["rate"] <= rows["rate_high"]).all()
+
+
+def test_the_first_position_of_the_profile_is_the_sink_rate():
+    alpha = np.random.default_rng(0).random((9, 3, 4, 6)).astype(np.float32)
+    told = {"confidence": 0.9, "draws": 300, "seed": 5}
+    rates, profile = sink_rates(alpha, 0.4, **told), sink_profile(alpha, [0, 4], 0.4, **told)
+    names = ["layer", "rate", "rate_low", "rate_high"]
+    first = profile[profile["position"] == 0].reset_index(drop=True)
+    np.testing.assert_allclose(first[names].astype(float), rates[names].astype(float))
+    moved = sink_rates(np.roll(alpha, -4, -1), 0.4, **told)
+    fourth = profile[profile["position"] == 4]
+    np.testing.assert_allclose(fourth[names[1:]].astype(float), moved[names[1:]].astype(float))
+
+
+def test_a_planted_sink_is_found_where_it_stands():
+    """Every head looks at one token, which stands at position 5 of all sequences."""
+    model = looking(silent(2), {9: 4.0}, 4.0)
+    ids = np.random.default_rng(0).integers(20, 190, (6, 24))
+    ids[:, 5] = 9
+    found = column_means(model, ids, batch_tokens=4096)
+    frame = sink_profile(found["alpha"], range(24), 0.3, confidence=0.95, draws=200, seed=0)
+    whole = frame[frame["layer"].isna()].set_index("position")["rate"]
+    assert whole[5] == 1
+    assert whole[:5].max() == whole[6:20].max() == 0
+
+
+def test_positions_are_all_or_a_list_of_those_that_are_there():
+    assert chosen("all", 3) == [0, 1, 2]
+    assert chosen([2, 0], 3) == [0, 2]
+    with pytest.raises(AtlasError, match="positions: 3 is no position of sequences of 3 tokens, which have 0 to 2"):
+        chosen([0, 3], 3)

@@ -1,0 +1,92 @@
+"""Which positions are sinks: the sink rate of every position for natural, random and repeated input.
+
+Source: Gu et al., ICLR 2025, arXiv 2410.10781 (the metric).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+from matplotlib.ticker import FormatStrFormatter
+
+from atlas.analyses.sinks.inputs import INPUTS, STYLES
+from atlas.plots import style
+from atlas.plots.captions import option_of, told
+from atlas.plots.fitting import fit, legend_outside
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
+
+# Inches from which two panels stand side by side, and the height of a row as a share of the width.
+_WIDE, _HEIGHTS = 5.0, {1: 0.6, 2: 0.38}
+# Percent up to which the axis is linear: the first position has most heads, all others few.
+_LINEAR = 1.0
+
+
+def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
+    """(figure, caption) from the table sink_profile: one panel per model."""
+    style.begin()
+    models, profile = options["models"], tables["sink_profile"]
+    columns = min(2 if options["width"] >= _WIDE else 1, len(models))
+    rows = -(-len(models) // columns)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(options["width"], options["width"] * _HEIGHTS[columns] * rows),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes in grid.flat[len(models) :]:
+        axes.set_visible(False)
+    for axes, model in zip(grid.flat, models, strict=False):
+        _panel(axes, profile[profile["model"] == model])
+        axes.set_title(style.title(options["title"], options["model_labels"][model]))
+        style.apply_axes(axes, options, model)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    legend_outside(figure, handles, labels, ncols=len(labels))
+    fit(figure)
+    return figure, _caption(profile, options, sources["sink_profile"])
+
+
+def _panel(axes: Axes, profile: pd.DataFrame) -> None:
+    whole = profile[profile["layer"].isna()]
+    for kind, (colour, dashes, label) in STYLES.items():
+        part = whole[whole["input"] == kind].sort_values("position")
+        if part.empty:
+            continue
+        axes.fill_between(
+            part["position"], 100 * part["rate_low"], 100 * part["rate_high"], color=colour, alpha=0.25, lw=0
+        )
+        axes.plot(part["position"], 100 * part["rate"], color=colour, ls=dashes, label=label, marker=".", ms=3)
+    epsilon = whole["epsilon"].iloc[0]
+    axes.set_yscale("symlog", linthresh=_LINEAR)
+    axes.set_ylim(-0.1, 150)
+    axes.set_yticks([0, 1, 10, 100])
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.minorticks_off()
+    axes.set(xlabel="Position k", ylabel=rf"Sink$_k^{{\epsilon={epsilon:g}}}$ (% of heads)")
+
+
+def _caption(profile: pd.DataFrame, options: Options, sources: Documents) -> str:
+    labels = options["model_labels"]
+    first = {model: profile[profile["model"] == model].iloc[0] for model in options["models"]}
+    kinds = [kind for kind in INPUTS if (profile["input"] == kind).any()]
+    epsilon = told({model: f"{row['epsilon']:g}" for model, row in first.items()}, labels)
+    number = told(
+        {model: f"{row['sequences']} sequences of {row['length']} tokens" for model, row in first.items()}, labels
+    )
+    natural = f"Natural text: {options['dataset_label']}. " if "natural" in kinds else ""
+    begins = told({model: "first" if row["bos"] else "not added" for model, row in first.items()}, labels)
+    confidence = option_of(sources, options, lambda document: f"{document['metric_options']['confidence']:.0%}")
+    return (
+        "Which positions are attention sinks: share of all heads whose mean attention on position k, over the rows "
+        f"from k on, exceeds epsilon = {epsilon}, with {confidence} bootstrap intervals over sequences. The axis is "
+        f"linear up to {_LINEAR:g} % and logarithmic above. The last positions have few rows: that of the last token "
+        f"is its attention on itself. Input: {', '.join(INPUTS[kind] for kind in kinds)}. "
+        f"Models: {', '.join(labels[model] for model in options['models'])}. {natural}n = {number} per kind of input; "
+        f"beginning-of-sequence token {begins}. Positions count from 0."
+    )
