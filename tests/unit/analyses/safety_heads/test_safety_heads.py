@@ -210,6 +210,33 @@ def test_templates(tokenizer):
     assert len(braces[0]) > 1
 
 
+def test_conversations_of_models_without_a_template_of_their_own(tokenizer):
+    """The texts around a prompt, with and without a system message, word by word; braces of a prompt stay."""
+    tokenizer.chat_template = None
+    seen = []
+
+    class Reading:  # what a tokenizer is given
+        def __call__(self, text, **more):
+            seen.append(text)
+            return tokenizer(text, **more)
+
+        def __getattr__(self, name):
+            return getattr(tokenizer, name)
+
+    whole = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+    whole += "detailed, and polite answers to the user's questions. USER: w3 {x} ASSISTANT:"
+    for template, system, expected in (
+        ("vicuna", None, whole),
+        ("vicuna", ["w9"], "w9 USER: w3 {x} ASSISTANT:"),
+        ("llama-2", None, "[INST] w3 {x} [/INST]"),
+        ("llama-2", ["w9"], "[INST] <<SYS>>\nw9\n<</SYS>>\n\nw3 {x} [/INST]"),
+    ):
+        asked = prompter(tokenizer)
+        asked.tokenizer = Reading()
+        build_queries(asked, rows("w3 {x}", **({"system": system} if system else {})), template, ANY, SHIPS)
+        assert expected in seen
+
+
 def test_bad_prompts(tokenizer):
     with pytest.raises(AtlasError, match="'p1' is empty"):
         build_queries(prompter(tokenizer), rows("w3", "  "), "{q}", ANY, SHIPS)
