@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from atlas.analyses.claims.measured import NotApplicable
+from atlas.analyses.head_types.metrics import types_table
+from atlas.analyses.head_types.scores import TYPES
 from atlas.analyses.heads.join import join_heads
 from atlas.analyses.heads.overlap import overlap_table
 from atlas.analyses.meaningless_tokens import claims as meaningless_claims
@@ -25,6 +27,7 @@ from atlas.analyses.safety_heads.ships import ranking
 from atlas.analyses.sinks.head_columns import MEASURES as SINKS
 from atlas.analyses.sinks.metrics import head_sinks, heads_table, rates_table, sink_rates
 from atlas.analyses.sinks.plot_sink_rates import draw
+from atlas.analyses.sinks.profile import sink_profile
 from atlas.errors import AtlasError
 from atlas.plots.captions import blank_layers
 from atlas.results.tables import conform
@@ -100,6 +103,23 @@ def test_sink_rates_by_layer_and_over_those_with_attention(alpha):
     same_but_blank(found, expected, ["layer"])
     whole = found[found["layer"].isna()]["rate"].item()
     assert whole == pytest.approx((alpha[..., 0] > 0.3).mean())
+
+
+def test_sink_profile_by_layer_and_over_those_with_attention(alpha):
+    options = {"confidence": 0.9, "draws": 50, "seed": 1}
+    found, expected = (sink_profile(values, [0, 3], 0.3, **options) for values in (spread(alpha, 1), alpha))
+    same_but_blank(found, expected, ["position", "layer"])
+    whole = found[found["layer"].isna() & (found["position"] == 3)]["rate"].item()
+    assert whole == pytest.approx((alpha[..., 3] > 0.3).mean())
+
+
+def test_head_types(alpha):
+    def table(spread_or_not):
+        arrays = {kind: spread_or_not(alpha[..., place]) for place, kind in enumerate(TYPES)}
+        return types_table(arrays, KEYS, length=4, start=1, options=OPTIONS)
+
+    constant = ("model", "dataset", "uniform", "sequences")
+    same_but_blank(table(lambda a: spread(a, 1)), table(lambda a: a), ["layer", "head"], constant)
 
 
 def test_effects_of_meaningless_tokens():

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from atlas.analyses.head_types.scores import TYPES
 from atlas.plots import style
-from atlas.plots.captions import option_of, told
+from atlas.plots.captions import blank_layers, option_of, told
 from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     for axes in grid[-1]:
         axes.set_xlabel("Layer")
     fit(figure)
-    return figure, _caption(heads, options, sources["head_types"])
+    blank = blank_layers(heads, TYPES[0], options)
+    return figure, " ".join([_caption(heads, options, sources["head_types"]), *blank])
 
 
 def _map(axes: Axes, heads: pd.DataFrame, kind: str, limits: Sequence[float]) -> AxesImage:

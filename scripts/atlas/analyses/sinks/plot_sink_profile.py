@@ -12,7 +12,7 @@ from matplotlib.ticker import FormatStrFormatter
 
 from atlas.analyses.sinks.inputs import INPUTS, STYLES
 from atlas.plots import style
-from atlas.plots.captions import option_of, told
+from atlas.plots.captions import blank_layers, option_of, told
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     handles, labels = grid[0, 0].get_legend_handles_labels()
     legend_outside(figure, handles, labels, ncols=len(labels))
     fit(figure)
-    return figure, _caption(profile, options, sources["sink_profile"])
+    layers = profile[profile["layer"].notna() & (profile["position"] == profile["position"].min())]
+    blank = blank_layers(layers, "alpha", options)
+    return figure, " ".join([_caption(profile, options, sources["sink_profile"]), *blank])
 
 
 def _panel(axes: Axes, profile: pd.DataFrame) -> None:

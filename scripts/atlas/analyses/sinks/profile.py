@@ -45,13 +45,14 @@ def sink_profile(
 ) -> pd.DataFrame:
     """One row per position and layer (layer null: all layers): Sink_k with its bootstrap interval, and the mean alpha.
 
-    Intervals are percentiles over sequences. Returns a frame with position, layer, alpha, rate, rate_low, rate_high.
+    alpha: NaN in layers without attention, which have nulls; of all layers counts the others. Intervals are
+    percentiles over sequences. Returns a frame with position, layer, alpha, rate, rate_low, rate_high.
     """
     weights = bootstrap_weights(len(alpha), draws, seed) / len(alpha)
     frames = []
     for position in positions:
         here = alpha[..., position].astype(np.float64)
-        by_layer = [_with_all(values) for values in ((here > epsilon).mean(2), here.mean(2))]
+        by_layer = [_with_all(values) for values in (_above(here, epsilon).mean(2), here.mean(2))]
         low, high = percentile_interval(weights @ by_layer[0], confidence)
         layers = pd.array([*range(alpha.shape[1]), None], dtype="Int32")
         rate, mean = (values.mean(0) for values in by_layer)
@@ -64,5 +65,13 @@ def sink_profile(
 
 
 def _with_all(values: Float[np.ndarray, "sequences layers"]) -> Float[np.ndarray, "sequences layers_and_all"]:
-    """Behind the layers their mean: every layer has as many heads."""
-    return np.concatenate([values, values.mean(1, keepdims=True)], axis=1)
+    """Behind the layers the mean of those with attention: every layer has as many heads."""
+    attending = ~np.isnan(values).all(0)
+    return np.concatenate([values, values[:, attending].mean(1, keepdims=True)], axis=1)
+
+
+def _above(
+    values: Float[np.ndarray, "sequences layers heads"], epsilon: float
+) -> Float[np.ndarray, "sequences layers heads"]:
+    """1 where a value exceeds epsilon, 0 where not, NaN where there is none."""
+    return np.where(np.isnan(values), np.nan, values > epsilon)
