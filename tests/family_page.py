@@ -154,7 +154,7 @@ def _counts(types):
     counted = Counter(what for row in rows for what, _ in row.values())
     wrong = ", ".join(f"{number} of {what}" for what, number in counted.items() if what not in (EQUAL, REFUSED, OPEN))
     partly = sum("head categories" not in row for row in rows)
-    partly = f" Of {partly} types head categories were not run again (empty cells)." if partly else ""
+    partly = f" {partly} rows are of an earlier run, without head categories (empty cells)." if partly else ""
     return (
         f"Of {len(rows)} text decoders {allowed} have every analysis that runs the model and that their architecture "
         f"allows: {every} have all, {allowed - every} all but those with a letter; {len(rows) - allowed} have a number "

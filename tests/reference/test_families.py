@@ -63,10 +63,8 @@ def test_every_listed_type_is_a_decoder_or_has_another_kind():
 def test_the_page_tells_what_an_architecture_lacks_from_what_is_not_supported():
     equal = dict.fromkeys(TITLES, (EQUAL, ""))
     no_attention = (REFUSED, "Model type 'a' (B) has no attention: its tokens hand on a state. Leave this model out.")
-    differs = (
-        REFUSED,
-        "B ('a'), attention: logits differ by 1.0e+00 of the largest value from the stock model's; leave",
-    )
+    said = "B ('a'), attention: logits differ by 1.0e+00 of the largest value from the stock model's, so wrong"
+    differs = (REFUSED, f"{said}; leave this model out.")
     rows = {
         "all": equal,
         "state": {**equal, "sinks": no_attention, "head categories": (OPEN, "layer 0 has no attention")},
@@ -87,4 +85,4 @@ def test_the_page_tells_what_an_architecture_lacks_from_what_is_not_supported():
     assert cells["refused"][6] == "1"
     assert cells["wrong"][0] == "!"
     assert "- **a** The family has no attention: its tokens hand on a state." in found
-    assert "1. Logits differ from the stock model's." in found
+    assert "1. Logits differ from the stock model's, so wrong." in found
