@@ -92,6 +92,15 @@ def serve(address):
     waiting.register(listener, selectors.EVENT_READ)
     waiting.register(ended, selectors.EVENT_READ)
     callers = {}  # process id of the child: its caller's connection
+
+    def stop(*_):  # also where a signal went to all of pytest's group: children have groups of their own
+        for child in callers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     parent = os.getppid()
     print("ready", flush=True)
     while os.getppid() == parent:
@@ -108,6 +117,8 @@ def serve(address):
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                     os.setpgid(0, 0)
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                    signal.signal(signal.SIGINT, signal.default_int_handler)
                     for opened in (waiting, listener, connection, ended, end, *callers.values()):
                         opened.close()
                     return (*asked, streams)
@@ -125,10 +136,7 @@ def serve(address):
                 # What the caller got; without a word it was killed, and what it had started in its group dies too.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child, asked[0] if asked else signal.SIGKILL)
-    for child in callers:  # pytest was killed
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)
-    sys.exit()
+    return stop()  # pytest was killed
 
 
 def _answer(callers, waiting):
