@@ -111,14 +111,14 @@ def read_shape(source: str | Path | dict[str, Any] | PreTrainedConfig) -> Shape:
     """
     if not isinstance(source, str | Path):
         values = source if isinstance(source, dict) else _object_values(source.get_text_config())
-        shape = _shape(values)
+        shape = _shape(values, complete=not isinstance(source, dict))
         if shape is None:
             raise AtlasError(f"The configuration of {values.get('model_type')!r} lacks the sizes of a decoder.")
         return shape
     values = read_config(source)
     shape = _shape(values) if _is_complete(values) else None
     if shape is None:
-        shape = _shape(_object_values(auto_config(source).get_text_config()))
+        shape = _shape(_object_values(auto_config(source).get_text_config()), complete=True)
     if shape is None:
         raise AtlasError(f"{Path(source) / 'config.json'} lacks the sizes of a decoder; give a decoder language model.")
     return shape
@@ -170,9 +170,14 @@ def _first(values: dict[str, Any], names: tuple[str, ...]) -> Any:
     return next((values[name] for name in names if values.get(name) is not None), None)
 
 
-def _shape(values: dict[str, Any]) -> Shape | None:
+def _shape(values: dict[str, Any], *, complete: bool = False) -> Shape | None:
+    """None where a size is missing; complete: where no number of heads is named, there are none."""
     sizes = {field: _first(values, names) for field, names in _KEYS.items()}
-    if sizes["heads"] is None and all(isinstance(sizes[field], int) for field in ("layers", "width", "vocabulary")):
+    if (
+        complete
+        and sizes["heads"] is None
+        and all(isinstance(sizes[field], int) for field in ("layers", "width", "vocabulary"))
+    ):
         return Shape(sizes["layers"], 0, 0, 1, 0, 0, sizes["width"], sizes["vocabulary"], _first(values, _CONTEXT))
     if any(not isinstance(size, int) or size <= 0 for size in sizes.values()):
         return None

@@ -95,6 +95,6 @@ def test_measures_of_any_ablation_are_known_where_it_is_computed():
 
 
 def test_one_measure_is_no_pair():
-    off = "saliency: null, meaningless_tokens: null, head_categories: null, safety_heads: null"
+    off = "saliency: null, meaningless_tokens: null, head_categories: null, safety_heads: null, head_types: null"
     with pytest.raises(AtlasError, match="of these measures alpha_natural is computed"):
         check(f"analyses: {{{off}}}")

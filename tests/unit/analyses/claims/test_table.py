@@ -184,8 +184,10 @@ def test_maxima_and_places_are_those_of_the_scores(tmp_path):
 
 
 def test_judged_scores_of_the_stand_in_are_not_compared(tmp_path):
-    judged = pd.DataFrame({"depth": [1, 2, 3], "score": [4.5, 4.4, 4.3], "judge": "api"})
-    gaps = pd.DataFrame({"direction": ["forward"], "depths": ["all"], "value": [0.08], "judge": "api"})
+    judged = pd.DataFrame({"depth": [1, 2, 3], "score": [4.5, 4.4, 4.3], "judge": "api", "prompt": "zero_shot"})
+    gaps = pd.DataFrame(
+        {"direction": ["forward"], "depths": ["all"], "value": [0.08], "judge": "api", "prompt": "zero_shot"}
+    )
     found = {("own", "mink"): planted.mink(True, 40)["own", "mink"]}
     for judge, known in (("api", True), ("reference", False)):
         found["own", "depth_accuracy"] = judged.assign(judge=judge)
