@@ -184,7 +184,9 @@ def named_relations(analysis, option):
 
     def names(wildcards):
         given = for_model(analysis, option, wildcards.model)
-        return sorted(name for name in given if given[name] != usual.get(name) and name != "default")
+        return sorted(
+            name for name in given if given[name] != usual.get(name) and name != "default"
+        )
 
     return names
 

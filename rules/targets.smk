@@ -27,16 +27,19 @@ def known_targets(folder):
     ]
 
 
+def sentence(target, folder):
+    """What is told of a target that nothing makes, with the name that is nearest."""
+    near = get_close_matches(target, known_targets(folder), n=1, cutoff=0)
+    return f"{target} is nothing that this configuration makes" + (
+        f"; the nearest name is {near[0]}." if near else "."
+    )
+
+
 def refused(folder):
     """Input function: the sentence with the name that is nearest to a target which nothing makes."""
 
     def inputs(wildcards):
-        target, known = f"{folder}/{wildcards.unknown}", known_targets(folder)
-        near = get_close_matches(target, known, n=1, cutoff=0)
-        raise WorkflowError(
-            f"{target} is nothing that this configuration makes"
-            + (f"; the nearest name is {near[0]}." if near else ".")
-        )
+        raise WorkflowError(sentence(f"{folder}/{wildcards.unknown}", folder))
 
     return inputs
 
@@ -55,3 +58,38 @@ for folder, what in REFUSED.items():
             unknown="(?!(?:{})$)[^/]+".format(
                 "|".join(re.escape(Path(known).name) for known in known_targets(folder))
             ),
+
+
+# Options without a value: what follows them is a target.
+FLAGS = {
+    "--",
+    "-n",
+    "--dry-run",
+    "--dryrun",
+    "-k",
+    "--keep-going",
+    "-F",
+    "--forceall",
+    "-f",
+    "--force",
+    "-p",
+}
+
+
+def told_at_once():
+    """Refuse misspelt targets before anything is planned, where the command line says plainly that they are targets."""
+    pairs = zip(sys.argv, sys.argv[1:])
+    asked = [word for before, word in pairs if before in FLAGS or not before.startswith("-")]
+    problems = [
+        sentence(word, folder)
+        for word in asked
+        for folder in REFUSED
+        if Path(word).parent == Path(folder)
+        and Path(word).name not in {Path(known).name for known in known_targets(folder)}
+    ]
+    if problems:
+        raise WorkflowError("\n".join(dict.fromkeys(problems)))
+
+
+if workflow.is_main_process and not AS_MODULE:
+    told_at_once()

@@ -132,7 +132,7 @@ def _summary() -> dict[str, Any]:
     device, mebibytes = _device()
     return {
         "rows": sum(part["rows"] for part in _done),
-        "unit": _done[0]["what"] if _done else "",
+        "unit": next((part["what"] for part in _done if part["rows"]), ""),  # a shard may have nothing to do
         "row_seconds": round(sum(part["seconds"] for part in _done), 3),
         "peak_mib": round(_peak_mebibytes(), 1),
         "device": device,

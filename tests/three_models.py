@@ -55,6 +55,7 @@ def make_three(project):
         config["models"]["base"].update(published_as=published, family="Any")
         config["models"]["begins"]["options"] = {"head_categories": {"first_mlp": False, "k": {"default": OTHER_K}}}
         config["analyses"]["ablation_effect"].update(phrases=PHRASES)
+        config["analyses"]["membership"].update(reference="base")
 
     project.configure(change)
 

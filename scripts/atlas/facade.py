@@ -257,8 +257,8 @@ def units(name: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in section[1].splitlines() if section else ():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
-        if len(cells) == 3 and cells[0].startswith("`"):
-            found |= dict.fromkeys(re.findall(r"`([^`]+)`", cells[0]), cells[1])
+        if len(cells) > 1 and cells[0].startswith("`"):  # column, unit, meaning; tables of one unit: column, meaning
+            found |= dict.fromkeys(re.findall(r"`([^`]+)`", cells[0]), cells[1] if len(cells) == 3 else "")
     return found
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from atlas.analyses.head_categories.causal import Completing
+from atlas.analyses.head_categories.completions import Completion
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.analyses.head_types.extract import head_scores
 from atlas.analyses.meaningless_tokens import extract as meaningless_tokens
@@ -68,6 +70,8 @@ SPANNED = [spanned(i) for i in range(TEXTS)]
 QUERIES = [ids(TOKENS) for _ in range(4)]
 QUESTIONS = [Prompt(i, SHARED[:BEFORE] + ids(TOKENS), NEW) for i in range(TEXTS)]
 LONG = [Prompt(i, ids(256), NEW) for i in range(TEXTS)]
+BEHIND = [Prompt(i, ids(5 * 256), NEW) for i in range(2)]
+RELATION = [Completion(ids(24), 7, "a", "b", 20) for _ in range(TEXTS)]
 SEQUENCES = np.array([ids(TOKENS) for _ in range(TEXTS)])
 PAIRS = pd.DataFrame({"relation": ["a"] * 2000, "source_id": np.arange(2000) + 5, "target_id": np.arange(2000)[::-1]})
 VARIANTS = [("scaling", [(0, 0)]), ("scaling", [(1, 1)]), ("scaling", [(2, 1)]), ("scaling", [(0, 2)])]
@@ -106,6 +110,13 @@ MEASURED = {
                       lambda _, model, __: generate(model, QUESTIONS, [1], batch_size=TEXTS, prefix=BEFORE)),
     "answers": ("generate_answers", {"predictions": {"batch_size": TEXTS, "max_new_tokens": [2, NEW]}},
                 lambda _, model, __: generate(model, LONG, [1], batch_size=TEXTS)),
+    "answers behind others": ("generate_context_answers",
+                              {"predictions": {"batch_size": 8, "max_new_tokens": [2, NEW]}},
+                              lambda _, model, __: generate(model, BEHIND, [1], batch_size=2)),
+    "completed relations": ("complete_relations", {"max_rows": TEXTS, "prompts": TEXTS},
+                            lambda _, model, __: Completing(
+                                model, (), positions="last", ablation="zero", max_rows=TEXTS,
+                            ).answers(RELATION, [[(0, 0)], [(1, 1)]])),
     "head ablations": ("extract_head_ablations", {"max_rows": 16},
                        lambda _, model, __: safety_heads.extract(
                            model, QUERIES, ablations=["undifferentiated", "scaling"], epsilon=1e-5, max_rows=16)),
@@ -128,8 +139,10 @@ def saved(folder, shape):
 
 
 def test_every_stage_is_measured():
-    assert {stage for stage, *_ in MEASURED.values()} == set(STAGES) - {"extract_exact_answers", "search_head_groups"}
-    # These two are others under another name.
+    others = {"extract_exact_answers", "search_head_groups", "extract_membership"}
+    assert {stage for stage, *_ in MEASURED.values()} == set(STAGES) - others
+    # These are others under another name.
+    assert STAGES["extract_membership"].memory is STAGES["extract_token_logprobs"].memory
     assert STAGES["extract_exact_answers"] is STAGES["generate_qa_answers"]
     assert STAGES["search_head_groups"].memory is STAGES["extract_head_ablations"].memory
 

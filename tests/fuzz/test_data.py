@@ -25,6 +25,7 @@ ids = st.one_of(st.sampled_from(["a", "b", "c", "d"]), st.integers(0, 5), nasty_
 FIELDS = {
     "prompts": {"id": ids, "text": words},
     "text": {"id": ids, "text": words},
+    "membership": {"id": ids, "text": words, "label": st.one_of(st.sampled_from([0, 1, "0", "1", True]), numbers)},
     "qa": {
         "id": ids,
         "question": words,

@@ -36,7 +36,7 @@ def test_a_finished_run_is_read_with_units(finished):
     frame = atlas.read("heads", finished.folder)
     pd.testing.assert_frame_equal(frame, pd.read_parquet(finished.folder / "results/tables/heads.parquet"))
     assert frame.attrs["file"].endswith("results/tables/heads.parquet")
-    with pytest.raises(AtlasError, match=r"no table 'head'; did you mean heads"):
+    with pytest.raises(AtlasError, match=r"no table 'head'; did you mean 'heads'"):
         atlas.read("head", finished.folder)
 
 

@@ -15,7 +15,7 @@ def logs(project, run, rule):
 
 def test_a_named_run_stands_beside_the_other_and_extracts_nothing_twice(project):
     """The same options: no model runs. An option of the extraction changed: it is run again, for this name alone."""
-    before = digests(project.folder, "results/metrics/**/*") | digests(project.folder, "figures/*")
+    before = digests(project.folder, "results/metrics/**/*.parquet") | digests(project.folder, "figures/*.*")
     project.write("configs/named.yaml", yaml.safe_dump({"run": {"name": "other"}}))
     files = ("--configfile", "configs/tiny.yaml", "configs/named.yaml")
     process = project.run("figures/sink_rates", *files)
@@ -25,11 +25,11 @@ def test_a_named_run_stands_beside_the_other_and_extracts_nothing_twice(project)
     assert all("taken over from results/activations/" in text for text in found)
     assert not list(project.folder.glob("results/runs/other/logs/download_model/**/*.log"))  # models are shared
     assert (project.folder / "figures/other/sink_rates.pdf").is_file()
-    own = digests(project.folder / "results/runs/other", "metrics/**/*")
-    shared = digests(project.folder / "results", "metrics/**/*")
+    own = digests(project.folder / "results/runs/other", "metrics/**/*.parquet")
+    shared = digests(project.folder / "results", "metrics/**/*.parquet")
     assert own
     assert own.items() <= shared.items()
-    assert digests(project.folder, "results/metrics/**/*") | digests(project.folder, "figures/*.*") == before
+    assert digests(project.folder, "results/metrics/**/*.parquet") | digests(project.folder, "figures/*.*") == before
     assert project.planned() == {} == project.planned("figures/sink_rates", *files)
     changed = json.dumps({"sinks": {"seed": 7, "inputs": ["random"]}})
     process = project.run("figures/sink_rates", *files, "--config", f"analyses={changed}")

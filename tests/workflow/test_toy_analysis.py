@@ -137,7 +137,7 @@ def test_a_column_is_three_files(chart):
         '"sink_rate": "float64"',
         '"alpha_sd": "float64",\n        "sink_rate": "float64"',
     )
-    value = '"sink_rate": counts.ravel() / len(first),'
+    value = '"sink_rate": (counts / len(first) + missing).ravel(),'
     chart.edit(f"{ANALYSES}/sinks/metrics.py", value, f'"alpha_sd": first.std(0).ravel(),\n            {value}')
     row = "| `sink_rate` | share |"
     chart.edit("docs/tables.md", row, f"| `alpha_sd` | share | standard deviation of alpha over sequences |\n{row}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from atlas.errors import AtlasError
+from atlas.nearest import nearest, nearest_of
+
+__all__ = ["key_problems", "nearest", "nearest_of", "raise_all"]
 
 
 def raise_all(problems: Iterable[str]) -> None:
@@ -15,19 +17,6 @@ def raise_all(problems: Iterable[str]) -> None:
     if unique:
         head = "The configuration has an error: " if len(unique) == 1 else "The configuration has errors:\n  - "
         raise AtlasError(head + "\n  - ".join(unique))
-
-
-def nearest_of(key: object, known: Iterable[str]) -> str | None:
-    """The one of `known` that `key` was probably meant to be."""
-    near = difflib.get_close_matches(str(key), list(known), n=1)
-    return near[0] if near else None
-
-
-def nearest(key: object, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown key: what was meant, or what there is."""
-    known = list(known)
-    near = nearest_of(key, known)
-    return f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or 'none'}."
 
 
 def key_problems(value: Any, where: str = "") -> Iterator[str]:

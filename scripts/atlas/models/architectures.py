@@ -69,7 +69,6 @@ _KEYS: dict[str, tuple[str, ...]] = {
 _INNER = ("intermediate_size", "ffn_dim", "n_inner")
 _STEPWISE = ("gelu_new", "gelu_fast")
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "max_seq_len")
-
 # Module names in the live models.
 _ATTENTION = ("self_attn", "attn", "attention", "self_attention")
 _OUTPUT = ("o_proj", "out_proj", "c_proj", "dense")
@@ -117,8 +116,7 @@ def read_shape(source: str | Path | dict[str, Any] | PreTrainedConfig) -> Shape:
         return shape
     values = read_config(source)
     shape = _shape(values) if _is_complete(values) else None
-    if shape is None:
-        shape = _shape(_object_values(auto_config(source).get_text_config()), complete=True)
+    shape = shape or _shape(_object_values(auto_config(source).get_text_config()), complete=True)
     if shape is None:
         raise AtlasError(f"{Path(source) / 'config.json'} lacks the sizes of a decoder; give a decoder language model.")
     return shape
@@ -171,7 +169,7 @@ def _first(values: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def _shape(values: dict[str, Any], *, complete: bool = False) -> Shape | None:
-    """None where a size is missing; complete: where no number of heads is named, there are none."""
+    # complete: where no number of heads is named, there are none.
     sizes = {field: _first(values, names) for field, names in _KEYS.items()}
     if (
         complete

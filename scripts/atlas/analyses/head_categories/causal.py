@@ -16,11 +16,12 @@ import torch
 
 from atlas.analyses.head_edits import ablation_plan, group_masks, head_means
 from atlas.attention import attend
+from atlas.errors import AtlasError
 from atlas.models.architectures import input_device
 from atlas.models.batches import Batches
 from atlas.models.finite import not_finite
 from atlas.models.generation import Prompt, left_padded, next_logits, shared_beginning, shared_states
-from atlas.models.shared_prefix import continued
+from atlas.models.shared_prefix import continued, remembers
 from atlas.models.transfers import sent
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class Completing:
         self, model: PreTrainedModel, every: Prompts, *, positions: str, ablation: str, max_rows: int | None
     ) -> None:
         self.model, self.last, self.rows = model, positions == "last", max_rows or _ROWS
+        if self.last and not remembers(model):
+            raise AtlasError(
+                f"{type(model).__name__} ('{model.config.model_type}') does not go on from a cache, so heads cannot be "
+                "ablated at the last token alone; set analyses.relation_effect.positions: all, or leave this model out."
+            )
         self.heads = model.config.get_text_config().num_attention_heads
         self.means: Means | None = head_means(model, every) if ablation == "mean" else None
         self._fitted = Batches("max_rows", one="a prompt")

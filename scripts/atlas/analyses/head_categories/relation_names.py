@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from atlas.config.problems import nearest
 from atlas.errors import AtlasError
+from atlas.nearest import nearest
 
 
 def check_names(given: Iterable[str], relations: Iterable[str], option: str) -> None:

@@ -32,8 +32,10 @@ def _sets(job: Job) -> float:
 
 
 def _completing(job: Job) -> Memory:
+    """What stands before the last token of the prompts, then that cache beside its copies for the sets at once."""
     rows = job.options["max_rows"] or _PAIRS_AT_ONCE
-    return answering(job, rows, _TOKENS, 2 * _TOKENS)  # the cache, and its copy for the sets at once
+    before = answering(job, min(rows, job.options["prompts"]), _TOKENS, _TOKENS)
+    return max(before, answering(job, rows, 1, 2 * _TOKENS), key=lambda memory: memory.total)
 
 
 def _completing_flops(job: Job) -> float:

@@ -1,5 +1,6 @@
 """The work of the stages of Min-K%."""
 
+from atlas.analyses.mink.context_batches import context_batch
 from atlas.planning.estimates import (
     DECODE,
     ROW_TOKENS,
@@ -36,7 +37,7 @@ def _context(job: Job) -> float:
 
 def _context_memory(job: Job) -> Memory:
     predictions, prompt = job.options["predictions"], 5 * ROW_TOKENS
-    return answering(job, predictions["batch_size"], prompt, prompt + max(predictions["max_new_tokens"]))
+    return answering(job, context_batch(predictions["batch_size"]), prompt, prompt + max(predictions["max_new_tokens"]))
 
 
 def _scores_memory(job: Job) -> Memory:

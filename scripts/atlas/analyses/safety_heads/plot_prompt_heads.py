@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
-from atlas.config.problems import nearest
 from atlas.errors import AtlasError
+from atlas.nearest import nearest
 from atlas.plots import style
 from atlas.plots.captions import option_of
 from atlas.plots.fitting import fit

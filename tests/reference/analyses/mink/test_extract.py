@@ -162,12 +162,25 @@ def test_broken_weights_and_unknown_heads_are_refused():
     other = build("llama")
     other.lm_head.register_forward_hook(lambda module, args, output: output)  # harmless
     check_head(other)
-    forward = other.forward
-    other.forward = lambda *args, **kwargs: _scaled(forward(*args, **kwargs))
+    forward, scales = other.forward, iter([0.5, 0.25, 0.125])  # what no other forward gives again
+    other.forward = lambda *args, **kwargs: _scaled(forward(*args, **kwargs), next(scales))
     with pytest.raises(AtlasError, match="not supported by Min-K%"):
         check_head(other)
 
 
-def _scaled(output):
-    output.logits = output.logits * 0.5
+def test_logits_that_are_more_than_the_unembedding_are_those_of_the_models_own_forward():
+    model = build("llama")
+    ids = torch.arange(3, 11)[None]
+    states = model.model(input_ids=ids).last_hidden_state[0].detach()
+    forward = model.forward
+    model.forward = lambda *args, **kwargs: _scaled(forward(*args, **kwargs), 0.5)
+    check_head(model)
+    targets = ids[0].roll(-1)
+    found, *_ = token_statistics(model, states, targets)
+    wanted = model(input_ids=ids).logits[0].detach().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def _scaled(output, scale):
+    output.logits = output.logits * scale
     return output

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.mink.answers import ZERO_SHOT, context_frame, context_prompts
+from atlas.analyses.mink.context_batches import context_batch
 from atlas.analyses.mink.scored_texts import TEMPLATE
 from atlas.attention import GENERATION, checked
 from atlas.models.generation import Prompt, end_tokens, generate, shared_beginning
@@ -38,7 +39,7 @@ def run(task: ModelTask) -> Result:
         model,
         prompts,
         end_tokens(model, task.tokenizer, task.prompter.turn_ends()),
-        batch_size=predictions["batch_size"],
+        batch_size=context_batch(predictions["batch_size"]),
         prefix=shared_beginning(prompts),
         **task.part,
         journal=task.journal([document, found]),
