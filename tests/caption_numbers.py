@@ -114,7 +114,10 @@ def head_types(tables, models):
             bounds = f"[{row[f'{kind}_low']:.3f}, {row[f'{kind}_high']:.3f}]"
             said.append(f"{name} {row[kind]:.3f} {bounds} in head ({row['layer']}, {row['head']})")
         expected.append(f"{label}: {', '.join(said)}")
-    return expected
+    table = tables["head_types"]
+    alike = {label: f"{of(table, model=model)['uniform'].iloc[0]:.3f}" for model, label in models.items()}
+    number, length = table["sequences"].unique().item(), table["length"].unique().item()
+    return [*expected, *shared(alike), f"{number} sequences", f"{length} different tokens"]
 
 
 def attention_sinks(tables, models, heads, layer):
