@@ -235,12 +235,12 @@ def source_inputs(entries, key):
     return {}
 
 
-def from_folders(rule, entries):
+def from_folders(name, entries):
     """What is made of another folder where a download rule's results are cached: Snakemake's cache hashes files alone.
 
     Such entries have a rule of their own then (rules/cache.smk).
     """
-    if rule not in (workflow.workflow_settings.cache or ()):
+    if name not in (workflow.workflow_settings.cache or ()):
         return set()
     sources = {key: entry["source"] for key, entry in entries.items()}
     local_paths = {

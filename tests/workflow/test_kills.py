@@ -41,7 +41,6 @@ def test_killed_at_random_moments_the_run_ends_as_an_undisturbed_one(tmp_path, p
     if not pytestconfig.getoption("--long"):
         pytest.skip("make test-long")
     clean, killed = (copy_project(tmp_path / name) for name in ("clean", "killed"))
-    clean.warm = killed.warm = False
     process = clean.run("figures/all", timeout=7200)
     assert process.returncode == 0, process.stdout
     draw, finished, kills = random.Random(0), {}, 0

@@ -131,7 +131,8 @@ CONSTANT = {
     "sink_rates": ["epsilon = 0.3", "95% bootstrap", f"{SEQUENCES} sequences of {LENGTH} tokens", "count from 0"],
     "sink_profile": ["epsilon = 0.3", "95% bootstrap", f"{SEQUENCES} sequences of {LENGTH} tokens", "count from 0",
                      "up to 1 %"],
-    "head_types": ["95% bootstrap", "second half repeats the first", "tokens drawn from the vocabulary", "count from 0"],
+    "head_types": ["95% bootstrap", "second half repeats the first", "tokens drawn from the vocabulary",
+                   "count from 0"],
 }  # fmt: skip
 
 
