@@ -201,8 +201,13 @@ def paused(project, before, *arguments, skip=0):
         assert mark.exists(), project.said()
         yield process, int(mark.read_text())
     finally:
-        mark.unlink(missing_ok=True)
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        if mark.exists():  # the job goes on as soon as it is gone, so the job must be gone first
+            job = int(mark.read_text())
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(job, signal.SIGKILL)
+            wait_for(lambda: not Path(f"/proc/{job}").exists())
+        mark.unlink(missing_ok=True)
