@@ -51,6 +51,11 @@ def test_a_frame_holds_what_was_said_or_is_refused(template, messages, lead):
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     environment.globals.update(strftime_now=lambda form: "2024", bos_token="<s>", eos_token="</s>")
     environment.filters["tojson"] = lambda value: __import__("json").dumps(value, ensure_ascii=False)
-    expected = environment.from_string(template).render(messages=asked, add_generation_prompt=True)
+    expected = environment.from_string(template).render(
+        messages=asked,
+        tools=None,
+        documents=None,
+        add_generation_prompt=True,  # what transformers always hands over
+    )
     assert before + "what is asked" + after == expected
     assert all(message["content"].strip() in before + after for message in messages)
