@@ -40,6 +40,7 @@ turns = st.lists(
 @example("{{ 10 ** (10 ** 9) }}" + CHAT, [], "")
 @example("{% set n = namespace(x=10) %}{% for i in range(40) %}{% set n.x = n.x * n.x %}{% endfor %}" + CHAT, [], "")
 @example("{{ 'a' | center(9999999999) }}" + CHAT, [], "")
+@example(CHAT + "{{ messages }}", [], "")  # says it once more, in another form
 @given(templates, turns, nasty_texts)
 def test_a_frame_holds_what_was_said_or_is_refused(template, messages, lead):
     words = prompter(tokenizer(template=template))

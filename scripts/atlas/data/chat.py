@@ -32,6 +32,7 @@ _SECONDS, _LONGEST = 10, 1_000_000  # of processor time, and characters of its o
 _FACTOR = 1000  # the largest number that a template may multiply by
 _LOG = logging.getLogger("atlas")
 _SAID = "\u2063said\u2063"  # invisible separators: no data holds them
+_ALIKE = "\u2063told\u2063"  # another of its kind
 # `<think>`, `[THINK]`, `<|START_THINKING|>`, `<seed:think>`, `<|begin_of_thought|>`, and what closes each.
 _THINKING = r"(?:think|thinking|thought|thoughts|reason|reasoning|reflection|analysis)"
 _OPENS = re.compile(rf"[<\[◁]\|?(?:(?:start|begin)_(?:of_)?|seed:)?{_THINKING}(?:_(?:start|begin))?\|?[>\]▷]", re.I)
@@ -105,6 +106,9 @@ class Prompter:
             before, found, after = written.partition(_SAID)
             if not found or _SAID in after or lead.strip() not in before:
                 self._refuse(said, "chat template changes the user's text")
+            other = self.render([*messages, {**asked, "content": lead + _ALIKE}], said)
+            if other != before + _ALIKE + after:  # written once more in another form, or what stands around follows it
+                self._refuse(said, "chat template writes something else for another user's text")
             self._frames[key] = before, after
         before, after = self._frames[key]
         if answered:
