@@ -102,6 +102,7 @@ def as_list(value: Any) -> Any:
         found = listed(value)
     except ValueError as error:
         shown = value if len(value) <= 60 else value[:57] + "..."
+        shown = shown.replace("\r", "\\r").replace("\n", "\\n")  # the sentence stays on its line
         raise ValueError(
             f"looks like a list and cannot be read as one ({error}): {shown}; write a JSON list, also around a single "
             'text: ["..."]'
