@@ -134,7 +134,7 @@ def test_downloads_come_from_snakemakes_cache(tmp_path):
         shutil.rmtree(project.folder)
     assert "to cache" in said[0]
     assert "download_dataset" in said[0]
-    assert "download_dataset" not in said[1] or "Symlinking" in said[1]
+    assert "to cache" not in said[1]  # nothing new was put there
     assert list(cache.iterdir())
 
 
