@@ -1,4 +1,4 @@
-"""LLM Internals Atlas: the library behind the workflow. It knows nothing of Snakemake, but for `facade`.
+"""LLM Internals Atlas: the library behind the workflow. Of Snakemake know `facade`, which runs it, and `planning`.
 
 `atlas.sinks(...)`, `atlas.saliency(...)`, `atlas.head_categories(...)`, `atlas.safety_heads(...)`, `atlas.min_k(...)`,
 `atlas.meaningless_tokens(...)`, `atlas.table(...)` and `atlas.read(...)` are those of atlas.facade.
