@@ -1,4 +1,4 @@
-"""What another run has extracted is taken over only where everything is equal and its bytes are those that were sealed."""
+"""What another run has extracted is taken over only where everything is equal and its bytes are the sealed ones."""
 
 from types import SimpleNamespace
 
