@@ -177,7 +177,9 @@ def unfinished(output: str) -> Path:
 
 def take(output: str, key: str) -> bool:
     """Put the result under `key` in its place, if there is one; remove those under other keys."""
-    from atlas.results.files import check_seal  # with pyarrow, which a plan, made by Snakemake's own Python, may not have
+    from atlas.results.files import (
+        check_seal,  # with pyarrow, which a plan, made by Snakemake's own Python, may not have
+    )
 
     found = kept(output, key)
     forget(output, but=found)

@@ -1,4 +1,4 @@
-"""What runs of several names (`run: {name: ...}`) need not do twice: a job of another run with the same key has done it.
+"""What runs of several names (`run: {name: ...}`) need not do twice: a job of another with the same key has done it.
 
 The key is that of jobs which are done ahead (ahead.py): rule, wildcards, options, our code, the content of all inputs,
 versions and GPUs, without the name of the run. Each extraction leaves a note under its key which says where its result

@@ -86,7 +86,7 @@ def _seal(path: Path) -> None:
 
 
 def seal_of(path: Path) -> str:
-    """The sha256 that a file was sealed with. Raises ValueError where it carries none, OSError where it is not there."""
+    """The sha256 that a file was sealed with. Raises ValueError where it has none, OSError where it is not there."""
     seal = _seal_position(path)
     with path.open("rb") as file:
         file.seek(seal)

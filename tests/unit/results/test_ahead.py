@@ -33,7 +33,11 @@ def job(tmp_path):
     return Planned(
         stage="extract_sinks",
         wildcards={"model": "m", "shard": "2", "shards": "3"},
-        inputs={"model": str(tmp_path / "model"), "data": str(tmp_path / "data.parquet"), "more": [str(tmp_path / "shown")]},
+        inputs={
+            "model": str(tmp_path / "model"),
+            "data": str(tmp_path / "data.parquet"),
+            "more": [str(tmp_path / "shown")],
+        },
         params={"options": {"length": 16}, "runtime": {"dtype": "auto"}},
         listed=["atlas/one.py 0123", {"length": 16}],
         output=str(tmp_path / "results" / "2-of-3.safetensors"),
@@ -99,7 +103,9 @@ def test_only_this_runs_results_are_finished(job, tmp_path):
     assert not plan.finished(job)
     write_arrays(job.output, {"a": np.arange(3)}, {})
     assert plan.finished(job)
-    assert not replace(plan, began_ns=(tmp_path / "results" / "2-of-3.safetensors").stat().st_mtime_ns + 1).finished(job)
+    assert not replace(plan, began_ns=(tmp_path / "results" / "2-of-3.safetensors").stat().st_mtime_ns + 1).finished(
+        job
+    )
 
 
 @pytest.mark.parametrize("value", [{1: "a"}, {"a": {2}}, object()])

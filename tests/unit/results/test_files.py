@@ -4,11 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from atlas.analyses.published import read_table, write_table
 from atlas.analyses.registry import TABLES
 from atlas.errors import AtlasError
 from atlas.results.files import read_arrays, read_frame, read_provenance, replacing, write_arrays, write_frame
-from atlas.analyses.published import read_table, write_table
-from atlas.analyses.registry import TABLES
 from atlas.results.tables import CSV_LIMIT, concatenate, write_csv, write_manifest
 
 ROW = {
