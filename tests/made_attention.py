@@ -34,10 +34,10 @@ def sinks(config, models, layers, heads, rng):
         whole = pd.DataFrame({"layer": [*rate.index, None], "rate": [*rate, rate.mean()]})
         low, high = (whole["rate"] - 0.05).clip(0), (whole["rate"] + 0.05).clip(upper=1)
         curve = whole.assign(alpha=whole["rate"] / 2, rate_low=0.0, rate_high=whole["rate"])
-        profiles += [
-            (curve.assign(position=k, **about) if k == 0 else curve.assign(position=k, rate=0.01 / k, **about))
-            for k in range(block["length"])
-        ]
+        positions = np.repeat(np.arange(block["length"]), len(curve))
+        every = pd.concat([curve] * block["length"], ignore_index=True)
+        every.loc[positions > 0, "rate"] = 0.01 / positions[positions > 0]
+        profiles.append(every.assign(position=positions, **about))
         rates.append(whole.assign(rate_low=low, rate_high=high, sequences_dropped=number_of(model), **about))
     return {
         "sinks": (parts, lambda model: {"options": block, "metric_options": block}),

@@ -230,10 +230,11 @@ def _saliency(config, models, layers, heads, rng):
             samples.append(
                 pd.DataFrame({**sample, "saliency": values}).assign(**one, layers=block["layers"], layers_reached=3)
             )
-            by_layer += [
-                pd.DataFrame({**sample, "saliency": values * (1 + layer)}).assign(**one, layer=layer)
-                for layer in range(layers - 1)
-            ]
+            depths = np.arange(layers - 1)
+            below = pd.DataFrame({name: np.tile(np.asarray(column), len(depths)) for name, column in sample.items()})
+            by_layer.append(
+                below.assign(saliency=np.outer(1 + depths, values).ravel(), **one, layer=np.repeat(depths, count))
+            )
         for group in ("right", "wrong") if trained else ():
             mixtures.append(
                 pd.DataFrame([{
