@@ -57,8 +57,9 @@ $(DOCS_STAMP): $(STAMP) requirements-docs.lock
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-docs.lock
 	touch $(DOCS_STAMP)
 
+# One line for each finished job instead of every job's block and bars; .snakemake/log has everything.
 figures: $(STAMP)
-	$(BIN)/snakemake --cores $(CORES) figures/all
+	PYTHONPATH=scripts TQDM_DISABLE=1 $(BIN)/snakemake --logger progress --cores $(CORES) figures/all
 
 # Needs no network: what the page uses comes with Snakemake.
 report: figures

@@ -58,4 +58,5 @@ def tell_jobs():
 
 
 onstart:
+    note_plan()
     tell_jobs()

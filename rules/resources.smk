@@ -82,6 +82,13 @@ KNOWN.size = size_and_whether_known
 KNOWN.cores = workflow.resource_settings.cores or 1  # workflow.cores ends `snakemake --unlock`
 
 
+def note_plan():
+    """Hand the jobs of a run that begins to the logger `progress`."""
+    KNOWN.plan = [
+        (job.rule.name, dict(job.wildcards.items()), 0.0) for job in workflow.dag.needrun_jobs()
+    ]
+
+
 def on_gpu(entry):
     """Whether a model's jobs are planned on GPUs.
 

@@ -1,7 +1,7 @@
 """A real Slurm runs the tiny configuration through its profile, jobs killed on the way, to the bytes of a local run.
 
-Of a finished local run the results of one chain of every kind are deleted (a data set, sinks of both models with their
-tables and figure, attention, answers) and made again by Slurm; with `--long` everything is.
+Of a finished local run the results of one chain of every kind are deleted (sinks of one model with their tables and
+figure, attention, answers) and made again by Slurm; with `--long` everything is, of both models and with the data.
 """
 
 import os
@@ -30,13 +30,13 @@ TOGETHER = [
     "extract_token_logprobs=extract", "extract_head_ablations=extract",
 ]  # fmt: skip
 TOO_LITTLE_MB = 450  # extract_sinks takes about 700
-MODELS = ("tiny", "tiny-shuffled")
-GATHERED = [f"results/activations/{model}/attention/questions.safetensors" for model in MODELS]
-GATHERED += ["results/activations/tiny/answers/graph.parquet"]
+GATHERED = [
+    "results/activations/tiny/attention/questions.safetensors", "results/activations/tiny/answers/graph.parquet",
+]  # fmt: skip
 DELETED = [
     "figures/sink_rates.*", "results/tables/sink*", "results/tables/costs*",
-    "results/datasets/passages*", "results/metrics/*/sink*", "results/activations/*/sinks",
-    "results/activations/*/attention*", "results/activations/*/answers*",
+    "results/metrics/tiny/sink*", "results/activations/tiny/sinks",
+    "results/activations/tiny/attention*", "results/activations/tiny/answers*",
     "results/logs/extract_attention", "results/logs/extract_sinks", "results/logs/generate_answers",
 ]  # fmt: skip
 
@@ -49,23 +49,23 @@ def slurm():
 
 @pytest.fixture(scope="module")
 def submitted(request, finished, tmp_path_factory):
-    """(project, targets) of what Slurm makes."""
+    """(project, targets, how many models' they are) of what Slurm makes."""
     folder = tmp_path_factory.mktemp("submitted")
     if request.config.getoption("--long"):
-        return copy_project(folder), ["figures/all"]
+        return copy_project(folder), ["figures/all"], 2
     project = finished.copy(folder / "project")
     for pattern in DELETED:
         paths = list(project.folder.glob(pattern))
         assert paths, pattern
         for path in paths:
             project.remove(path)
-    return project, ["figures/sink_rates", "results/tables/sinks.parquet", *GATHERED]
+    return project, ["figures/sink_rates", "results/tables/sinks.parquet", *GATHERED], 1
 
 
 @pytest.fixture(scope="module")
 def run(slurm, submitted):
     """The targets through profiles/slurm: sinks with too little memory, answers with a GPU, one of them cancelled."""
-    project, targets = submitted
+    project, targets, models = submitted
     profile = yaml.safe_load((project.folder / "profiles" / "slurm" / "config.yaml").read_text())
     command = project.command(
         *targets, "--workflow-profile", "profiles/slurm", "--slurm-no-account",
@@ -86,7 +86,9 @@ def run(slurm, submitted):
         ended.set()
         watcher.join()
     assert process.returncode == 0, process.stdout[-6000:]
-    return SimpleNamespace(project=project, output=process.stdout, jobs=slurm.jobs(), cancelled=cancelled)
+    return SimpleNamespace(
+        project=project, output=process.stdout, jobs=slurm.jobs(), cancelled=cancelled, models=models
+    )
 
 
 def _cancel_one(slurm, rule, cancelled, ended):
@@ -123,12 +125,12 @@ def test_every_figure_and_table_has_the_bytes_of_a_local_run(run, finished):
 def test_a_job_beyond_its_memory_comes_back_with_more(run):
     jobs = of_rule(run, "extract_sinks")
     first = [job for job in jobs if memory(job) == TOO_LITTLE_MB]
-    assert [job["JobState"] == "COMPLETED" for job in first] == [False, False]  # of either model
+    assert [job["JobState"] == "COMPLETED" for job in first] == [False] * run.models
     for job in first:
         (log,) = (run.project.folder / ".snakemake" / "slurm_logs").rglob(f"{job['JobId']}.log")
         assert "exceeded memory limit" in log.read_text()
     done = [job for job in jobs if job["JobState"] == "COMPLETED"]
-    assert len(done) == 2
+    assert len(done) == run.models
     assert all(memory(job) in (2 * TOO_LITTLE_MB, 3 * TOO_LITTLE_MB) for job in done)
 
 
@@ -144,7 +146,7 @@ def test_a_cancelled_job_runs_again(run):
 
 def test_gpus_are_asked_for_where_a_job_needs_them(run):
     asked = [job for job in run.jobs if "gres:gpu:1" in job.get("TresPerJob", "")]
-    assert len(asked) == len(of_rule(run, "generate_answers")) == 3  # one was cancelled
+    assert len(asked) == len(of_rule(run, "generate_answers")) >= 2  # one was cancelled
     assert all("generate_answers" in job["Comment"] for job in asked)
 
 
@@ -158,7 +160,7 @@ def test_jobs_ask_for_memory_time_and_cpus_by_the_formulas(run):
 
 def test_threads_and_costs_are_those_of_each_job(run):
     logs = sorted((run.project.folder / "results" / "logs" / "extract_attention").rglob("*.log"))
-    assert len(logs) == 4  # two models, two shards
+    assert len(logs) == 2 * run.models  # shards
     assert all("threads 1 (OMP_NUM_THREADS 1)" in log.read_text() for log in logs)
     costs = read_table(run.project.folder / "results" / "tables" / "costs.parquet", "costs")
     assert {"download", "data", "extract", "metrics", "aggregate"} == set(costs["stage"])
