@@ -86,3 +86,7 @@ def test_the_page_tells_what_an_architecture_lacks_from_what_is_not_supported():
     assert cells["wrong"][0] == "!"
     assert "- **a** The family has no attention: its tokens hand on a state." in found
     assert "1. Logits differ from the stock model's, so wrong." in found
+
+
+def test_heads_of_a_decoder_that_lets_no_layer_add_rows():
+    assert family_matrix.row("gpt_bigcode", only=["Ships"])["Ships"] == (EQUAL, "")

@@ -89,7 +89,8 @@ def _projections(model: PreTrainedModel) -> dict[int, nn.Module]:
     we do not know that, so its rows go through all of it.
     """
     family = FAMILIES.get(model.config.get_text_config().model_type)
-    modules = attention_modules(model) if family is not None and not family.inner_norm else {}
+    known = family is not None and not family.inner_norm and not family.fixed_rows
+    modules = attention_modules(model) if known else {}
     return {index: output_projection(module) for index, module in modules.items()}
 
 

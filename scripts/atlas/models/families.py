@@ -221,7 +221,9 @@ FAMILIES: dict[str, Family] = {
         mlp=Mlp("plain", None, "mlp.c_fc", "mlp.c_proj", "=gelu_new"),
         conditions=(("afn", "gelu", "another activation"),),
     ),
-    "gpt_bigcode": replace(_GPT2, value_layout="grouped", transposed=False, multi_query=True, sizes_default=True),
+    "gpt_bigcode": replace(
+        _GPT2, value_layout="grouped", transposed=False, multi_query=True, sizes_default=True, fixed_rows=True
+    ),
     "gpt_neo": replace(
         _GPT2, value="attn.attention.v_proj", value_layout="linear", output="attn.attention.out_proj", transposed=False
     ),
