@@ -19,6 +19,7 @@ from atlas.analyses.saliency import extract as saliency
 from atlas.analyses.saliency import hidden_states
 from atlas.analyses.saliency.answered_samples import AnsweredSample
 from atlas.analyses.sinks.extract import column_means
+from atlas.attention.apart import attention_layers
 from atlas.models.generation import Prompt, generate
 
 ABLATIONS = ["undifferentiated", "scaling", "mean"]
@@ -82,8 +83,20 @@ def flows(model, losses, prefix=PREFIX):
     return saliency.extract(model, SAMPLES, prefix, losses=losses, sample_probe=given, batch_tokens=60)
 
 
+def places(model):
+    """Layers with attention that stand for layers 0, 1, 2 and 3, which not every layer of a hybrid has."""
+    layers = attention_layers(model)
+    return [layers[number * len(layers) // 4] for number in range(4)]
+
+
+def variants(model):
+    there = places(model)
+    return [(ablation, [(there[layer], head) for layer, head in heads]) for ablation, heads in VARIANTS]
+
+
 def groups(model):
-    found = search(model, QUERIES, RANKS, ablations=ABLATIONS, epsilon=1e-5, rank=1, candidates=4, size=2)
+    ranks = RANKS.assign(layer=[places(model)[layer] for layer in RANKS["layer"]])
+    found = search(model, QUERIES, ranks, ablations=ABLATIONS, epsilon=1e-5, rank=1, candidates=4, size=2)
     return {name: found[name].to_numpy() for name in ("layer", "head", "ships_degrees", "kl_mean")}
 
 
@@ -116,7 +129,7 @@ STAGES = {
     ),
     "head groups": lambda folder, model, _: groups(model),
     "ablated answers": lambda folder, model, tokenizer: {
-        "texts": np.array(answers(model, tokenizer, QUERIES, VARIANTS, epsilon=1e-5, new_tokens=4))
+        "texts": np.array(answers(model, tokenizer, QUERIES, variants(model), epsilon=1e-5, new_tokens=4))
     },
     "head mappings": lambda folder, model, _: mappings(folder, model),
 }  # fmt: skip

@@ -3,22 +3,29 @@
 import numpy as np
 import pytest
 
+import any_family
 from atlas.attention import checked
 from atlas.models import next_token
 from atlas.models.loading import load_model, load_tokenizer
 from device_stages import STAGES
 from pretend_gpu import pretend_gpus
-from tiny_models import save_folder
+from tiny_models import save_folder, save_tokenizer
 
-FAMILIES = ("llama", "gpt2", "gpt_neox", "phi", "opt", "gemma", "gemma3", "mistral_sliding")
+FAMILIES = ("llama", "gpt2", "gpt_neox", "phi", "opt", "gemma", "gemma3", "mistral_sliding", "jamba")
+HYBRIDS = ("jamba",)  # layers with a recurrent state
 DEVICES = {"one": (1, {"device": "auto"}), "two": (2, {"device": "auto", "device_map": "auto"})}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def reference(request, tmp_path_factory):
     """(folder, {stage: arrays}) on the CPU."""
-    folder = save_folder(tmp_path_factory.mktemp(request.param) / "model", request.param)
-    model, tokenizer = load_model(folder, dtype="float32", device="cpu"), load_tokenizer(folder)
+    folder = tmp_path_factory.mktemp(request.param) / "model"
+    if request.param in HYBRIDS:
+        any_family.build(request.param).save_pretrained(folder)
+        save_tokenizer(folder)
+    else:
+        save_folder(folder, request.param)
+    model, tokenizer = checked(load_model(folder, dtype="float32", device="cpu")), load_tokenizer(folder)
     return folder, {stage: run(folder, model, tokenizer) for stage, run in STAGES.items()}
 
 
