@@ -51,7 +51,7 @@ class Family:
     (kv_heads, heads / kv_heads + 2, head_width), the last of each group; "conv1d" columns [q, k, v] of a (in, out)
     matrix; "split" rows (4, [q; v; k], heads / 4, head_width); "latent" rows (heads, key part + value_width) that read
     the normed latent `latent`. `transposed`: output projection and MLP are stored (in, out). `inner_norm`: a norm
-    between the heads' outputs and the output projection. `fixed_rows`: the decoder gives its result the shape of the ids
+    between the heads' outputs and the output projection. `fixed_rows`: the decoder's result has the shape of the ids
     that it was given, so that no layer can hand on more rows. `norm`: the one whose output layer 0's MLP reads.
     `mlp`: how layer 0's dense MLP is stored; None: it is run as transformers builds it (first_layer.py). Where layer 0
     has experts, whatever stands here is not used. `embedding_norm`: by its full name, the norm that is part of the
