@@ -36,13 +36,13 @@ def test_before_anything_has_finished_the_plan_counts(clock):
     assert run(clock, cores=8).left_s() == pytest.approx(PLANNED_S)  # no sooner than the longest job
 
 
-def test_finished_jobs_give_the_pace(clock):
+def test_finished_jobs_give_the_pace_of_their_kind(clock):
     progress = run(clock)
     progress.starts(7, "extract_sinks", SHARDS[0])
     clock.now += 600
     line = progress.ends(7)
     pace = (600 + PRIOR_S) / (PLANNED_S + PRIOR_S)
-    assert progress.left_s() == pytest.approx(pace * (PLANNED_S + LIGHT_S))
+    assert progress.left_s() == pytest.approx(pace * PLANNED_S + LIGHT_S)  # nothing is known of jobs without a model
     assert line == f"[1/3] extract_sinks m d 1 of 2  10 min  about {progress.left_s() / 60:.0f} min left"
 
 
