@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from atlas.planning.forecast import LIGHT_S, Forecast, Known
 
-# Per second, until jobs have finished: under it the planned seconds of the default run are about those that it took on a
+# Per second, until jobs have finished: under it planned seconds of the default run are about those that it took on a
 # core that does a third of that; its texts are shorter than they are planned.
 NOMINAL_FLOPS = 2e11
 PRIOR_S = 20.0  # planned seconds that the nominal speed counts as much as
