@@ -37,6 +37,7 @@ _RC = {
     "figure.dpi": 100,
     "savefig.dpi": 250,
 }
+_MARGIN = 0.03  # inches
 _added: list[str] = []  # names of fonts behind FONT
 # No dates in the files: the same content gives the same bytes.
 _METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
@@ -60,10 +61,18 @@ def begin() -> None:
 
 
 def save(figure: Figure, caption: str, output: Any) -> None:
-    """Write `figure` to output.pdf, .svg, .png and its `caption` (plain text) to output.caption."""
+    """Write `figure` to output.pdf, .svg, .png and its `caption` (plain text) to output.caption.
+
+    All three have one layout, by the measures of text under which `fit` fitted it.
+    """
+    if engine := figure.get_layout_engine():  # ticks that one layout leaves out or adds change the room for the next
+        engine.execute(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)  # it stands; each format would make another one
+    whole = figure.get_tightbbox().padded(_MARGIN)
     for extension, metadata in _METADATA.items():
         drawn = BytesIO()  # not to the file: on a full disk the pdf writer hides the cause behind an error of its own
-        figure.savefig(drawn, format=extension, metadata=metadata, bbox_inches="tight", pad_inches=0.03)
+        figure.savefig(drawn, format=extension, metadata=metadata, bbox_inches=whole)
         with replacing(output[extension] if isinstance(output, dict) else getattr(output, extension)) as temporary:
             temporary.write_bytes(drawn.getvalue())
     with replacing(Path(output.caption)) as temporary:
