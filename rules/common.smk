@@ -33,6 +33,7 @@ from atlas.config.command_line import typed
 from atlas.config.figure_labels import label_of, labels_in
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import allowed
+from atlas.fetch.hub_access import announce
 from atlas.planning import paths
 from atlas.planning.content import content
 from atlas.planning.library import library as code_of
@@ -83,6 +84,7 @@ def checked_config():
 
 
 CONFIG = checked_config()
+os.environ |= announce(CONFIG)
 # Once: not again in the process of every job.
 if workflow.is_main_process:
     look_again_once()
