@@ -71,13 +71,13 @@ def checked_config():
     if twice := [said for path in sorted(given) for said in yaml_text.repeated_keys(path)]:
         raise WorkflowError("\n".join(twice))
     told = config
-    if AS_MODULE:
-        # What a host hands over is merged over our config.yaml, as files on the command line are; those are its own.
-        told = yaml_text.load((PROJECT / "config.yaml").read_text(encoding="utf-8"))
-        update_config(told, config)
-    else:
-        update_config(told, typed(workflow.config_settings.config_args))
     try:
+        if AS_MODULE:
+            # What a host hands over is merged over our config.yaml, as files on the command line are; those are its own.
+            told = yaml_text.load((PROJECT / "config.yaml").read_text(encoding="utf-8"))
+            update_config(told, config)
+        else:
+            update_config(told, typed(workflow.config_settings.config_args))
         return checked(told, PROJECT)
     except AtlasError as error:
         raise WorkflowError(str(error)) from None
