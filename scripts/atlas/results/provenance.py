@@ -69,8 +69,8 @@ def lost(path: Path, folder: Path) -> AtlasError:
     """The error for a recorded file that is not there, or is a link to one that is not."""
     if path.is_symlink():
         return AtlasError(
-            f"{path} is a link to {path.readlink()}, which is gone: the hub's cache was cleaned or moved, or its disk is "
-            f"not there. Bring it back, or delete {folder} and run again, which downloads it anew."
+            f"{path} is a link to {path.readlink()}, which is gone: the hub's cache was cleaned or moved, or its disk "
+            f"is not there. Bring it back, or delete {folder} and run again, which downloads it anew."
         )
     return AtlasError(f"{path} is missing: delete {folder} and run again.")
 
