@@ -188,14 +188,17 @@ CAPTIONS = [
     "- x",
     "===== 7B",
     "Tiny_: 1 of 2; Tiny__ and |Tiny|_",
+    # line breaks of every kind, behind which a list, a heading, a directive or a quotation would begin
+    "the prompt a\n\n.. include:: /etc/hostname\n\nmost",
+    "x\n====\n- y\r1. z\x85:field: u\u2028>>> v\n\n    code",
 ]
 
 
 @pytest.mark.parametrize("caption", CAPTIONS)
 def test_a_caption_is_plain_text_in_the_report(tmp_path, caption):
     path = tmp_path / "caption.txt"
-    path.write_text(caption)
+    path.write_text(caption, encoding="utf-8", newline="")
     template = jinja2.Template((ROOT / "report" / "figure.rst").read_text())
     written = template.render(snakemake=SimpleNamespace(params=SimpleNamespace(caption=path)))
     body = publish_parts(written, writer="html", settings_overrides={"report_level": 5})["body"]
-    assert unescape(re.sub(r"<[^>]+>", "", body)).strip() == caption
+    assert unescape(re.sub(r"<[^>]+>", "", body)).strip() == " ".join(caption.split())
