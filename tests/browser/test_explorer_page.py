@@ -328,7 +328,7 @@ def test_a_model_of_seventy_billion_stays_fluid(browser, tmp_path):
 
 
 def test_what_users_write_is_text_and_nothing_else(browser, tmp_path):
-    """Labels of models and data sets, and names of relations that a browser would take for elements, or for a script."""
+    """Labels of models and data sets, and names of relations that a browser would take for elements or a script."""
     nasty = (
         """</script></select><img src=x onerror="document.hacked=1"><!--<script>document.hacked=1</script> $x$ \\ '"""
     )

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+import atlas
+from atlas.errors import AtlasError
 from serving import Server
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -41,3 +43,12 @@ def test_cache_and_login_reach_the_job_and_run_nothing_again(fresh, hub, tmp_pat
     written = [path for path in fresh.folder.rglob("*") if path.is_file() and b"hf_stored" in path.read_bytes()]
     assert written == []
     assert fresh.planned(QUESTIONS, "--config", "hub_login=False", "hub_cache=False") == {}
+
+
+def test_python_uses_a_login_where_it_may(hub, tmp_path):
+    hub.add_repository("some/model", COMMIT, {"config.json": b"{}"}, refuse=403)
+    for allowed in (False, True):
+        with pytest.raises(AtlasError, match=r"some/model of the hub is gated") as caught:
+            atlas.sinks(f"some/model@{COMMIT}", ["A text."], folder=tmp_path / "out", hub_login=allowed)
+        assert ("Bearer hf_stored" in hub.tokens) == allowed
+        assert "hf_stored" not in str(caught.value)

@@ -33,9 +33,7 @@ def choose_files(names: list[str], what: str, *, file: str | None = None, repo_t
     taken = [name for name in names if allowed(name, model) and (not model or "/" not in name)]
     if not model:
         if not any(name.endswith(DATA_SUFFIXES) for name in taken):
-            raise AtlasError(
-                f"{what} has no data file of a known type ({', '.join(DATA_SUFFIXES)}): use a url or path source."
-            )
+            raise _no_data(what)
         return sorted(taken)
     safetensors = [name for name in taken if name.endswith(".safetensors")]
     ggufs = [name for name in taken if name.endswith(".gguf")]
@@ -62,6 +60,8 @@ def choose_rows(
     data = [
         name for name in names if name.endswith(DATA_SUFFIXES) and allowed(name, model=False) and not is_about(name)
     ]
+    if not data:
+        raise _no_data(what)
     found = matching(data, patterns, what) if patterns else split_files(data, card, config, split or "", what)
     types = {max((suffix for suffix in DATA_SUFFIXES if name.endswith(suffix)), key=len): name for name in found}
     if len(types) > 1:
@@ -69,6 +69,11 @@ def choose_rows(
             f"{what} has files of several types there ({', '.join(types.values())}): take one by `patterns`."
         )
     return found
+
+
+def _no_data(what: str) -> AtlasError:
+    known = ", ".join(DATA_SUFFIXES)
+    return AtlasError(f"{what} has no data file of a known type ({known}): use a url or path source.")
 
 
 def read_card(readme: Path, what: str) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from atlas.errors import AtlasError
@@ -28,19 +29,28 @@ def matching(names: Iterable[str], patterns: Iterable[str], what: str) -> list[s
 
     Raises AtlasError for a pattern that none fits: it would be left out without a word.
     """
-    from fsspec.utils import glob_translate
-
     names, found = list(names), set()
     for pattern in patterns:
-        try:
-            fits = re.compile(glob_translate(pattern))
-        except (ValueError, re.error):
-            raise AtlasError(f"{what}: {pattern!r} is no glob pattern; write `**` as a folder of its own.") from None
-        fitting = [name for name in names if fits.match(name)]
+        parts = pattern.split("/")
+        if any("**" in part and part != "**" for part in parts):
+            raise AtlasError(f"{what}: {pattern!r} is no glob pattern; write `**` as a folder of its own.")
+        fitting = [name for name in names if _fits(name.split("/"), parts)]
         if not fitting:
             raise AtlasError(f"{what} has no data file like {pattern!r}{closest(pattern, names)}: correct the pattern.")
         found.update(fitting)
     return sorted(found)
+
+
+def _fits(parts: list[str], pattern: list[str]) -> bool:
+    """Whether a path fits, part by part: a regular expression of many `**` (a card's is a stranger's) would hang."""
+    reached = {0}  # how many parts of the path what was read of the pattern may stand for
+    for place, wanted in enumerate(pattern):
+        if wanted == "**":
+            last = place == len(pattern) - 1  # which stands for a file at least
+            reached = set(range(min(reached) + last, len(parts) + 1)) if reached else set()
+        else:
+            reached = {at + 1 for at in reached if at < len(parts) and fnmatchcase(parts[at], wanted)}
+    return len(parts) in reached
 
 
 def split_files(names: list[str], card: Mapping[str, Any], config: str | None, split: str, what: str) -> list[str]:
@@ -52,10 +62,9 @@ def split_files(names: list[str], card: Mapping[str, Any], config: str | None, s
     listed = card.get("configs")
     if listed:
         found = _by_card(names, listed, config, split, what)
-    elif config is None:
-        found = _by_names(names, split, what)
     else:
-        found = _by_names(_below(names, config, f"{what} has no configuration {config!r}"), split, what)
+        start, inner = _below(names, config or "", f"{what} has no configuration {config!r}")
+        found = [start + name for name in _by_names(inner, split, what)]
     _check_shards(found, what, split)
     return found
 
@@ -73,16 +82,15 @@ def _by_card(names: list[str], listed: Any, config: str | None, split: str, what
     if config not in known:
         raise AtlasError(f"{what} has no configuration {config!r}{closest(config, known)}; it has {_some(known)}.")
     entry = known[config]
-    if folder := entry.get("data_dir"):
-        names = _below(names, str(folder), f"{what} has no folder {folder!r}, which its card names for {config!r}")
-        within = f"{str(folder).strip('/')}/"
-    else:
-        within = ""
+    folder = entry.get("data_dir") or ""
+    if not isinstance(folder, str):
+        raise AtlasError(f"{what} has a card with a `data_dir` that cannot be read: name its files by `patterns`.")
+    start, inner = _below(names, folder, f"{what} has no folder {folder!r}, which its card names for {config!r}")
     if not (told := _told(entry.get("data_files"), what)):
-        return _by_names(names, split, what)
+        return [start + name for name in _by_names(inner, split, what)]
     if split not in told:
         raise AtlasError(f"{what} has no split {split!r} in {config!r}{closest(split, told)}; it has {_some(told)}.")
-    return matching(names, [within + _plain(pattern, what) for pattern in told[split]], what)
+    return [start + name for name in matching(inner, [_plain(pattern, what) for pattern in told[split]], what)]
 
 
 def _told(data_files: Any, what: str) -> dict[str, list[str]]:
@@ -151,12 +159,14 @@ def _check_shards(names: list[str], what: str, split: str) -> None:
             )
 
 
-def _below(names: list[str], folder: str, missing: str) -> list[str]:
-    start = f"{folder.strip('/')}/"
-    found = [name for name in names if name.startswith(start)]
+def _below(names: list[str], folder: str, missing: str) -> tuple[str, list[str]]:
+    """(what names in a folder begin with, the rest of these names); all names for no folder."""
+    folder = folder.removeprefix("./").strip("/")
+    start = f"{folder}/" if folder and folder != "." else ""
+    found = [name.removeprefix(start) for name in names if name.startswith(start)]
     if not found:
         raise _lost(missing, names)
-    return found
+    return start, found
 
 
 def _lost(missing: str, names: list[str]) -> AtlasError:

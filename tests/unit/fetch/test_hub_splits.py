@@ -1,13 +1,17 @@
 """Which files of a repository are a split: by its card, by names, by patterns; what fits two readings is refused."""
 
 import json
+import random
+import re
 
 import pytest
+from fsspec.utils import glob_translate
 
 from atlas.data.kinds import prepare
 from atlas.data.sources import materialise_dataset
 from atlas.errors import AtlasError
 from atlas.fetch.hub_choice import choose_rows, hub_problems
+from atlas.fetch.hub_splits import matching
 from serving import Server
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -60,6 +64,8 @@ def test_the_card_says_what_a_split_is(card):
         (["a/x.jsonl", "a/b/y.jsonl", "z.jsonl"], {"patterns": ["a/**/*.jsonl"]}, ["a/b/y.jsonl", "a/x.jsonl"]),
         (["a/x.jsonl", "a/b/y.jsonl", "z.jsonl"], {"patterns": ["*.jsonl", "a/*.jsonl"]}, ["a/x.jsonl", "z.jsonl"]),
         (SHARDS, {"patterns": ["data/train-0000[01]-*"]}, SHARDS[:2]),
+        # the configuration's name is no word for a split
+        (["test [a]/train.csv", "test [a]/dev.csv"], {"config": "test [a]", "split": "train"}, ["test [a]/train.csv"]),
     ],
 )  # fmt: skip
 def test_names_say_what_a_split_is(names, asked, expected):
@@ -75,9 +81,12 @@ def test_names_say_what_a_split_is(names, asked, expected):
         (["train.jsonl", "train.csv"], {}, {"split": "train"}, "files of different names"),
         (["a.jsonl", "b.csv"], {}, {"patterns": ["*"]}, r"files of several types there \(a.jsonl, b.csv\)"),
         (SHARDS, {}, {"patterns": ["data/train-*", "data/tset-*"]}, "no data file like 'data/tset-"),
-        (["load.py", "x.bin"], {}, {"patterns": ["*"]}, r"no data file like '\*'"),
+        (["load.py", "x.bin"], {}, {"patterns": ["*"]}, "has no data file of a known type"),
         (["a.jsonl"], {}, {"patterns": ["x**/a"]}, "is no glob pattern"),
         (SHARDS, {}, {"config": "en", "split": "train"}, "has no configuration 'en'; its data files are"),
+        (SHARDS, {"configs": [{"config_name": "a", "data_dir": ["x"]}]}, {"split": "train"}, "a `data_dir` that"),
+        (SHARDS, {"configs": [{"config_name": "a", "data_dir": "x"}]}, {"split": "train"}, "has no folder"),
+        (["load.py"], {}, {"split": "train"}, "has no data file of a known type"),
         (SHARDS, {"configs": "x"}, {"split": "train"}, "card with `configs` that cannot be read"),
         (SHARDS, {"configs": [{"config_name": "a", "data_files": [{"split": 1}]}]}, {"split": "train"},
          "`data_files` that cannot be read"),
@@ -91,6 +100,27 @@ def test_names_say_what_a_split_is(names, asked, expected):
 def test_what_is_no_split_is_one_sentence(names, card, asked, message):
     with pytest.raises(AtlasError, match=message):
         chosen(names, card, **asked)
+
+
+def test_patterns_are_those_of_globs_however_many_stars_they_have():
+    """Against an independent reading of globs; what a regular expression would never get through ends at once."""
+    draw = random.Random(0)
+    told = set()
+    for _ in range(2000):
+        names = {"/".join(draw.choices(["a", "b", "ab", "x.csv"], k=draw.randint(1, 4))) + ".csv" for _ in range(5)}
+        pattern = "/".join(draw.choices(["**", "*", "a*", "?", "[ab]", "*.csv", "a"], k=draw.randint(1, 4)))
+        expected = sorted(name for name in names if re.compile(glob_translate(pattern)).match(name))
+        told.add(bool(expected))
+        if expected:
+            assert matching(names, [pattern], "x") == expected, pattern
+        else:
+            with pytest.raises(AtlasError, match="no data file like"):
+                matching(names, [pattern], "x")
+    assert told == {True, False}
+    deep = "/".join(["a" * 40] * 60) + ".csv"
+    for pattern in ("**/a*/" * 25 + "b", "/".join(["*a*a*a*a*b"] * 3), "**/" * 60 + "*a*a*a*a*a*b"):
+        with pytest.raises(AtlasError, match="no data file like"):
+            matching([deep], [pattern], "x")
 
 
 @pytest.mark.parametrize(
