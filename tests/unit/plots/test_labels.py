@@ -106,7 +106,7 @@ def font(path, name, letters):
 
 @pytest.mark.parametrize("suffix", ["ttf", "otf"])
 def test_a_font_that_is_handed_in_draws_what_is_missing(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(style, "_added", [])
+    monkeypatch.setattr(style, "_added", {})
     monkeypatch.setattr(fontManager, "ttflist", [*fontManager.ttflist])
     file = font(tmp_path / f"mine.{suffix}", f"Mine{suffix}", "通义")
     label = "Qwen 通义 $5$"
