@@ -4,6 +4,7 @@ import re
 import warnings
 from html import unescape
 from io import BytesIO, StringIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import jinja2
@@ -14,7 +15,7 @@ from docutils.core import publish_parts
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.t2CharStringPen import T2CharStringPen
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from matplotlib.font_manager import fontManager
+from matplotlib.font_manager import fontManager, get_font
 
 from atlas.analyses.registry import PLOT_FOLDERS, PLOTS
 from atlas.plots import style
@@ -124,6 +125,12 @@ def test_a_font_that_is_handed_in_draws_what_is_missing(tmp_path, monkeypatch, s
         style.save(figure, "caption", Output(output, caption=tmp_path / "x.txt"))
     assert f"Mine{suffix}".encode() in output["pdf"].read_bytes()
     assert label in output["svg"].read_text()
+
+
+def test_the_font_has_all_of_latin_1():
+    """Which is not looked up."""
+    known = get_font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")).get_charmap()
+    assert set(range(0xA0, 0x100)) <= set(known)
 
 
 def test_what_is_no_font_is_refused(tmp_path):
