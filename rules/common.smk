@@ -33,6 +33,7 @@ from atlas.config.command_line import typed
 from atlas.config.figure_labels import label_of, labels_in
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import allowed
+from atlas.fetch.hub_access import announce
 from atlas.planning import paths
 from atlas.planning.content import content
 from atlas.planning.library import library as code_of
@@ -70,19 +71,20 @@ def checked_config():
     if twice := [said for path in sorted(given) for said in yaml_text.repeated_keys(path)]:
         raise WorkflowError("\n".join(twice))
     told = config
-    if AS_MODULE:
-        # What a host hands over is merged over our config.yaml, as files on the command line are; those are its own.
-        told = yaml_text.load((PROJECT / "config.yaml").read_text(encoding="utf-8"))
-        update_config(told, config)
-    else:
-        update_config(told, typed(workflow.config_settings.config_args))
     try:
+        if AS_MODULE:
+            # What a host hands over is merged over our config.yaml, as files on the command line are; those are its own.
+            told = yaml_text.load((PROJECT / "config.yaml").read_text(encoding="utf-8"))
+            update_config(told, config)
+        else:
+            update_config(told, typed(workflow.config_settings.config_args))
         return checked(told, PROJECT)
     except AtlasError as error:
         raise WorkflowError(str(error)) from None
 
 
 CONFIG = checked_config()
+os.environ |= announce(CONFIG)
 # Once: not again in the process of every job.
 if workflow.is_main_process:
     look_again_once()

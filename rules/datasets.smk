@@ -48,7 +48,16 @@ rule prepare_dataset:
         ),
         entry=lambda wildcards: {
             key: DATASETS[wildcards.dataset][key]
-            for key in ("kind", "format", "columns", "relations", "limit", "sample", "encoding")
+            for key in (
+                "kind",
+                "format",
+                "records",
+                "columns",
+                "relations",
+                "limit",
+                "sample",
+                "encoding",
+            )
         },
     script:
         "../scripts/prepare_dataset.py"

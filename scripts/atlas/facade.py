@@ -93,6 +93,7 @@ def table(
     control: bool = False,
     dtype: str = "auto",
     device: str = "auto",
+    hub_login: bool = False,
     **options: Any,
 ) -> pd.DataFrame:
     """The table `name` (docs/tables.md) of one model and data set.
@@ -100,7 +101,8 @@ def table(
     model: a folder or GGUF file, owner/name@COMMIT of the hub, or a model of config.yaml. data: a file or folder of the
     kind that the analysis takes, a list of texts, a list of rows, or a data set of config.yaml. folder:
     where models, activations and tables are kept and found again.
-    control: with the rows of the model's shuffled control. options: those of the analysis in config.yaml.
+    control: with the rows of the model's shuffled control. hub_login: a login of `hf auth login` may be used.
+    options: those of the analysis in config.yaml.
     attrs of the frame: `units` ({column: unit}), `provenance`, `file`.
     Raises AtlasError with the sentences that the workflow would print.
     """
@@ -113,6 +115,8 @@ def table(
     (key,) = (key for key, entry in config["models"].items() if entry)
     (dataset,) = (key for key, entry in config["datasets"].items() if entry)
     config["models"][key] |= {"dtype": dtype, "device": device}
+    if hub_login:
+        config["hub_login"] = True
     keys = [key]
     if control:
         config["models"][f"{key}-shuffled"] = {"source": {"control": {"of": key, "kind": "shuffled", "seed": 0}}}

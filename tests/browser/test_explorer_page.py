@@ -325,3 +325,33 @@ def test_a_model_of_seventy_billion_stays_fluid(browser, tmp_path):
     page.keys(*[Keys.ARROW_RIGHT] * 20)
     assert page.chosen() == [(19, 0)]
     assert (time.monotonic() - started) / 20 < 1
+
+
+def test_what_users_write_is_text_and_nothing_else(browser, tmp_path):
+    """Labels of models and data sets, and names of relations that a browser would take for elements or a script."""
+    nasty = (
+        """</script></select><img src=x onerror="document.hacked=1"><!--<script>document.hacked=1</script> $x$ \\ '"""
+    )
+    given = tables()
+    relations = given["head_relations"]
+    given["head_relations"] = relations.assign(relation=relations["relation"] + nasty)
+    labels = {"model_labels": {"one": f"1 {nasty}", "two": f"2 {nasty}"}}
+    data = {key: f"{label} {nasty}" for key, label in options()["dataset_labels"].items()}
+    plain = Page(browser, tmp_path, tables())
+    plain.mouse(plain.pixel("map-score", 2, 1))
+    count = "return [...document.querySelectorAll('*')].map(e => e.tagName).filter(t => !/^(TR|TD)$/.test(t)).join()"
+    expected = plain.run(count)
+    page = Page(browser, tmp_path, given, **labels, dataset_labels=data)
+    page.mouse(page.pixel("map-score", 2, 1))
+    assert page.run(count) == expected
+    assert page.run("return document.hacked ?? null") is None
+    assert page.run("return [...document.getElementById('model').options].map(o => o.text)") == [
+        " ".join(label.split()) for label in labels["model_labels"].values()
+    ]
+    assert page.run("return document.querySelector('#detail h2').textContent").endswith(f"of 1 {nasty}")
+    titles = page.run("return [...document.querySelectorAll('#detail h3')].map(h => h.textContent)")
+    assert sum(nasty in title for title in titles) == len(data)
+    cells = page.run("return [...document.querySelectorAll('#detail td')].map(h => h.textContent)")
+    assert sum(nasty in cell for cell in cells) > 0
+    page.type("#search", "onerror=")
+    assert page.text("#count").split()[0] != "0"

@@ -80,6 +80,8 @@ def test_a_number_is_finite_and_bounded_wherever_it_stands(data):
 @given(st.lists(st.tuples(st.sampled_from(["models", "x", "analyses", ""]), nasty_texts | values.map(json.dumps))))
 def test_the_command_line_is_read_or_left(pairs):
     found = answer(typed, [f"{key}={text}" for key, text in pairs])
+    if isinstance(found, Refused):  # an alias inside of itself
+        return
     assert isinstance(found, dict)
     if all(isinstance(key, str) for key in found):
         checked = answer(check, "{}", {**tiny(), **found})

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.data.sources import materialise_dataset
+from atlas.fetch.hub_choice import choose_rows
 from atlas.fetch.package import extract_members
 from atlas.fetch.url import download_url
-from hostile import Refused, answer, examples, files_below, nasty_texts
+from hostile import Refused, answer, examples, files_below, nasty_texts, values
 from serving import Server
 
 CONTENT = bytes(range(256)) * 40
@@ -108,6 +109,34 @@ def test_names_of_mirrors_stay_in_their_folder(data):
         else:
             assert (project / "results" / "d" / (name or "x")).read_bytes() == CONTENT
             assert len(inside) == 2
+
+
+REPOSITORY = ["data/train-00000-of-00001.csv", "test/a.csv", "x/dev.csv", "x/train.csv", "x.jsonl", "README.md"]
+words = st.one_of(
+    st.sampled_from(["train", "test", "x", "data", "data/*", "**/*.csv", "default", "/x", "./x"]), nasty_texts
+)
+parts = st.one_of(words, values, st.lists(words, max_size=3))
+told = st.one_of(
+    parts,
+    st.lists(st.one_of(values, st.fixed_dictionaries({"split": words, "path": parts})), max_size=3),
+    st.dictionaries(words, parts, max_size=3),
+)
+configs = st.fixed_dictionaries(
+    {"config_name": words}, optional={"data_files": told, "data_dir": parts, "default": values}
+)
+cards = st.fixed_dictionaries({"configs": st.one_of(values, st.lists(st.one_of(configs, configs, values), max_size=3))})
+
+
+@examples(150, 0.1)
+@given(cards, st.one_of(st.none(), words), words, st.one_of(st.none(), st.lists(words, min_size=1, max_size=3)))
+def test_a_card_names_files_of_its_repository_or_is_refused(card, config, split, patterns):
+    asked = {"patterns": patterns} if patterns else {"config": config, "split": split}
+    asked = {"patterns": None, "config": None, "split": None} | asked
+    found = answer(choose_rows, REPOSITORY, "data set a/b of the hub", card, **asked)
+    if not isinstance(found, Refused):
+        assert found == sorted(set(found))
+        assert found
+        assert set(found) < set(REPOSITORY)
 
 
 def wheel(members):

@@ -19,7 +19,7 @@ from atlas.config import by_model, figure_labels
 from atlas.config.analyses import check_analyses
 from atlas.config.chat import chat_notes, chat_problems, dates_as_text, template_problems
 from atlas.config.figures import figure_problems
-from atlas.config.problems import key_problems, raise_all
+from atlas.config.problems import key_problems, raise_all, size_problems
 from atlas.config.schema import check_schema, fill_defaults
 from atlas.config.sources import label_problems, package_key, packages, source_problems
 from atlas.config.switches import switched
@@ -37,6 +37,7 @@ def checked(raw: Mapping[str, Any], project: Path) -> Config:
     Raises AtlasError with one sentence for each thing that is wrong.
     """
     schema = _schema((project / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
+    raise_all(size_problems(raw))
     raise_all(key_problems(raw))
     config = clean(raw)
     notes = switched(config)

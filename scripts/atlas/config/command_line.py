@@ -10,11 +10,14 @@ from typing import Any
 
 import yaml
 
+from atlas.config.problems import raise_all, size_problems
+
 
 def typed(arguments: Iterable[str] | None) -> dict[str, Any]:
     """{key: value} of those of `arguments` (KEY=VALUE) whose value is a mapping or a list, read as YAML.
 
     Keys stay text. What is no YAML is left out: it stays the text that Snakemake took it for, for the schema to refuse.
+    Raises AtlasError for aliases that stand for too much, or for themselves.
     """
     found = {}
     for argument in arguments or ():
@@ -23,6 +26,7 @@ def typed(arguments: Iterable[str] | None) -> dict[str, Any]:
             loader = yaml.SafeLoader(text)
             node = loader.get_single_node()
             if isinstance(node, yaml.CollectionNode):
+                raise_all(size_problems({key: yaml.safe_load(text)}))
                 found[key] = _value(loader, node)
         except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: days and numbers that there are none of
             continue

@@ -33,7 +33,7 @@ def figure_problems(key: str, figure: Config, config: Config, fonts: tuple[Path,
         yield said
     if not found:  # what the labels are of is there
         yield from figure_label_problems(where, figure, config, fonts)
-    for option in ("title", "titles"):
+    for option in ("title", "titles", "bar_label"):
         given = figure.get(option) or {}
         for name, title in given.items() if isinstance(given, dict) else [(None, given)]:
             if problem := title_problem(title, fonts):

@@ -10,6 +10,7 @@ from typing import Any
 from atlas.config.problems import nearest
 from atlas.errors import AtlasError
 from atlas.fetch.files import existing, is_plain_path
+from atlas.fetch.hub_choice import hub_problems
 from atlas.fetch.mirrors import shared_files, stated_files
 from atlas.fetch.url_source import url_problems
 from atlas.plots.labels import label_problem
@@ -93,6 +94,8 @@ def _problems(source: Entries, where: str, wheels: dict[str, tuple[str, str]]) -
     )
     if "url" in source:
         yield from (f"{where}.url{said}" for said in url_problems(source["url"], where.startswith("models.")))
+    if "hub" in source:
+        yield from (f"{where}.hub{said}" for said in hub_problems(source["hub"], where.startswith("models.")))
     if "package" in source:
         wheel, sha256 = package_key(source["package"]), source["package"]["sha256"]
         first = wheels.setdefault(wheel, (sha256, where))

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from atlas.data.text_files import read_text
 from atlas.errors import AtlasError
+from atlas.names import closest
 
 # (line, or None where rows have none of their own; {column: value})
 Found: TypeAlias = Iterator[tuple[int | None, dict[str, Any]]]
@@ -32,6 +33,24 @@ def read_json(file: Path, encoding: str) -> Found:
     if not text.strip():
         return iter(())
     return _document(file, _parsed(file, text))
+
+
+def read_records(file: Path, encoding: str, key: str) -> Found:
+    """The list or mapping that stands under a key of one document; dots lead into objects (`data.rows`)."""
+    found, way = _parsed(file, read_text(file, encoding)), ""
+    for part in [key] if isinstance(found, dict) and key in found else key.split("."):
+        if not isinstance(found, dict):
+            what = repr(way) if way else "the document"
+            raise AtlasError(
+                f"{file.name}: {what} is {_named(found)}, in which `records: {key}` finds nothing; correct it."
+            )
+        if part not in found:
+            inside = f" in {way!r}" if way else ""
+            raise AtlasError(f"{file.name} has no key {part!r}{inside}{closest(part, found)}: correct `records`.")
+        found, way = found[part], f"{way}.{part}" if way else part
+    if not isinstance(found, list | dict):
+        raise AtlasError(f"{file.name}: {way!r} is {_named(found)}, not a list of records: correct `records`.")
+    return _document(file, found)
 
 
 def read_any_json(file: Path, encoding: str) -> Found:
@@ -107,9 +126,11 @@ def _pair(file: Path, number: int, values: Any) -> dict[str, Any]:
 def _mapping(file: Path, records: dict[str, Any]) -> Found:
     for number, (key, values) in enumerate(records.items()):
         if not isinstance(values, dict):
+            lists = [name for name, held in records.items() if isinstance(held, list)]
+            hint = f"; the list under {lists[0]!r} is read with `records: {lists[0]}`" if lists else ""
             raise AtlasError(
                 f"{file.name} row {number} (key {key!r}) is not a record but {_named(values)}: a mapping must hold "
-                '{"column": value} under each key.'
+                f'{{"column": value}} under each key{hint}.'
             )
         if values.get(KEY, key) != key:
             raise AtlasError(

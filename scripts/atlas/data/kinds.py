@@ -27,7 +27,7 @@ from atlas.data.relations_folder import (
 from atlas.data.selection import by_row, select
 from atlas.errors import AtlasError
 from atlas.names import closest
-from atlas.results.provenance import NAME, check_files
+from atlas.results.provenance import NAME, check_files, rows_from
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
@@ -91,8 +91,7 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     """The checked table of a data set, and a report on it.
 
     kind: key of KINDS. entry: the data set's config entry (`format`, `encoding`, `columns`, `limit`, `sample`,
-    `relations`).
-    raw: a file, or the folder that materialise_dataset made.
+    `relations`, `records`). raw: a file, or the folder that materialise_dataset made.
     All rows are checked, used or not. `limit` and `sample` count rows; for `depth` the questions of the greatest depth,
     which come with all their predecessors; for `relations` the pairs of each relation that are left to a model, so that
     all of them are in the table.
@@ -108,7 +107,7 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     columns = _check_columns(rules, entry.get("columns") or {}, raw)
     format, encoding = entry.get("format") or "auto", entry.get("encoding") or "utf-8"
     listed = entry.get("relations")
-    rows, files = _rows_and_files(kind, raw, format, encoding, listed)
+    rows, files = _rows_and_files(kind, raw, entry | {"format": format, "encoding": encoding})
     records, places = [], []
     unusable: dict[str, list[str]] = {}
     unused: set[str] = set()
@@ -146,19 +145,25 @@ def prepare(kind: str, entry: dict, raw: Path) -> tuple[pd.DataFrame, dict]:
     return used, report
 
 
-def _rows_and_files(
-    kind: str, raw: Path, format: str, encoding: str, listed: dict[str, dict[str, str]] | None
-) -> tuple[Iterable[Row], list[Path]]:
+def _rows_and_files(kind: str, raw: Path, entry: dict) -> tuple[Iterable[Row], list[Path]]:
     """The rows of a file or folder, and the files that they are read from. Raises AtlasError."""
+    format, encoding = entry["format"], entry["encoding"]
+    listed, records = entry.get("relations"), entry.get("records")
+    if raw.is_dir():  # what is lost is missed before anything is looked for
+        check_files(raw, [])
+    tables = {"relations": is_relations_folder, "depth": is_depth_folder}.get(kind, lambda _: False)(raw)
+    if records and tables and not listed:
+        raise AtlasError(f"{raw.name} is a folder of tables, in which `records: {records}` names nothing: take it out.")
     if listed:
-        found = iterate_listed(raw, listed, format, encoding), listed_files(raw, listed)
-    elif kind == "relations" and is_relations_folder(raw):
+        found = iterate_listed(raw, listed, format, encoding, records), listed_files(raw, listed)
+    elif tables and kind == "relations":
         categories = KINDS[kind].field_schema("category")["enum"]
         found = iterate_relations(raw, categories, encoding), relations_files(raw, encoding)
-    elif kind == "depth" and is_depth_folder(raw):
+    elif tables:
         found = iterate_depth(raw, encoding), depth_files(raw)
     else:
-        found = iterate_rows(raw, format, encoding), data_files(raw)
+        files = rows_from(raw) or data_files(raw)
+        found = iterate_rows(files, format, encoding, records), files
     if raw.is_dir():
         check_files(raw, found[1])
     return found

@@ -10,11 +10,12 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from atlas.data.json_files import read_any_json, read_json, read_json_lines
+from atlas.data.json_files import read_any_json, read_json, read_json_lines, read_records
 from atlas.data.suffixes import DATA_SUFFIXES
 from atlas.data.text_files import read_text
 from atlas.errors import AtlasError
 from atlas.fetch.files import existing
+from atlas.results.provenance import NAME
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,24 +47,37 @@ def read_rows(path: Path, format: str = "auto", encoding: str = "utf-8") -> Iter
     return ((row.number, row.values) for row in iterate_rows(Path(path), format, encoding))
 
 
-def iterate_rows(path: Path, format: str = "auto", encoding: str = "utf-8") -> Iterator[Row]:
-    """Like read_rows, but each row knows its place for messages."""
+def iterate_rows(
+    path: Path | list[Path], format: str = "auto", encoding: str = "utf-8", records: str | None = None
+) -> Iterator[Row]:
+    """Like read_rows, but each row knows its place for messages.
+
+    path: a file or folder, or the files themselves, one behind the other.
+    records: the key of a JSON document that its records stand under.
+    """
     if format not in FORMATS:
         raise AtlasError(f"format {format!r} is unknown: use one of {', '.join(FORMATS)}.")
     try:
         "".encode(encoding)
     except LookupError as error:
         raise AtlasError(f"encoding {encoding!r} is unknown: use a name such as utf-8, latin-1 or cp1252.") from error
-    files = data_files(path)
+    files = path if isinstance(path, list) else data_files(path)
     number = 0
     for file in files:
-        reader = _READERS[_format_of(file, format)]
-        for line, values in reader(file, encoding):
+        for line, values in _found(file, _format_of(file, format), encoding, records):
             where = f"{file.name} row {number}" + (f" (line {line})" if line is not None else "")
             yield Row(number, where, values)
             number += 1
     if not number:
         raise AtlasError(f"{files[0]} has no rows: check the source and `format`.")
+
+
+def _found(file: Path, format: str, encoding: str, records: str | None) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    if records is None:
+        return _READERS[format](file, encoding)
+    if format not in ("json", "any_json"):
+        raise AtlasError(f"{file.name} is no JSON document, in which `records: {records}` would be a key: take it out.")
+    return read_records(file, encoding, records)
 
 
 def data_files(path: Path) -> list[Path]:
@@ -76,7 +90,7 @@ def data_files(path: Path) -> list[Path]:
     files = sorted(
         file
         for file in path.rglob("*")
-        if file.is_file() and file.name != "provenance.json"
+        if file.is_file() and file.name != NAME
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
         and not file.name.upper().startswith(("README", "LICENSE", "LICENCE", "NOTICE", "DATASET_INFO"))
     )  # fmt: skip

@@ -84,12 +84,16 @@ def listed_files(raw: Path, listed: Mapping[str, Mapping[str, str]]) -> list[Pat
 
 
 def iterate_listed(
-    raw: Path, listed: Mapping[str, Mapping[str, str]], format: str = "auto", encoding: str = "utf-8"
+    raw: Path,
+    listed: Mapping[str, Mapping[str, str]],
+    format: str = "auto",
+    encoding: str = "utf-8",
+    records: str | None = None,
 ) -> Iterator[Row]:
     """The rows of every file with the columns relation and category from the configuration, in its order."""
     number = 0
     for file, (name, entry) in zip(listed_files(raw, listed), listed.items(), strict=True):
-        for pair in iterate_rows(file, format, encoding):
+        for pair in iterate_rows(file, format, encoding, records):
             yield Row(number, pair.place, {**pair.values, "relation": name, "category": entry["category"]})
             number += 1
 

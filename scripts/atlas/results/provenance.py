@@ -17,6 +17,7 @@ from atlas.disk import disk_errors
 from atlas.errors import AtlasError
 
 NAME = "provenance.json"
+ROWS = "rows_from"  # the files that rows are read from, in this order, where the source says which
 _SEAL, _BLANK = "record_sha256", "0" * 64
 # At the top of the record: a text within it holds no line break.
 _PLACE = re.compile(rb'\n  "record_sha256": "([0-9a-f]{64})"')
@@ -47,14 +48,31 @@ def check_files(folder: Path, files: list[Path]) -> None:
     recorded = read_provenance(folder)["files"]
     for path in files:
         facts = recorded.get(path.relative_to(folder).as_posix())
+        if not path.is_file():
+            raise lost(path, folder)
         if facts is None or facts["sha256"] != sha256_file(path):
             raise AtlasError(
                 f"{path} was changed since it was brought in (its sha256 differs): delete {folder} and run again."
             )
     for name in recorded:
         if not (folder / name).is_file():
-            raise AtlasError(f"{folder / name} is missing: delete {folder} and run again.")
+            raise lost(folder / name, folder)
     refuse_added(folder, recorded)
+
+
+def rows_from(folder: Path) -> list[Path]:
+    """The files that rows are read from, as the source of a folder has said; none where it said nothing."""
+    return [folder / name for name in read_provenance(folder).get(ROWS, ())] if (folder / NAME).is_file() else []
+
+
+def lost(path: Path, folder: Path) -> AtlasError:
+    """The error for a recorded file that is not there, or is a link to one that is not."""
+    if path.is_symlink():
+        return AtlasError(
+            f"{path} is a link to {path.readlink()}, which is gone: the hub's cache was cleaned or moved, or its disk "
+            f"is not there. Bring it back, or delete {folder} and run again, which downloads it anew."
+        )
+    return AtlasError(f"{path} is missing: delete {folder} and run again.")
 
 
 def refuse_added(folder: Path, recorded: Mapping[str, object]) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from atlas.data.readers import read_rows
+from atlas.data.readers import iterate_rows, read_rows
 from atlas.errors import AtlasError
 
 ROWS = [{"id": "a", "text": 'first, with "quotes"'}, {"id": "b", "text": "zwei\u2028Zeilen ä"}]
@@ -165,3 +165,38 @@ def test_errors_of_the_consumer_pass_through(tmp_path):
 
     with pytest.raises(OSError, match="mine"):
         consume()
+
+
+@pytest.mark.parametrize(
+    ("document", "key"),
+    [
+        ({"version": 2, "data": ROWS}, "data"),
+        ({"data": {"rows": ROWS}, "version": 2}, "data.rows"),
+        ({"data.rows": ROWS}, "data.rows"),
+    ],
+)
+def test_records_under_a_key_of_a_document(tmp_path, document, key):
+    for name, content in (("a.json", json.dumps(document, indent=1)), ("line.json", json.dumps(document))):
+        path = write(tmp_path / name, content)
+        assert [row.values for row in iterate_rows(path, records=key)] == ROWS
+    packed = write(tmp_path / "a.json.gz", gzip.compress(json.dumps(document).encode()))
+    assert [row.values for row in iterate_rows(packed, records=key)] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "key", "message"),
+    [
+        ("a.json", '{"data": []}', "dta", r"has no key 'dta' \(nearest: data\): correct `records`"),
+        ("a.json", '{"data": {"x": 1}}', "data.rows", "has no key 'rows' in 'data'"),
+        ("a.json", '{"data": 3}', "data", "'data' is a number, not a list of records"),
+        ("a.json", '{"data": [1]}', "data", "row 0 is not a JSON object but a number"),
+        ("a.json", '{"data": []}', "data", "has no rows"),
+        ("a.json", "[]", "data", "the document is a list, in which `records: data` finds nothing"),
+        ("a.json", '{"data": [], "data": []}', "data", "the key 'data' stands twice"),
+        ("a.csv", "data\n1\n", "data", "a.csv is no JSON document, in which `records: data` would be a key"),
+        ("a.json", '{\n"version": 2, "data": [{}]}', None, "the list under 'data' is read with `records: data`"),
+    ],
+)
+def test_records_that_are_not_there(tmp_path, name, content, key, message):
+    with pytest.raises(AtlasError, match=message):
+        list(iterate_rows(write(tmp_path / name, content), records=key))

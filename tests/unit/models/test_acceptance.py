@@ -118,9 +118,9 @@ REFUSED = {
         beside, r"holds a.* adapter.* beside a model, which would run without it: merge it .*file: model\.safe", True,
     ),
     "an adapter instead of a model": (
-        instead, r"is a.* adapter.*, a change of a base model and no model itself: merge it first \(peft", True,
+        instead, r"is a.* adapter.*, a change of a base model and no model itself: merge it .*docs/adding", True,
     ),
-    "a pickled adapter": (instead_pickled, r"is a.* adapter.* and no model itself: merge it first", True),
+    "a pickled adapter": (instead_pickled, r"is a.* adapter.* and no model itself: merge it into its base first", True),
     "an adapter of another name": (of_another_name, r"(LoRA adapter that was not merged|no config\.json)", True),
     "an adapter among the weights": (unmerged, r"holds the tensor '.*lora_A\.weight' of a LoRA adapter", False),
     "modelopt": (quantised(quant_method="modelopt", quant_algo="FP8"), r"is quantised \(config\.json: modelopt", True),

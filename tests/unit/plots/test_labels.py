@@ -4,6 +4,7 @@ import re
 import warnings
 from html import unescape
 from io import BytesIO, StringIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import jinja2
@@ -14,7 +15,7 @@ from docutils.core import publish_parts
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.t2CharStringPen import T2CharStringPen
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from matplotlib.font_manager import fontManager
+from matplotlib.font_manager import fontManager, get_font
 
 from atlas.analyses.registry import PLOT_FOLDERS, PLOTS
 from atlas.plots import style
@@ -106,7 +107,7 @@ def font(path, name, letters):
 
 @pytest.mark.parametrize("suffix", ["ttf", "otf"])
 def test_a_font_that_is_handed_in_draws_what_is_missing(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(style, "_added", [])
+    monkeypatch.setattr(style, "_added", {})
     monkeypatch.setattr(fontManager, "ttflist", [*fontManager.ttflist])
     file = font(tmp_path / f"mine.{suffix}", f"Mine{suffix}", "通义")
     label = "Qwen 通义 $5$"
@@ -124,6 +125,12 @@ def test_a_font_that_is_handed_in_draws_what_is_missing(tmp_path, monkeypatch, s
         style.save(figure, "caption", Output(output, caption=tmp_path / "x.txt"))
     assert f"Mine{suffix}".encode() in output["pdf"].read_bytes()
     assert label in output["svg"].read_text()
+
+
+def test_the_font_has_all_of_latin_1():
+    """Which is not looked up."""
+    known = get_font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")).get_charmap()
+    assert set(range(0xA0, 0x100)) <= set(known)
 
 
 def test_what_is_no_font_is_refused(tmp_path):
@@ -188,14 +195,17 @@ CAPTIONS = [
     "- x",
     "===== 7B",
     "Tiny_: 1 of 2; Tiny__ and |Tiny|_",
+    # line breaks of every kind, behind which a list, a heading, a directive or a quotation would begin
+    "the prompt a\n\n.. include:: /etc/hostname\n\nmost",
+    "x\n====\n- y\r1. z\x85:field: u\u2028>>> v\n\n    code",
 ]
 
 
 @pytest.mark.parametrize("caption", CAPTIONS)
 def test_a_caption_is_plain_text_in_the_report(tmp_path, caption):
     path = tmp_path / "caption.txt"
-    path.write_text(caption)
+    path.write_text(caption, encoding="utf-8", newline="")
     template = jinja2.Template((ROOT / "report" / "figure.rst").read_text())
     written = template.render(snakemake=SimpleNamespace(params=SimpleNamespace(caption=path)))
     body = publish_parts(written, writer="html", settings_overrides={"report_level": 5})["body"]
-    assert unescape(re.sub(r"<[^>]+>", "", body)).strip() == caption
+    assert unescape(re.sub(r"<[^>]+>", "", body)).strip() == " ".join(caption.split())

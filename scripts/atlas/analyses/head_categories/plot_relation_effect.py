@@ -83,7 +83,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, least: float) -> None:
                     alpha=0.3 if few else 1,
                 )  # fmt: skip
         number = int(own.loc["relation", "heads_ablated"])
-        labels.append(f"{relation} ({number} head{'s' * (number > 1)}, {own['base'].iloc[0]:.0%})")
+        labels.append(f"{style.plain(relation)} ({number} head{'s' * (number > 1)}, {own['base'].iloc[0]:.0%})")
     axes.axvline(0, color="0.6", lw=0.6, zorder=0)
     axes.set_yticks(range(len(relations)), labels)
     axes.set_ylim(max(len(relations), 1) - 0.5, -0.5)

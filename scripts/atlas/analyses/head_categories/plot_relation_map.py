@@ -54,7 +54,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
             style.apply_axes(axes, options, model)
     assert image is not None, "the relation is scored for some model"
-    figure.colorbar(image, ax=grid.ravel().tolist(), label=f"phi, {relation}", shrink=0.8, pad=0.02)
+    figure.colorbar(image, ax=grid.ravel().tolist(), label=f"phi, {style.plain(relation)}", shrink=0.8, pad=0.02)
     fit(figure)
     return figure, _caption(data, relation, options, sources["head_relations"])
 
