@@ -32,6 +32,7 @@ from matplotlib.colors import to_hex
 from atlas.analyses.heads.claims_section import claims_section
 from atlas.analyses.heads.explorer_data import page_data
 from atlas.analyses.heads.measures import measures
+from atlas.analyses.heads.page_files import SCRIPTS
 from atlas.plots import style
 from atlas.plots.captions import blank_layers, told
 from atlas.results.files import replacing
@@ -70,7 +71,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> tuple[str, str]:
         ),
         "data": _json({**data, "colours": list(LABEL_COLOURS.values()), "places": places}),
         "document": _stable_ids(_json(document)),
-        "script": (PAGE / "explorer.js").read_text(encoding="utf-8"),
+        "script": "\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS),
     }
     return Template((PAGE / "explorer.html").read_text(encoding="utf-8")).substitute(values), " ".join(
         [_caption(data, options), *_blank_layers(tables["heads"], options)]
