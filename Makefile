@@ -116,10 +116,11 @@ format: $(STAMP)
 config: $(STAMP)
 	PYTHONPATH=scripts $(BIN)/python -m atlas.config.generate
 
-# torch is left out of the resolution (and stands in requirements.in with what it needs itself), see above.
+# torch is left out of the resolution (and stands in requirements.in with what it needs itself), see above; playwright, because
+# of the package that asks for it only axe-core's script is read.
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv
-	echo torch > $(VENV)/excluded.txt
+	printf 'torch\nplaywright\n' > $(VENV)/excluded.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--excludes $(VENV)/excluded.txt requirements.in -o $(VENV)/resolved.txt
 	{ grep '^torch==' requirements.lock; cat $(VENV)/resolved.txt; } > $(VENV)/new.lock && mv $(VENV)/new.lock requirements.lock

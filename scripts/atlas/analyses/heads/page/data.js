@@ -9,7 +9,7 @@ const unpack = ({ type, data: text }) =>
   new types[type](Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
 const names = Object.fromEntries(data.metrics.map((metric) => [metric.name, metric.label]));
 const signs = Object.fromEntries(data.metrics.map((metric) => [metric.name, metric.sign]));
-const state = { model: 0, chosen: null, picked: null, shown: [], sort: "layer", down: false };
+const state = { model: 0, measure: null, chosen: null, picked: null, shown: [], sort: "layer", down: false };
 let model, bokeh;
 
 const element = (tag, text, attributes = {}) => {
@@ -20,6 +20,8 @@ const element = (tag, text, attributes = {}) => {
 };
 const number = (value) =>
   !Number.isFinite(value) ? "–" : Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+// A text of the user's: its own direction, so that Arabic or Hebrew does not turn the words around it.
+const own = (text) => element("bdi", text);
 const label = (index) => (index === NONE ? "" : data.labels[index]);
 
 
@@ -31,9 +33,12 @@ function load(entry) {
     layers: Math.max(...layer) + 1, heads: Math.max(...head) + 1,
     labelIndex: unpack(entry.label_index), labelNullIndex: unpack(entry.label_null_index),
     columns: Object.fromEntries(Object.entries(entry.columns).map(([name, value]) => [name, unpack(value)])),
-    row: new Map(), top: null, curves: null, ranks: {},
+    row: new Map(), perLayer: new Map(), top: null, curves: null, ranks: {}, blankLayers: new Set(entry.blank_layers),
   };
-  for (let i = 0; i < count; i++) loaded.row.set(layer[i] * loaded.heads + head[i], i);
+  for (let i = 0; i < count; i++) {
+    loaded.row.set(layer[i] * loaded.heads + head[i], i);
+    loaded.perLayer.set(layer[i], (loaded.perLayer.get(layer[i]) ?? 0) + 1);
+  }
   if (entry.top) {
     const { count: each } = entry.top;
     loaded.top = { each };
@@ -88,4 +93,18 @@ function ranks(name) {
     model.ranks[name] = { places, of: order.length };
   }
   return model.ranks[name];
+}
+
+// Where a page of the documentation is: as the option says, or beside the folder of figures that this file is in.
+function docsOf(page) {
+  const name = `docs/${page}.md`, at = location.pathname.lastIndexOf("/figures/");
+  if (data.docs) return element("a", name, { href: data.docs.replace("{page}", page) });
+  if (at < 0 || location.protocol === "data:") return element("code", name);
+  return element("a", name, { href: `${location.origin === "null" ? "file://" : ""}${location.pathname.slice(0, at)}/${name}` });
+}
+
+function download(blob, name) {
+  const link = element("a", null, { href: URL.createObjectURL(blob), download: name.replace(/[^\w.-]/g, "_") });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }

@@ -2,14 +2,14 @@
 
 function filter() {
   const words = at("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const category = at("category").value, top = Number(at("top").value), measure = ranks(at("top-metric").value);
+  const category = at("category").value, top = Number(at("top").value), strongest = ranks(at("top-metric").value);
   state.shown = [];
   const keep = new Uint8Array(model.count);
   for (let i = 0; i < model.count; i++) {
     const text = model.text[i];
     const found = words.every((word) => (/^\d+\.\d+$/.test(word) ? text.split(" ")[0] === word : text.includes(word)));
     if (!found || (category && label(model.labelIndex[i]) !== category)) continue;
-    if (top > 0 && !(measure.places[i] <= top)) continue;
+    if (top > 0 && !(strongest.places[i] <= top)) continue;
     if (state.picked && !state.picked.has(i)) continue;
     keep[i] = 1;
     state.shown.push(i);
@@ -21,15 +21,25 @@ function filter() {
   table();
 }
 
-function choose(i) {
+// The map that was last used: the address names it, and its frame shows it.
+function measure(name) {
+  state.measure = name;
+  for (const map of MAPS) at(`figure-${map.name}`).classList.toggle("current", map.name === name);
+}
+
+// run: one of many steps by keys, which the history keeps as one.
+function choose(i, { run = false } = {}) {
   state.chosen = i;
   bokeh("chosen").data = places(i === null ? [] : [i]);
   bokeh("points-chosen").data =
     i === null ? { x: [], y: [] }
     : { x: [model.columns[at("scatter-x").value][i]], y: [model.columns[at("scatter-y").value][i]] };
-  for (const row of at("table").tBodies[0].rows) row.setAttribute("aria-selected", String(Number(row.dataset.row) === i));
+  if (i !== null) follow(i);
+  markRow();
   detail();
   curve();
+  remember(run);
+  at("said").textContent = i === null ? "" : describe(state.measure, i).join(". ");
 }
 
 function switchModel(index) {
@@ -46,6 +56,7 @@ function switchModel(index) {
 function clear() {
   for (const id of ["search", "category", "top"]) at(id).value = "";
   state.picked = null;
+  whole();
   filter();
   choose(null);
 }
@@ -53,23 +64,38 @@ function clear() {
 function key(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape") return clear();
-  if (["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName)) return;
-  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-  if (step) {
-    event.preventDefault();
-    const from = state.chosen === null ? [-step[0], -step[1]] : [model.layer[state.chosen], model.head[state.chosen]];
-    const [layer, head] = [from[0] + step[0], from[1] + step[1]];
-    const i = head >= 0 && head < model.heads ? model.row.get(layer * model.heads + head) : undefined;
-    if (i !== undefined) choose(i);
-  } else if (event.key === "m") switchModel(state.model + 1);
-  else if (event.key === "/") {
-    event.preventDefault();
-    at("search").focus();
-  }
+  if (event.key !== "/" || ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName)) return;
+  event.preventDefault();
+  at("search").focus();
 }
 
+// ---------------------------------------------------------------------------------------------------------------- start
 const fill = (id, entries) =>
-  at(id).append(...entries.map(([value, text]) => element("option", text, { value })));
+  at(id).append(...entries.map(([value, text]) => element("option", text, { value, dir: "auto" })));
+
+function listen() {
+  at("model").addEventListener("change", () => switchModel(Number(at("model").value)));
+  for (const id of ["search", "top"]) at(id).addEventListener("input", filter);
+  for (const id of ["category", "top-metric"]) at(id).addEventListener("change", filter);
+  for (const id of ["scatter-x", "scatter-y"]) at(id).addEventListener("change", scatter);
+  at("first-token").addEventListener("change", curve);
+  at("clear").addEventListener("click", clear);
+  at("drag").addEventListener("change", () => dragging(at("drag").value));
+  at("zoom-in").addEventListener("click", () => zoom(0.5));
+  at("zoom-out").addEventListener("click", () => zoom(2));
+  at("zoom-whole").addEventListener("click", () => [whole(), scatter(), curve()]);
+  at("csv").addEventListener("click", () => download(new Blob([csv()], { type: "text/csv" }), `${model.key}_heads.csv`));
+  at("controls").addEventListener("submit", (event) => event.preventDefault());
+  document.addEventListener("keydown", key);
+  addEventListener("hashchange", obey);
+}
+
+// Bokeh makes its canvas a stop of the tab key, nameless; the maps' own frames are the stops.
+function nameStops(place) {
+  const canvas = at(place).querySelector("*")?.shadowRoot?.querySelectorAll("*") ?? [];
+  for (const inside of canvas)
+    for (const stop of inside.shadowRoot?.querySelectorAll("[tabindex]") ?? []) stop.tabIndex = -1;
+}
 
 async function start() {
   const metrics = data.metrics.map(({ name, label: title }) => [name, title]);
@@ -77,8 +103,8 @@ async function start() {
   fill("category", [["", "all"], ...data.labels.map((name) => [name, name])]);
   for (const id of ["top-metric", "scatter-x", "scatter-y"]) fill(id, metrics);
   at("scatter-y").selectedIndex = Math.min(1, metrics.length - 1);
-  data.labels.forEach((name, i) => at("legend").append(element("span", name, { style: `--colour:${data.colours[i]}` })));
-  for (const place of data.places) if (!at(place)) at("maps").append(element("div", null, { id: place }));
+  data.labels.forEach((name, i) => at("legend").append(element("li", name, { style: `--colour:${data.colours[i]}` })));
+  at("maps").append(...MAPS.map(frame));
 
   const json = read("atlas-document"), ids = json.roots.map(({ id }) => id);
   const roots = Object.fromEntries(ids.map((id, i) => [id, data.places[i]]));
@@ -88,17 +114,18 @@ async function start() {
     if (!known.has(name)) known.set(name, drawn.get_model_by_name(name));
     return known.get(name);
   };
-
-  at("model").addEventListener("change", () => switchModel(Number(at("model").value)));
-  for (const id of ["search", "top"]) at(id).addEventListener("input", filter);
-  for (const id of ["category", "top-metric"]) at(id).addEventListener("change", filter);
-  for (const id of ["scatter-x", "scatter-y"]) at(id).addEventListener("change", scatter);
-  at("first-token").addEventListener("change", curve);
-  at("clear").addEventListener("click", clear);
-  at("controls").addEventListener("submit", (event) => event.preventDefault());
-  document.addEventListener("keydown", key);
+  data.places.forEach(nameStops);
+  // With a finger, dragging scrolls the page until its reader chooses otherwise.
+  at("drag").value = matchMedia("(pointer: coarse)").matches ? "nothing" : "pick";
+  dragging(at("drag").value);
+  listen();
+  remember.paused = true;
+  measure(MAPS[0].name);
   switchModel(0);
+  obey();
+  if (location.hash && state.chosen !== null) at("detail").scrollIntoView();
   document.body.dataset.ready = "true";
 }
+
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
 else start();

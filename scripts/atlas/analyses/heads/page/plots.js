@@ -18,6 +18,17 @@ function scatter() {
   span("scatter", "y_range", model.columns[y], 0.04);
 }
 
+// What a pointer is told of a point of the scatter plot, and of one of the curve.
+function pointText(place) {
+  const i = state.shown[place], value = (name) => `${names[name]}: ${number(model.columns[name][i])}`;
+  return [`Layer ${model.layer[i]}, head ${model.head[i]}`, value(at("scatter-x").value), value(at("scatter-y").value)].join("\n");
+}
+
+function curveText(name, place) {
+  const { x, y } = bokeh(`curve-${name}`).data;
+  return `${name} meaningless tokens\nposition ${x[place]}: ${number(y[place])}`;
+}
+
 // A range over all finite values, with a margin.
 function span(place, range, values, margin, from) {
   const known = Array.from(values).filter(Number.isFinite);
