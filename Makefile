@@ -62,7 +62,8 @@ figures: $(STAMP)
 
 # Needs no network: what the page uses comes with Snakemake.
 report: figures
-	$(BIN)/snakemake --cores $(CORES) --report report.html figures/all
+	$(BIN)/snakemake --cores $(CORES) overview
+	$(BIN)/snakemake --cores $(CORES) --report report.html overview
 
 # Two processes of one thread each use two cores better than one of two. A module's tests stay in one process, in the order
 # of tests/conftest.py (the fast ones first); xdist would begin with the modules of most tests.
