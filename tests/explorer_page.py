@@ -1,11 +1,24 @@
-"""The explorer as its reader has it: what stands on the page, and what hands do."""
+"""The explorer as its reader has it: what stands on the page, what hands do, and what axe-core finds on any page."""
 
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
 from atlas.analyses.heads import plot_explorer as explorer
 from head_tables import options
+
+
+def faults(driver):
+    """What axe-core finds, with all of its rules: a line for each."""
+    axe = Path(find_spec("axe_playwright_python").submodule_search_locations[0], "axe.min.js")
+    driver.execute_script(axe.read_text(encoding="utf-8") + ";window.axe = axe;")
+    found = driver.execute_async_script(
+        "const done = arguments[0]; axe.run(document).then(({violations, passes}) => done([violations, passes.length]))"
+    )
+    assert found[1] > 30  # rules that had something to look at
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found[0]]
 
 
 class Page:

@@ -3,8 +3,6 @@
 import csv
 import io
 import time
-from importlib.util import find_spec
-from pathlib import Path
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
@@ -13,7 +11,7 @@ import pandas as pd
 import pytest
 
 from atlas.results.tables import write_csv
-from explorer_page import Page
+from explorer_page import Page, faults
 from head_tables import tables
 from made_figures import configuration
 from made_tables import tables_of
@@ -105,33 +103,22 @@ def hover(page, x, y):
     actions.perform()
 
 
-def faults(page):
-    """What axe-core finds, with all of its rules: a line for each."""
-    axe = Path(find_spec("axe_playwright_python").submodule_search_locations[0], "axe.min.js")
-    page.run(axe.read_text(encoding="utf-8") + ";window.axe = axe;")
-    found = page.driver.execute_async_script(
-        "const done = arguments[0]; axe.run(document).then(({violations, passes}) => done([violations, passes.length]))"
-    )
-    assert found[1] > 30  # rules that had something to look at
-    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found[0]]
-
-
 def test_axe_finds_nothing(page):
-    assert faults(page) == []
+    assert faults(page.driver) == []
     page.open("#model=two&measure=meaningless_effect&layer=2&head=1")
     unfold(page)
-    assert faults(page) == []
+    assert faults(page.driver) == []
 
 
 def test_axe_finds_what_is_wrong(page):
     page.run("document.getElementById('search').closest('label').replaceWith(document.createElement('input'))")
-    assert any(fault.startswith("label") for fault in faults(page))
+    assert any(fault.startswith("label") for fault in faults(page.driver))
 
 
 def test_axe_finds_nothing_on_a_small_screen(small):
     small.open("#model=one&measure=label&layer=2&head=1")
     unfold(small)
-    assert faults(small) == []
+    assert faults(small.driver) == []
 
 
 def test_every_stop_of_the_tab_key_has_a_name(page):
