@@ -26,13 +26,17 @@ _STYLE = """<style>
 #overview th, #overview td {
   padding: .15rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd; overflow-wrap: normal;
 }
-#overview code { font-size: .85em; word-break: break-all; }
+#overview code { font-size: .85em; font-weight: normal; word-break: break-all; }
 #overview figure { margin: 1rem 0 2rem; }
 #overview img { max-width: 100%; height: auto; }
 #overview pre { white-space: pre-wrap; background: #f4f4f4; color: #1a1a1a; padding: .5rem; }
 #overview summary { cursor: pointer; }
-/* Inside Snakemake's report, whose column for a description is narrow. */
-.prose:has(#overview) { max-width: 60rem; }
+/* Inside Snakemake's report, which centres what it shows, with a narrow column for a description beside the graph of
+rules: the beginning of a long one would lie above the screen. */
+#overview code::before, #overview code::after { content: none; }
+.h-screen:has(#overview) { align-items: flex-start; justify-content: flex-start; min-width: 0; }
+.gap-3:has(#overview) { flex-direction: column; min-width: 0; }
+.gap-3 > :has(#overview), .prose:has(#overview) { max-width: min(60rem, 100%); min-width: 0; }
 </style>"""
 
 
