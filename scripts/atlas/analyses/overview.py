@@ -146,8 +146,7 @@ def _source(source: Mapping[str, Any]) -> str:
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], name: str) -> str:
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
     body = "".join(
-        f'<tr><th scope="row" dir="auto">{escape(first)}</th>'
-        f"{''.join(f'<td>{_cell(cell)}</td>' for cell in rest)}</tr>"
+        f'<tr><th scope="row" dir="auto">{escape(first)}</th>{"".join(f"<td>{_cell(cell)}</td>" for cell in rest)}</tr>'
         for first, *rest in rows
     )
     return (
