@@ -340,13 +340,13 @@ def overview_inputs():
         "models": [MODEL.format(model=model) for model in models],
         "datasets": [DATASET.format(dataset=dataset) for dataset in datasets],
         "captions": [f"{OWN}/captions/{figure}.txt" for figure in FIGURES],
+        "pictures": [f"{DRAWN}/{figure}.png" for figure in FIGURES if "png" in formats(figure)],
         **({"claims": claims} if claims in table_files() else {}),
     }
 
 
 def overview_params():
-    """What it is told of the configuration: labels, sources, options, and each figure's heading and picture."""
-    categories = {key: registry.PLOTS[figure["plot"]].category for key, figure in FIGURES.items()}
+    """What it is told of the configuration: labels, sources, options, and each figure's heading."""
     models, datasets = analysed()
     return {
         "models": {key: MODELS[key]["label"] for key in models},
@@ -356,7 +356,6 @@ def overview_params():
         },
         "analyses": dict(ANALYSES),
         "figures": {
-            key: (category, f"{DRAWN}/{key}.png" if "png" in formats(key) else None)
-            for key, category in categories.items()
+            key: registry.PLOTS[figure["plot"]].category for key, figure in FIGURES.items()
         },
     }

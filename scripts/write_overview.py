@@ -17,14 +17,15 @@ with job(snakemake):
     told, given = snakemake.params, snakemake.input
     models = dict(zip(told.models, given.models, strict=True))
     rows = dict(zip(told.datasets, given.get("datasets", []), strict=True))
+    pictures = {Path(file).stem: Path(file) for file in given.get("pictures", [])}
     captions = dict(zip(told.figures, given.captions, strict=True))
     run = Run(
         {key: {"label": label, "record": read_record(Path(models[key]))} for key, label in told.models.items()},
         {key: {**facts, "record": read_provenance(rows[key])} for key, facts in told.datasets.items()},
         told.analyses,
         [
-            Drawn(key, category, picture and Path(picture), Path(captions[key]).read_text(encoding="utf-8").strip())
-            for key, (category, picture) in told.figures.items()
+            Drawn(key, category, pictures.get(key), Path(captions[key]).read_text(encoding="utf-8").strip())
+            for key, category in told.figures.items()
         ],
         read_frame(given.claims) if given.get("claims") else None,
         package_versions("snakemake", *PACKAGES),
