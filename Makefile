@@ -15,7 +15,7 @@ help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
 	@echo "make estimate     what make figures would take on this machine, before it starts: minutes, memory, disk"
 	@echo "make check MODEL=FOLDER  which analyses a model can have, and why not the others"
-	@echo "make report       the same, then all figures and tables with their captions in one file, report.html"
+	@echo "make report       the same, then one file, report.html: what was run, claims, all figures and tables with captions"
 	@echo "make test         set up the environment and run all tests"
 	@echo "make test-fast    the tests of the library and of the data alone, without Snakemake (about a minute)"
 	@echo "make families     every model type of transformers through every analysis (half an hour); writes docs/models.md"
@@ -63,7 +63,8 @@ figures: $(STAMP)
 
 # Needs no network: what the page uses comes with Snakemake.
 report: figures
-	$(BIN)/snakemake --cores $(CORES) --report report.html figures/all
+	$(BIN)/snakemake --cores $(CORES) overview
+	$(BIN)/snakemake --cores $(CORES) --report report.html overview
 
 # Two processes of one thread each use two cores better than one of two. A module's tests stay in one process, in the order
 # of tests/conftest.py (the fast ones first); xdist would begin with the modules of most tests.
@@ -117,10 +118,11 @@ format: $(STAMP)
 config: $(STAMP)
 	PYTHONPATH=scripts $(BIN)/python -m atlas.config.generate
 
-# torch is left out of the resolution (and stands in requirements.in with what it needs itself), see above.
+# torch is left out of the resolution (and stands in requirements.in with what it needs itself), see above; playwright, because
+# of the package that asks for it only axe-core's script is read.
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv
-	echo torch > $(VENV)/excluded.txt
+	printf 'torch\nplaywright\n' > $(VENV)/excluded.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--excludes $(VENV)/excluded.txt requirements.in -o $(VENV)/resolved.txt
 	{ grep '^torch==' requirements.lock; cat $(VENV)/resolved.txt; } > $(VENV)/new.lock && mv $(VENV)/new.lock requirements.lock

@@ -255,16 +255,21 @@ def from_folders(name, entries):
     }
 
 
-def brought_in():
-    """What needs a network, of all that the analyses run: models (a control's base), and the raw data sets."""
+def analysed():
+    """The models and the data sets that any analysis is about, in the order of the configuration."""
     blocks = [block for block in ANALYSES.values() if block]
     models = {model for block in blocks for model in block.get("models", [])}
     datasets = {
         dataset
         for block in blocks
         for dataset in ([block["dataset"]] if block.get("dataset") else block.get("datasets", []))
-        if dataset in DATASETS
     }
+    return [key for key in MODELS if key in models], [key for key in DATASETS if key in datasets]
+
+
+def brought_in():
+    """What needs a network, of all that the analyses run: models (a control's base), and the raw data sets."""
+    models, datasets = analysed()
     sources = {model: MODELS[model]["source"] for model in models}
     bases = {
         source["control"]["of"] if "control" in source else model

@@ -48,6 +48,29 @@ rule manifest:
         "../scripts/write_manifest.py"
 
 
+# The page that says what was run and what came out, the first one of the report: `snakemake --report report.html overview`.
+# No part of figures/all, because it is there again whenever anything is.
+rule overview:
+    input:
+        figure_files(),
+        f"{DRAWN}/manifest.sha256",
+        table_files(),
+        **overview_inputs(),
+    output:
+        report(f"{OWN}/overview.html", caption="../report/overview.rst", category="What was run"),
+    log:
+        f"{OWN}/logs/overview.log",
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **asks_light(),
+    params:
+        *library("write_overview"),
+        **overview_params(),
+    script:
+        "../scripts/write_overview.py"
+
+
 # `snakemake figures/NAME` asks for NAME in all formats.
 for figure in FIGURES:
 

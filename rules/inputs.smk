@@ -330,3 +330,32 @@ def plot_library(plot):
     folder = registry.PLOT_FOLDERS[plot]
     beside = [f"atlas/analyses/{folder}/{file}" for file in registry.PLOTS[plot].files]
     return library("plot", f"{folder}.plot_{plot}", *told, files=beside)
+
+
+def overview_inputs():
+    """What the page about the whole run reads, by name; figures and tables come beside it."""
+    claims = f"{OWN}/tables/claims.parquet"
+    models, datasets = analysed()
+    return {
+        "models": [MODEL.format(model=model) for model in models],
+        "datasets": [DATASET.format(dataset=dataset) for dataset in datasets],
+        "captions": [f"{OWN}/captions/{figure}.txt" for figure in FIGURES],
+        "pictures": [f"{DRAWN}/{figure}.png" for figure in FIGURES if "png" in formats(figure)],
+        **({"claims": claims} if claims in table_files() else {}),
+    }
+
+
+def overview_params():
+    """What it is told of the configuration: labels, sources, options, and each figure's heading."""
+    models, datasets = analysed()
+    return {
+        "models": {key: MODELS[key]["label"] for key in models},
+        "datasets": {
+            key: {name: DATASETS[key][name] for name in ("label", "kind", "source")}
+            for key in datasets
+        },
+        "analyses": dict(ANALYSES),
+        "figures": {
+            key: registry.PLOTS[figure["plot"]].category for key, figure in FIGURES.items()
+        },
+    }

@@ -1,123 +1,14 @@
 """The explorer in a real browser without network: it loads without errors, and everything in it follows the hand."""
 
 import json
-import shutil
 import time
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from atlas.analyses.heads import plot_explorer as explorer
-from head_tables import options, tables
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="needs Chromium and its driver (Debian: chromium and chromium-driver)"
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from selenium import webdriver
-
-    settings = webdriver.ChromeOptions()
-    settings.binary_location = BROWSER
-    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-gpu", "window-size=1400,1900"):
-        settings.add_argument(f"--{argument}")
-    settings.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=settings, service=webdriver.ChromeService(DRIVER))
-    driver.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-    driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
-    yield driver
-    driver.quit()
-
-
-class Page:
-    """What a reader of the page sees and does."""
-
-    def __init__(self, driver, folder, given, **changes):
-        self.driver, self.given = driver, given
-        html, _ = explorer.draw(given, options(**changes), {})
-        path = folder / "explorer.html"
-        path.write_text(html, encoding="utf-8")
-        driver.get_log("browser"), driver.get_log("performance")
-        driver.get(path.as_uri())
-        self.wait(lambda: self.run("return document.body.dataset.ready"))
-
-    def run(self, code, *arguments):
-        return self.driver.execute_script(code, *arguments)
-
-    def wait(self, condition, limit=30):
-        end = time.monotonic() + limit
-        while not condition():
-            assert time.monotonic() < end, "gave up waiting"
-            time.sleep(0.05)
-
-    def find(self, selector):
-        return self.driver.find_element("css selector", selector)
-
-    def text(self, selector):
-        return self.find(selector).text
-
-    def type(self, selector, text):
-        field = self.find(selector)
-        field.clear()
-        field.send_keys(text)
-
-    def pick(self, selector, label):
-        from selenium.webdriver.support.ui import Select
-
-        Select(self.find(selector)).select_by_visible_text(label)
-
-    def keys(self, *keys):
-        from selenium.webdriver import ActionChains
-
-        ActionChains(self.driver).send_keys(*keys).perform()
-
-    def heads(self):
-        """The heads of the table's rows, in order."""
-        return [button.text for button in self.driver.find_elements("css selector", "#table tbody button")]
-
-    def source(self, name):
-        """The columns of one of Bokeh's data sources."""
-        code = "const s = Bokeh.documents[0].get_model_by_name(arguments[0]).data;"
-        return self.run(code + "return Object.fromEntries(Object.entries(s).map(([k, v]) => [k, Array.from(v)]))", name)
-
-    def image(self, name):
-        """The (heads, layers) values that one map shows."""
-        code = "const i = Bokeh.documents[0].get_model_by_name(arguments[0]).data.image[0];"
-        values, shape = self.run(code + "return [Array.from(i, v => isNaN(v) ? null : v), i.shape]", name)
-        return np.array(values, float).reshape(shape)
-
-    def pixel(self, place, x, y):
-        """Where a point of a plot is on the screen."""
-        return self.run(
-            """const plot = Bokeh.documents[0].get_model_by_name(arguments[0]);
-            document.getElementById(arguments[0]).scrollIntoView({block: "center"});
-            const view = Bokeh.index.find_one_by_id(plot.id), box = view.el.getBoundingClientRect();
-            const scales = view.frame;
-            return [box.x + scales.x_scale.compute(arguments[1]), box.y + scales.y_scale.compute(arguments[2])];""",
-            place, x, y,
-        )  # fmt: skip
-
-    def mouse(self, *points):
-        """Click on one point of the screen, or drag from the first to the last."""
-        from selenium.webdriver.common.actions.action_builder import ActionBuilder
-
-        actions = ActionBuilder(self.driver, duration=60)
-        pointer = actions.pointer_action
-        pointer.move_to_location(*map(int, points[0])).pointer_down()
-        for point in points[1:]:
-            pointer.move_to_location(*map(int, point)).pause(0.05)
-        pointer.pointer_up()
-        actions.perform()
-
-    def chosen(self):
-        source = self.source("chosen")
-        return list(zip(source["layer"], source["head"], strict=True))
+from explorer_page import Page
+from head_tables import tables
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +71,7 @@ def test_a_click_in_one_map_chooses_the_head_everywhere(page):
     page.mouse(page.pixel("map-alpha_natural", 3, 2))
     page.wait(lambda: page.chosen() == [(3, 2)])
     assert page.text("#detail h2") == "Layer 3, head 2 of Model one"
-    assert page.text("#table tr[aria-selected=true] button") == "3.2"
+    assert page.text("#table tr[data-chosen=true] button") == "3.2"
     row = page.given["heads"].query("model == 'one' and layer == 3 and head == 2").iloc[0]
     detail = {cells[0]: cells[1:] for cells in page.run(
         "return Array.from(document.querySelectorAll('#detail tbody tr'), r => Array.from(r.cells, c => c.textContent))"
@@ -280,6 +171,7 @@ def test_columns_sort_both_ways(page):
 def test_keyboard_alone_is_enough(page):
     from selenium.webdriver.common.keys import Keys
 
+    page.run("document.getElementById('map-alpha_natural').focus()")
     page.keys(Keys.ARROW_RIGHT)
     assert page.chosen() == [(0, 0)]
     page.keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_UP)
@@ -296,7 +188,7 @@ def test_keyboard_alone_is_enough(page):
     assert page.find("#search").get_attribute("value") == ""
     assert page.chosen() == []
     page.find("#clear").send_keys(Keys.TAB)
-    for _ in range(40):  # past the plots and the table's headers
+    for _ in range(60):  # past the maps and the table's headers
         if page.run("return document.activeElement.textContent") == "0.2":
             break
         page.keys(Keys.TAB)
@@ -320,7 +212,7 @@ def test_a_model_of_seventy_billion_stays_fluid(browser, tmp_path):
         requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - start)));"""
     times = [browser.execute_async_script(timed, text) for text in ("k", "kn", "know", "", "7", "")]
     assert np.median(times) < 1000, times
-    page.run("document.activeElement.blur()")
+    page.run("document.getElementById('map-score').focus()")
     started = time.monotonic()
     page.keys(*[Keys.ARROW_RIGHT] * 20)
     assert page.chosen() == [(19, 0)]

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 
 import pandas as pd
 
+from atlas.analyses.claims.verdicts import VERDICTS
 from atlas.analyses.published import read_table
 from atlas.analyses.registry import TABLES
 from projects import digests, paused
@@ -218,8 +220,11 @@ def test_killed_run_resumes_with_what_was_finished(fresh):
     assert not list(fresh.folder.glob("results/**/.*.part"))
 
 
-def test_report_needs_no_network_and_holds_every_figure_and_table(finished, tmp_path):
-    process = finished.run("--report", str(tmp_path / "report.html"), "figures/all")
+def test_report_needs_no_network_and_holds_every_figure_and_table(project, tmp_path):
+    assert project.planned("overview") == {"overview": 1}
+    process = project.run("overview")
+    assert process.returncode == 0, process.stdout
+    process = project.run("--report", str(tmp_path / "report.html"), "overview")
     assert process.returncode == 0, process.stdout
     assert "mimetype" not in process.stdout
     text = (tmp_path / "report.html").read_text()
@@ -228,19 +233,30 @@ def test_report_needs_no_network_and_holds_every_figure_and_table(finished, tmp_
         json.JSONDecoder().raw_decode(text, re.search(rf'\b{name} = (?={{")', text).end())[0]
         for name in ("results", "categories")
     )
-    figures = {path.relative_to(finished.folder).as_posix() for path in (finished.folder / "figures").glob("*.*")}
+    figures = {path.relative_to(project.folder).as_posix() for path in (project.folder / "figures").glob("*.*")}
     tables = {f"results/tables/{table}.{extension}" for table in TABLES for extension in ("csv", "parquet")}
-    assert set(results) == figures - {"figures/manifest.sha256"} | tables
+    assert set(results) == figures - {"figures/manifest.sha256"} | tables | {"results/overview.html"}
     assert set(categories["Tables"]["Other"]) == tables
     assert "figures/explorer.html" in categories["All analyses, head by head"]["Other"]
     for path, result in results.items():
         kind, stem = ("table" if path in tables else "figure"), path.rpartition("/")[2].rpartition(".")[0]
-        assert result["labels"] == {kind: stem, "format": path.rpartition(".")[2]}
+        if stem != "overview":
+            assert result["labels"] == {kind: stem, "format": path.rpartition(".")[2]}
         assert len(result["caption"]) > 100
         held = base64.b64decode(result["data_uri"].split("base64,")[1])
-        assert held == (finished.folder / path).read_bytes()
+        assert held == (project.folder / path).read_bytes()
     assert "24 prompts" in results["figures/attention_sinks.pdf"]["caption"]
     assert "Table heads," in results["results/tables/heads.csv"]["caption"]
+    # The first page: what was run, on what, what came out, every figure with its caption, without a click.
+    shown = json.JSONDecoder().raw_decode(text, re.search(r'\bworkflow_desc = (?=")', text).end())[0]
+    words = html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", shown)))
+    for caption in (project.folder / "results" / "captions").glob("*.txt"):
+        assert " ".join(caption.read_text().split()) in words
+    for model in (project.folder / "results" / "models").iterdir():
+        assert json.loads((model / "provenance.json").read_text())["weights_sha256"] in words
+    claims = pd.read_parquet(project.folder / "results" / "tables" / "claims.parquet")
+    assert set(claims["claim_verdict"][claims["decides"]]) <= set(re.findall("|".join(VERDICTS), words))
+    assert shown.count("data:image/png;base64,") == len(list((project.folder / "figures").glob("*.png")))
 
 
 def test_shards_of_sequences_and_layers_do_not_change_results(project):

@@ -26,6 +26,18 @@ COLUMNS = {
 MEASURES = {"score": Measure("relation φ", "share of pairs")}
 # Columns that the explorer lists for one head.
 SHOWN = ("score", "score_direct", "q_direct", "score_suppression", "q_suppression")
+# What they and the measures are, and the page of docs/ that says more.
+DEFINITIONS = {
+    "score": (
+        "φ: share of a relation's pairs whose target is among the k tokens that the head's weights raise most for the "
+        "source (lower most: suppression), of the relation and sign where it is highest."
+    ),
+    "score_direct": "φ of that relation where raised targets count.",
+    "q_direct": "Benjamini-Hochberg q of that φ, against targets shuffled among sources.",
+    "score_suppression": "φ of that relation where lowered targets count.",
+    "q_suppression": "Benjamini-Hochberg q of that φ, against targets shuffled among sources.",
+}
+PAGE = "head_categories"
 _SIGNS = ("direct", "suppression")
 
 

@@ -20,6 +20,16 @@ MEASURES = {
 }
 # Columns that the explorer lists for one head.
 SHOWN = TYPES
+# What they and the measures are, and the page of docs/ that says more.
+DEFINITIONS = {
+    "previous_token": "Mean attention of the second copy of random tokens on the position before.",
+    "duplicate_token": "Mean attention of the second copy of random tokens on the same token in the first.",
+    "induction": (
+        "Mean attention of the second copy of random tokens on the token behind the same one in the first: the one "
+        "that comes next."
+    ),
+}
+PAGE = "head_types"
 
 
 def columns(tables: Mapping[str, pd.DataFrame], dataset: str, choice: Mapping[str, Any]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """All analyses, head by head: one row per head, and whether they point at the same heads."""
 
+from atlas.analyses.heads.page_files import FILES
 from atlas.analyses.record import Analysis, Plot
 
 _CATEGORY = "All analyses, head by head"
@@ -15,7 +16,7 @@ ANALYSES = {
                 beside=("head_relations", "attention_weights", "claims"),
                 asked_by={"claims": "claims"},
                 page=True,
-                files=("page/explorer.html", "page/explorer.css", "page/explorer.js"),
+                files=tuple(f"page/{name}" for name in FILES),
             ),
         },
     ),

@@ -24,7 +24,7 @@ def claims_section(claims: pd.DataFrame | None, labels: Mapping[str, str]) -> st
     if claims is None or claims.empty:
         return ""
     shown = claims[claims["decides"] & claims["model"].isin(list(labels))]
-    head = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels.values())
+    head = "".join(f'<th scope="col" dir="auto">{escape(label)}</th>' for label in labels.values())
     lines = []
     for claim, own in sorted(shown.groupby("claim", sort=False), key=lambda pair: pair[0]):
         named = [dataset for dataset in dict.fromkeys(own["dataset"]) if dataset] or [""]
@@ -38,7 +38,8 @@ def claims_section(claims: pd.DataFrame | None, labels: Mapping[str, str]) -> st
         '<section id="claims" aria-label="Claims of the sources"><h2>What the sources claim</h2>'
         f"<p>Verdicts follow from {shown['confidence'].max():.0%} intervals against stated thresholds, corrected for "
         "their number; compare the control first. The table <code>claims</code> has every part, q and n.</p>"
-        '<div class="wide"><table><thead><tr><th scope="col">claim</th><th scope="col">it says</th>'
+        '<div class="wide" tabindex="0" role="region" aria-label="Claims, scrolls sideways">'
+        '<table><thead><tr><th scope="col">claim</th><th scope="col">it says</th>'
         f"{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div></section>"
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlas.analyses.head_categories.colours import COLOURS
-from atlas.analyses.heads.measures import head_columns, measures
+from atlas.analyses.heads.measures import definitions, head_columns, measures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from atlas.analyses.by_head import Measure
     from atlas.plots.types import Options, Tables
 
+_EVERY_HEAD = ("sinks", "safety_heads")  # analyses that measure every head there is
 NONE = 65535  # index of a text that is missing
 
 
@@ -35,7 +36,8 @@ def page_data(tables: Tables, options: Options) -> dict[str, Any]:
 
     tables: heads, and head_relations and attention_weights where their analyses are configured. options: `models`,
     `model_labels`, `metrics` (those that no model has are left out), `relations` (per head), `curves` (heads per
-    model), `min_prompts`, `datasets` {analysis: the data set that `heads` is about}, `dataset_labels`.
+    model), `min_prompts`, `datasets` {analysis: the data set that `heads` is about}, `dataset_labels`, `docs` (where
+    the pages of the documentation are, `{page}` for a page's name; null: beside the folder of figures).
     """
     heads = tables["heads"]
     relations = _of_dataset(tables, "head_relations", options["datasets"].get("head_categories"))
@@ -50,11 +52,14 @@ def page_data(tables: Tables, options: Options) -> dict[str, Any]:
         columns = [column for column in told.SHOWN if column in heads and heads[column].notna().any()]
         if columns:
             data = options["dataset_labels"][dataset]
-            groups.append({"title": told.TITLE, "data": data, "columns": columns})
+            groups.append({"title": told.TITLE, "data": data, "page": told.PAGE, "columns": columns})
     known = measures(options["datasets"])
+    shown = dict.fromkeys([*metrics, *(column for group in groups for column in group["columns"])])
     return {
         "metrics": [{"name": name, **_described(known[name])} for name in metrics],
         "groups": groups,
+        "definitions": {name: told for name, told in definitions(options["datasets"]).items() if name in shown},
+        "docs": options["docs"],
         "labels": list(COLOURS),
         "relations": names,
         "models": [
@@ -99,9 +104,24 @@ def _model(
         "columns": {column: packed(heads[column].to_numpy(float), "float32") for column in columns},
         "top": _top_relations(model, heads, relations, names, options["relations"]),
         "curves": _curves(model, heads, weights, options),
+        "blank_layers": _without_attention(heads, options["datasets"]),
         "lacking": [known[metric].label for metric in metrics if heads[metric].isna().all()]
         + (["category"] if heads["label"].isna().all() else []),
     }
+
+
+def every_head(heads: pd.DataFrame, datasets: Mapping[str, str]) -> str | None:
+    """A measure that every head with attention of this model has; None where no analysis with one covers it."""
+    names = measures(folder for folder in _EVERY_HEAD if folder in datasets)
+    return next((name for name in names if name in heads and heads[name].notna().any()), None)
+
+
+def _without_attention(heads: pd.DataFrame, datasets: Mapping[str, str]) -> list[int]:
+    """The layers of one model that have no attention (of hybrids): a measure that every head has is null there."""
+    if (column := every_head(heads, datasets)) is None:
+        return []
+    known = heads.groupby("layer")[column].count() > 0
+    return [int(layer) for layer in known.index[~known]]
 
 
 def _index(values: pd.Series, known: Sequence[str]) -> Int[np.ndarray, " values"]:

@@ -19,6 +19,14 @@ def measures(folders: Iterable[str]) -> dict[str, Measure]:
     return {name: measure for folder in folders for name, measure in head_columns(folder).MEASURES.items()}
 
 
+def definitions(folders: Iterable[str]) -> dict[str, dict[str, str]]:
+    """column -> {"means": what it is, "page": the page of docs/ that says more}, of measures and of what is shown."""
+    found: dict[str, dict[str, str]] = {}
+    for told in map(head_columns, folders):
+        found |= {name: {"means": means, "page": told.PAGE} for name, means in told.DEFINITIONS.items()}
+    return found
+
+
 def analysis_of(folders: Iterable[str]) -> dict[str, str]:
     """column of the table heads that is a measure -> the analysis it comes from."""
     return {name: folder for folder in folders for name in head_columns(folder).MEASURES}

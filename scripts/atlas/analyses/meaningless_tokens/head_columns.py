@@ -24,6 +24,14 @@ MEASURES = {
 }
 # Columns that the explorer lists for one head.
 SHOWN = ("meaningless_effect", "meaningless_low", "meaningless_high", "span_mass")
+# What they and the measures are, and the page of docs/ that says more.
+DEFINITIONS = {
+    "meaningless_effect": "(W - W₀) / W₀: change of the mean attention on the question with the meaningless span.",
+    "meaningless_low": "Lower end of its bootstrap interval over prompts.",
+    "meaningless_high": "Upper end of its bootstrap interval over prompts.",
+    "span_mass": "Mean attention of the question's positions on the meaningless span.",
+}
+PAGE = "meaningless_tokens"
 _NAMES = {
     "effect": "meaningless_effect",
     "effect_low": "meaningless_low",

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 TITLE = "Safety heads"
 _NAMES = {"ships_degrees": "ships", "kl_mean": "kl", "position": "position"}
 _TYPES = {"ships": "float64", "kl": "float64", "position": "Int32"}
+_ABLATIONS = {
+    "undifferentiated": "the mean of all values that it sees",
+    "scaling": "epsilon times itself",
+    "mean": "its mean over all prompts",
+}
 _ALWAYS = ("undifferentiated", "scaling")
 COLUMNS = {
     "safety_dataset": "str",
@@ -29,6 +34,24 @@ MEASURES = {
 }
 # Columns that the explorer lists for one head.
 SHOWN = tuple(f"{name}_{ablation}" for ablation in (*_ALWAYS, "mean") for name in ("ships", "kl"))
+# What they and the measures are, and the page of docs/ that says more.
+DEFINITIONS = {
+    **{
+        f"ships_{ablation}": (
+            "Generalized Ships: angle by which the states of harmful prompts turn together when the head's output "
+            f"becomes {becomes}."
+        )
+        for ablation, becomes in _ABLATIONS.items()
+    },
+    **{
+        f"kl_{ablation}": (
+            "Mean KL divergence of the next token's distribution behind harmful prompts when the head's output "
+            f"becomes {becomes}."
+        )
+        for ablation, becomes in _ABLATIONS.items()
+    },
+}
+PAGE = "safety_heads"
 
 
 def more_columns(block: Mapping[str, Any]) -> dict[str, str]:

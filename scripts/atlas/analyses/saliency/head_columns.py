@@ -25,6 +25,16 @@ MEASURES = {
 }
 # Columns that the explorer lists for one head.
 SHOWN = ("saliency_signed", "saliency_absolute", "saliency_share")
+# What they and the measures are, and the page of docs/ that says more.
+DEFINITIONS = {
+    "saliency_signed": (
+        "Attention times the gradient of the loss by it, summed over pairs of a token of the exact answer and one of "
+        "the exact question, mean over answers."
+    ),
+    "saliency_absolute": "The same with the absolute value of each summand.",
+    "saliency_share": "saliency_absolute as a share of its sum over all heads of the model.",
+}
+PAGE = "saliency"
 _FLOW = "question_to_answer"
 
 

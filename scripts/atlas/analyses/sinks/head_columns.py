@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TITLE = "Attention sinks"
-_INPUTS = ("natural", "random", "repeated")
+_TEXTS = {"natural": "natural text", "random": "random token ids", "repeated": "one token id repeated"}
+_INPUTS = tuple(_TEXTS)
 COLUMNS = {
     "sinks_dataset": "str",
     "epsilon": "float64",
@@ -29,6 +30,18 @@ MEASURES = {
 }
 # Columns that the explorer lists for one head.
 SHOWN = tuple(f"{name}_{kind}" for kind in _INPUTS for name in ("alpha", "sink_rate"))
+# What they and the measures are, and the page of docs/ that says more.
+DEFINITIONS = {
+    **{
+        f"alpha_{kind}": f"Mean attention on the first position over all positions of a sequence of {text}."
+        for kind, text in _TEXTS.items()
+    },
+    **{
+        f"sink_rate_{kind}": f"Share of sequences of {text} whose mean attention on the first is above epsilon."
+        for kind, text in _TEXTS.items()
+    },
+}
+PAGE = "attention_sinks"
 
 
 def columns(tables: Mapping[str, pd.DataFrame], dataset: str, choice: Mapping[str, Any]) -> pd.DataFrame:

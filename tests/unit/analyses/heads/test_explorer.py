@@ -14,6 +14,7 @@ from bokeh.resources import INLINE
 from atlas.analyses.head_categories.plot_head_categories import COLOURS
 from atlas.analyses.heads import plot_explorer as explorer
 from atlas.analyses.heads.explorer_data import NONE, packed, page_data
+from atlas.analyses.registry import HEAD_ANALYSES, HEAD_COLUMNS
 from head_tables import options, tables
 from places import ROOT
 
@@ -92,6 +93,29 @@ def test_analyses_that_are_missing_are_left_out():
     data = page_data(given, options())
     assert [group["title"] for group in data["groups"]] == ["Head categories", "Attention sinks", "Safety heads"]
     assert {model["top"] for model in data["models"]} == {model["curves"] for model in data["models"]} == {None}
+
+
+def test_every_column_that_is_shown_is_defined_and_its_page_is_there():
+    for name in HEAD_ANALYSES:
+        told = HEAD_COLUMNS[name]
+        assert set(told.DEFINITIONS) == {*told.MEASURES, *told.SHOWN}
+        assert all(text.endswith(".") and "  " not in text for text in told.DEFINITIONS.values())
+        assert (ROOT / "docs" / f"{told.PAGE}.md").is_file()
+    data = page_data(tables(), options())
+    shown = {metric["name"] for metric in data["metrics"]} | {c for group in data["groups"] for c in group["columns"]}
+    assert set(data["definitions"]) == shown
+    assert data["definitions"]["alpha_natural"]["page"] == "attention_sinks"
+
+
+def test_layers_without_attention_are_those_where_a_measure_of_every_head_is_null():
+    given = tables()
+    heads = given["heads"]
+    heads.loc[(heads["model"] == "two") & heads["layer"].isin([1, 4]), "alpha_natural"] = np.nan
+    heads.loc[(heads["model"] == "one") & (heads["layer"] == 2) & (heads["head"] == 1), "alpha_natural"] = np.nan
+    heads.loc[heads["layer"] == 0, "score"] = np.nan  # not every head has a relation
+    assert [model["blank_layers"] for model in page_data(given, options())["models"]] == [[], [1, 4]]
+    caption = explorer.draw(given, options(), {})[1]
+    assert caption.endswith("Of Model two 3 of 5 layers have attention; the others are blank.")
 
 
 def test_every_category_has_a_colour_of_its_own():
