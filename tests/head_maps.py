@@ -53,3 +53,18 @@ def check(result, logits, pairs, *, tolerance):
     assert len(unclear) <= 0.02 * len(expected)
     assert vocabulary == 199
     assert len(expected) > 100
+
+
+def pairs_of(*starts):
+    """The relations `next_{start}`, of 30 words each, that planted_weights.relation_heads writes."""
+    frames = []
+    for start in starts:
+        source = np.arange(start, start + 30)
+        target = start + (np.arange(30) + 1) % 30
+        frames.append(
+            pd.DataFrame({
+                "relation": f"next_{start}", "category": "Algorithmic", "source": [f"w{i - 3}" for i in source],
+                "target": [f"w{i - 3}" for i in target], "source_id": source, "target_id": target,
+            })
+        )  # fmt: skip
+    return pd.concat(frames, ignore_index=True)

@@ -23,4 +23,10 @@ ANALYSES = {
         plots={"relation_effect": Plot(("relation_effect",), _CATEGORY)},
         starts_from="head_categories",
     ),
+    "relation_dynamic": Analysis(
+        kind="relations",
+        tables=("relation_dynamic", "relation_correlation"),
+        plots={"relation_dynamic": Plot(("relation_dynamic", "relation_correlation"), _CATEGORY)},
+        starts_from="head_categories",
+    ),
 }

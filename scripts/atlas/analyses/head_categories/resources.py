@@ -1,6 +1,6 @@
 """The work of the stages of head categories."""
 
-from atlas.planning.estimates import DECODE, PAIRS, Job, Memory, Stage, answering, forward
+from atlas.planning.estimates import DECODE, PAIRS, Job, Memory, Stage, activations, answering, forward
 
 _GPU_TILE = 8192 * 4096  # logits that are compared at once on a GPU (logit_ranks.py)
 
@@ -45,10 +45,35 @@ def _completing_flops(job: Job) -> float:
     return forward(job, prompts * (whole * _TOKENS + one * _sets(job)))
 
 
+_HELD = 1 << 30  # bytes of outputs that are projected together (dynamic.py)
+_SETTLED = 12  # of so many rows one is held against the whole vocabulary (top_hits.py)
+
+
+def _watching(job: Job) -> Memory:
+    """A batch of prompts with what every layer's heads wrote, outputs of others, and the unembedding in float32."""
+    rows = job.options["max_rows"] or _PAIRS_AT_ONCE
+    held = min(_HELD, 8 * _watched(job) * job.size.heads * job.size.head_width)
+    matrix = 4 * job.size.vocabulary * job.size.width
+    return Memory(activations(job, rows * _TOKENS) + (2 * held + 2 * matrix) / 1e6)
+
+
+def _watched(job: Job) -> float:
+    """Prompts of all relations."""
+    return _RELATIONS * job.options["pairs"] * len(job.options["templates"])
+
+
+def _watching_flops(job: Job) -> float:
+    """Prompts, and what heads write of them in both contexts, mostly against few entries of the vocabulary."""
+    size = job.size
+    projected = 2 * size.heads * 2.0 * size.width * size.vocabulary / (8 * _SETTLED)
+    return forward(job, _watched(job) * _TOKENS) + _watched(job) * projected
+
+
 STAGES = {
     "complete_relations": Stage(
         analyses=("head_categories", "relation_effect"), memory=_completing, flops=_completing_flops
     ),
+    "extract_relation_hits": Stage(analyses=("relation_dynamic",), memory=_watching, flops=_watching_flops),
     "extract_head_mappings": Stage(
         analyses=("head_categories",), memory=_mappings_memory, flops=_mappings_flops, whole_model=False
     ),

@@ -20,7 +20,8 @@ from atlas.errors import AtlasError
 from atlas.models.limits import Limits
 from atlas.models.loading import load_tokenizer
 from attention_engine_reference import _projection, attention_module
-from planted_weights import silent
+from head_maps import pairs_of
+from planted_weights import relation_heads
 from tiny_models import save_tokenizer
 
 LIMITS = Limits(128, 199)
@@ -103,52 +104,10 @@ def test_means_take_the_place_of_outputs():
         assert abs(found.logprobs[0, p] - float(logits.log_softmax(-1)[one.target])) < 2e-4
 
 
-@torch.no_grad()
-def planted():
-    """A model in which head (1, 2) writes "the next word" of words 10 to 39 and head (2, 4) the one of words 50 to 79.
-
-    Tokens are orthogonal; every head looks at the last token alone, others write nothing.
-    """
-    model = silent(3, hidden_size=192, num_attention_heads=6, num_key_value_heads=6, head_dim=96, intermediate_size=64)
-    width = 192
-    embedding, unembedding = model.model.embed_tokens.weight, model.lm_head.weight
-    embedding.zero_()
-    unembedding.zero_()
-    for token in range(10, 80):
-        embedding[token, token] = 1.0
-        unembedding[token, 100 + token] = 1.0  # what is written is not what is read
-    for layer in model.model.layers:
-        for norm in (layer.input_layernorm, layer.post_attention_layernorm):
-            norm.weight.fill_(1)
-        layer.self_attn.v_proj.weight.zero_()
-    model.model.norm.weight.fill_(1)
-    for layer, head, start in ((1, 2, 10), (2, 4, 50)):
-        attention = model.model.layers[layer].self_attn
-        for i in range(30):
-            attention.v_proj.weight[head * 96 + i, start + i] = 1.0
-            attention.o_proj.weight[100 + start + (i + 1) % 30, head * 96 + i] = 1.0
-        assert attention.v_proj.weight.shape == (6 * 96, width)
-    return model
-
-
-def pairs_of(*starts):
-    frames = []
-    for start in starts:
-        source = np.arange(start, start + 30)
-        target = start + (np.arange(30) + 1) % 30
-        frames.append(
-            pd.DataFrame({
-                "relation": f"next_{start}", "category": "Algorithmic", "source": [f"w{i - 3}" for i in source],
-                "target": [f"w{i - 3}" for i in target], "source_id": source, "target_id": target,
-            })
-        )  # fmt: skip
-    return pd.concat(frames, ignore_index=True)
-
-
 @pytest.fixture
 def effect(tmp_path, tokenizer):
     """(answers, table) of the planted model, by the map of its own weights."""
-    model = planted()
+    model = relation_heads()
     model.save_pretrained(tmp_path / "model")
     pairs = pairs_of(10, 50)
     ranks = map_heads(tmp_path / "model", pairs, first_mlp=False)
