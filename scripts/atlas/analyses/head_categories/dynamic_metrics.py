@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from atlas.analyses.head_categories.completions import unasked
 from atlas.analyses.head_categories.metrics import SIGNS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-    from atlas.analyses.types import Arrays, Keys
+    from atlas.analyses.types import Arrays
 
 CONTEXTS = ("with", "without")
 _COUNTS = ("pairs", "prompts", "implementing", "confirmed", "others")
@@ -53,7 +54,6 @@ def dynamic_tables(
     for relation in sorted(set(relation_of)):
         members = np.flatnonzero(relation_of == relation)
         asked = np.flatnonzero(relation_of[hits["pair"]] == relation)
-        why = ", ".join(f"{number} {text}" for text, number in dropped.get(relation, {}).items())
         for sign in SIGNS:
             top = k.get(relation, k["default"])
             found = ranks[f"rank_{sign}"][of_ranks] < top
@@ -62,11 +62,17 @@ def dynamic_tables(
             for context in CONTEXTS:
                 dynamic = hits[f"{context}_{sign}"][of_hits][:, :, asked].astype(bool)
                 about = {"relation": relation, "category": pairs["category"].iloc[members[0]], "sign": sign}
-                about |= {"relations": 1, "context": context, "k": top, "pairs": len(asked), "prompts": dynamic[0, 0].size}
+                about |= {
+                    "relations": 1,
+                    "context": context,
+                    "k": top,
+                    "pairs": len(asked),
+                    "prompts": dynamic[0, 0].size,
+                }
                 scores.append(_scores(static, dynamic, layers, int(hits["depth"])).assign(**about))
                 line = _agreement(static, dynamic, implementing, options)
                 if not len(asked):
-                    line["reason"] = f"no pair makes a prompt ({why})"
+                    line["reason"] = unasked(dropped.get(relation, {}))
                 lines.append({**about, **line})
     lines += _means(lines, options)
     table = pd.DataFrame(lines).drop(columns="error")
@@ -145,8 +151,8 @@ def _fisher(values: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"
 
 
 def pearson(
-    one: Float[np.ndarray, "heads *draws"], other: Float[np.ndarray, "heads *draws"]
-) -> Float[np.ndarray, "*draws"]:
+    one: Float[np.ndarray, " heads *others"], other: Float[np.ndarray, " heads *others"]
+) -> Float[np.ndarray, "*others"]:
     """Pearson's correlation over the first axis; NaN where one of the two is constant."""
     one, other = one - one.mean(0), other - other.mean(0)
     scale = np.sqrt((one**2).sum(0) * (other**2).sum(0))

@@ -1,7 +1,7 @@
 """What every head writes at the last token of a prompt, and what it would write if it saw the source token alone.
 
-Source: Elhelo & Geva, ACL 2025, arXiv 2412.11965, section 4.1. "Without context" puts all attention of the last token on
-the source token and leaves what stands before as it is, so that the head's output is the value of the source token.
+Source: Elhelo & Geva, ACL 2025, arXiv 2412.11965, section 4.1. "Without context" puts all attention of the last token
+on the source token and leaves what stands before as it is: the head's output is then the value of the source token.
 """
 
 from __future__ import annotations
@@ -80,5 +80,6 @@ def _batch(
     for value in here:
         require_finite(value, model, [one.ids for one in prompts], "the output of attention heads")
     return {
-        layer: dict(zip(CONTEXTS, here[2 * i : 2 * i + 2], strict=True)) for i, layer in enumerate(sorted(record.captures))
+        layer: dict(zip(CONTEXTS, here[2 * i : 2 * i + 2], strict=True))
+        for i, layer in enumerate(sorted(record.captures))
     }

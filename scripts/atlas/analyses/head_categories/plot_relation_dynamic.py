@@ -1,4 +1,4 @@
-"""Scores of heads on prompts against those of the static map, without and with context, and their correlation by relation.
+"""Scores of heads on prompts against those of the static map, and their correlation by relation.
 
 Source: Elhelo & Geva, ACL 2025, arXiv 2412.11965, section 4.1 (there a table of correlations).
 """
@@ -13,7 +13,7 @@ import numpy as np
 from atlas.analyses.head_categories.colours import COLOURS
 from atlas.analyses.head_categories.dynamic_metrics import MEAN
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of, told
+from atlas.plots.captions import blank_layers, option_of
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     legend_outside(figure, handles, [str(handle.get_label()) for handle in handles], ncols=3)
     fit(figure)
     blank = blank_layers(heads, "dynamic", options)
-    return figure, " ".join([_caption(heads, lines, options, sources["relation_correlation"]), *blank])
+    return figure, " ".join([_caption(lines, options, sources["relation_correlation"]), *blank])
 
 
 def _chosen(table: pd.DataFrame, options: Options) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def _scatter(axes: Axes, rows: pd.DataFrame, top: float) -> None:
             part["static"], part["dynamic"], ls="", marker="o", ms=3, mew=0, alpha=0.5, color=COLOURS[str(category)],
             clip_on=False,
         )  # fmt: skip
-    axes.set(xlim=(0, top), ylim=(0, top), box_aspect=1)
+    axes.set(xlim=(0, top), ylim=(0, top))
 
 
 def _correlations(axes: Axes, rows: pd.DataFrame) -> None:
@@ -101,18 +101,19 @@ def _correlations(axes: Axes, rows: pd.DataFrame) -> None:
         axes.text(0.5, 0.5, "no correlation", transform=axes.transAxes, ha="center", va="center")
 
 
-def _caption(heads: pd.DataFrame, lines: pd.DataFrame, options: Options, sources: Documents) -> str:
+def _caption(lines: pd.DataFrame, options: Options, sources: Documents) -> str:
     labels = options["model_labels"]
     extreme = {"direct": "largest", "suppression": "smallest"}[options["sign"]]
-    of = {model: heads[heads["model"] == model] for model in options["models"]}
-    pairs = told({model: f"at most {rows['pairs'].max()} pairs" for model, rows in of.items()}, labels)
-    number = option_of(sources, options, lambda d: f"{len(d['options']['templates'])} prompts")
+    asked = option_of(
+        sources, options,
+        lambda d: f"at most {d['options']['pairs']} pairs of a relation in {len(d['options']['templates'])} prompts",
+    )  # fmt: skip
     tau = option_of(sources, options, lambda d: f"tau = {d['metric_options']['tau']:g}")
     confidence = option_of(sources, options, lambda d: format(d["metric_options"]["confidence"], ".0%"))
     parts = [
-        f"phi of every head and relation (share of targets among the k {extreme} logits) by the map of its weights, and "
-        "by what it writes at the last token of prompts that hold the source: with context, as it attends; without, as "
-        f"if it saw the source token alone. Of {pairs} of a relation in {number} each; both scores are of the same "
+        f"phi of every head and relation (share of targets among the k {extreme} logits) by the map of its weights, "
+        "and by what it writes at the last token of prompts that hold the source: with context, as it attends; without, "
+        f"as if it saw the source token alone. Of {asked} each; both scores are of the same "
         f"pairs. Right: Pearson's correlation over all heads, with {confidence} jackknife intervals over pairs; none "
         f"where all heads score the same. Data: {options['dataset_label']}."
     ]

@@ -46,6 +46,7 @@ TABLES = {
         "prompts": "int32",
         "draws": "int32",
         "heads": "str",
+        "reason": "str",
     },
     "relation_answers": {
         "model": "str",

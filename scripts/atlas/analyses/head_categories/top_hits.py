@@ -71,7 +71,7 @@ def _open(
     lower: Float[Tensor, " rows"],
     k: Int[Tensor, " rows"],
 ) -> Bool[Tensor, "2 rows"]:
-    """Whether fewer than k of each row's logits states @ entries.T exceed `upper`, and fewer than k lie below `lower`."""
+    """Whether fewer than k logits, states @ entries.T, of a row exceed `upper`, and fewer than k lie below `lower`."""
     larger, smaller = (torch.zeros(len(states), dtype=torch.int32, device=states.device) for _ in range(2))
     cpu = states.device.type == "cpu"
     rows, height = _TILE["cpu" if cpu else "cuda"]

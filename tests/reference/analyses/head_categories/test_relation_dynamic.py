@@ -1,15 +1,14 @@
-"""What heads write on prompts equals stock Hugging Face eager, one prompt and one head at a time; a planted relation head."""
+"""What heads write on prompts equals stock Hugging Face eager, prompt by prompt and head by head; a planted head."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 import families
 from atlas.analyses.head_categories import top_hits as module
+from atlas.analyses.head_categories.completions import SPLIT
 from atlas.analyses.head_categories.dynamic import dynamic_hits
 from atlas.analyses.head_categories.dynamic_prompts import SHOWN, Placed, placed_prompts
-from atlas.analyses.head_categories.completions import SPLIT
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.analyses.head_categories.top_hits import top_hits
 from atlas.attention import ATTENTION, START, checked
@@ -38,7 +37,7 @@ def some_prompts(count=7, seed=1):
         return tuple(torch.randint(3, 190, (n,), generator=generator).tolist())
 
     start = draw(3)
-    return [[Placed(start + draw(1 + i % 3), 3), Placed(draw(4) + (9,), 4 if i % 2 else 2)] for i in range(count)]
+    return [[Placed(start + draw(1 + i % 3), 3), Placed((*draw(4), 9), 4 if i % 2 else 2)] for i in range(count)]
 
 
 @torch.no_grad()
@@ -123,7 +122,8 @@ def test_top_hits_equal_a_sort_of_all_logits(shape):
     rows, narrow, wide, size = shape
     generator = torch.Generator().manual_seed(0)
     states, output, entries = (
-        torch.randn(n, m, generator=generator, dtype=torch.float64) for n, m in ((rows, narrow), (narrow, wide), (size, wide))
+        torch.randn(n, m, generator=generator, dtype=torch.float64)
+        for n, m in ((rows, narrow), (narrow, wide), (size, wide))
     )
     logits = states @ output @ entries.T
     # Targets of all ranks, many of them near k.

@@ -9,16 +9,16 @@ import torch
 
 import families
 from atlas.analyses.head_categories.causal import Completing
-from atlas.analyses.head_categories.completions import Completion, completions
+from atlas.analyses.head_categories.completions import SPLIT, Completion, completions, unasked
 from atlas.analyses.head_categories.effect_metrics import effect_table, losses
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.analyses.head_categories.implementing import direct_scores
 from atlas.analyses.head_categories.relation_effect import relation_answers
 from atlas.analyses.registry import TABLES
 from atlas.attention import EDITS, GENERATION, checked
-from atlas.errors import AtlasError
 from atlas.models.limits import Limits
 from atlas.models.loading import load_tokenizer
+from atlas.results.tables import conform
 from attention_engine_reference import _projection, attention_module
 from head_maps import pairs_of
 from planted_weights import relation_heads
@@ -124,7 +124,7 @@ def effect(tmp_path, tokenizer):
     answers = relation_answers(completing, tokenizer, asked, scores, OPTIONS)
     categories = dict(zip(pairs["relation"], pairs["category"], strict=True))
     options = {"confidence": 0.95, "bootstrap": 200, "seed": 0}
-    return answers, effect_table(answers, categories, {"model": "m", "dataset": "d"}, options)
+    return answers, effect_table(answers, categories, {}, {"model": "m", "dataset": "d"}, options)
 
 
 def test_a_planted_head_costs_its_relation_and_no_other(effect):
@@ -171,5 +171,20 @@ def test_prompts_hold_examples_that_are_not_asked_for(tokenizer):
     assert not {shown[0], shown[1], shown[2], shown[3]} & {one.ids[-1] for one in found}
     assert {(one.ids[-1], one.target) for one in found} <= set(zip(pairs["source_id"], pairs["target_id"], strict=True))
     assert completions(tokenizer, pairs, {**OPTIONS, "seed": 4}, LIMITS)[0][0].ids[:4] != shown
-    with pytest.raises(AtlasError, match=r"relation next_10: no pair of 30 makes a prompt of 'x\{source\}'"):
-        completions(tokenizer, pairs, {**OPTIONS, "templates": {"default": "x{source}"}}, LIMITS)
+    found, dropped = completions(tokenizer, pairs, {**OPTIONS, "templates": {"default": "x{source}"}}, LIMITS)
+    assert found == []
+    assert unasked(dropped) == "no pair makes a prompt (30 source is not one token there)"
+    assert unasked({}) == "no pair makes a prompt (all stand in the examples)"
+
+
+def test_a_relation_that_cannot_be_asked_for_is_a_row_of_nulls_with_the_reason(effect):
+    answers, table = effect
+    categories = {"next_10": "Algorithmic", "next_50": "Algorithmic", "lost": "Linguistic"}
+    options = {"confidence": 0.95, "bootstrap": 200, "seed": 0}
+    found = effect_table(answers, categories, {"lost": {SPLIT: 7}}, {"model": "m", "dataset": "d"}, options)
+    found = conform(found, TABLES["relation_effect"])
+    pd.testing.assert_frame_equal(found[found["relation"] != "lost"], conform(table, TABLES["relation_effect"]))
+    row = found[found["relation"] == "lost"].iloc[0]
+    assert (row["category"], row["selection"], row["prompts"]) == ("Linguistic", "none", 0)
+    assert row["reason"] == "no pair makes a prompt (7 source is not one token there)"
+    assert row[["base_accuracy", "accuracy", "low", "high", "drop", "drop_low", "logprob_drop"]].isna().all()

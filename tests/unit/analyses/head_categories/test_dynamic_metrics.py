@@ -18,7 +18,9 @@ KEYS = {"model": "m", "dataset": "d"}
 def made(seed=0, layers=(0, 1, 2), depth=LAYERS):
     """(hits, ranks, pairs): relation `a` of 30 pairs, of which 20 are asked, `b` of 12, all asked, `c`, none asked."""
     rng = np.random.default_rng(seed)
-    pairs = pd.DataFrame({"relation": ["a"] * 30 + ["b"] * 12 + ["c"] * 5, "category": ["A"] * 30 + ["B"] * 12 + ["C"] * 5})
+    pairs = pd.DataFrame(
+        {"relation": ["a"] * 30 + ["b"] * 12 + ["c"] * 5, "category": ["A"] * 30 + ["B"] * 12 + ["C"] * 5}
+    )
     strength = rng.random((len(layers), HEADS, 1)) ** 3
     ranks = {"layers": np.array(layers)}
     pair = np.array([*range(5, 25), *range(30, 42)])
@@ -57,7 +59,9 @@ def test_scores_and_correlations_equal_loops_over_heads_and_pairs():
         assert abs(line["correlation"] - pearsonr(static, dynamic).statistic) < 1e-12
         assert abs(line["correlation_by_template"] - pearsonr(*zip(*by_template, strict=True)).statistic) < 1e-12
         assert line["low"] < line["correlation"] < line["high"]
-        every = [(ranks[f"rank_{sign}"][x, h][pairs["relation"] == relation] < 10).mean() for x in range(3) for h in range(4)]
+        every = [
+            (ranks[f"rank_{sign}"][x, h][pairs["relation"] == relation] < 10).mean() for x in range(3) for h in range(4)
+        ]
         above = np.array(dynamic) > 0.15
         assert line["implementing"] == sum(np.array(every) > 0.15)
         assert line["confirmed"] == sum(above & (np.array(every) > 0.15))

@@ -14,6 +14,7 @@ from atlas.models.architectures import decoder_layers, input_device
 from atlas.models.weights import WeightReader
 
 if TYPE_CHECKING:
+    from atlas.analyses.head_categories.dynamic_prompts import Placed
     from atlas.models.task import ModelTask
     from atlas.results.task import Result
 
@@ -23,14 +24,15 @@ NEEDS = (ATTENTION, START)
 
 def run(task: ModelTask) -> Result:
     options, pairs, top = task.options, task.frame("pairs"), task.params["k"]
-    prompts, dropped = {}, {}
+    prompts: dict[int, list[Placed]] = {}
+    dropped: dict[str, dict[str, int]] = {}
     for relation, rows in pairs.groupby("relation", sort=True):
         found, dropped[str(relation)] = placed_prompts(task.tokenizer, rows, options, task.limits)
         prompts |= found
     if not prompts:
         raise AtlasError(
-            f"analyses.relation_dynamic.templates: no pair of any relation makes a prompt ({dropped}); each source must "
-            "be one token that stands once in every template."
+            f"analyses.relation_dynamic.templates: no pair of any relation makes a prompt ({dropped}); each source "
+            "must be one token that stands once in every template."
         )
     chosen = pairs.loc[list(prompts)]
     model = checked(task.model, *NEEDS)
