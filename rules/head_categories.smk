@@ -44,7 +44,30 @@ use rule extract as extract_head_mappings with:
         *library("extract", "head_categories.jobs.extract_head_mappings"),
         job="head_categories.jobs.extract_head_mappings",
         device=lambda wildcards: MODELS[wildcards.model]["device"],
-        options=options("head_categories", "first_mlp", "first_experts", "k_max", "memory_mb"),
+        options=options(
+            *("head_categories", "first_mlp", "first_experts", "k_max"),
+            *("salient_tokens", "salient_mapped", "memory_mb"),
+        ),
+
+
+# Apart from the weights, for the tokenizer alone.
+use rule extract as describe_salient_operations with:
+    input:
+        model=MODEL,
+        activations=gathered("head_mappings"),
+    output:
+        **metrics("salient_operations"),
+    log:
+        log_of("describe_salient_operations", OF_DATASET),
+    benchmark:
+        costs_of("describe_salient_operations", OF_DATASET)
+    threads: 1
+    resources:
+        **asks_light(),
+    params:
+        *library("extract", "head_categories.jobs.describe_salient_operations"),
+        job="head_categories.jobs.describe_salient_operations",
+        tables=columns("salient_operations"),
 
 
 use rule compute as compute_head_categories with:

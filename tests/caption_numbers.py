@@ -82,8 +82,8 @@ def relation_dynamic(tables, models):
         expected.append(
             f"{label}: mean correlation {apart.correlation:.2f} [{apart.low:.2f}, {apart.high:.2f}] without context "
             f"and {within.correlation:.2f} [{within.low:.2f}, {within.high:.2f}] with context, over the "
-            f"{apart.relations} relations that some head implements (tau = 0.15); of these {apart.implementing} heads {apart.confirmed} "
-            f"score above tau without context and {within.confirmed} with."
+            f"{apart.relations} relations that some head implements (tau = 0.15); of these {apart.implementing} heads "
+            f"{apart.confirmed} score above tau without context and {within.confirmed} with."
         )
     return expected
 

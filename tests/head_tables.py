@@ -9,6 +9,7 @@ from atlas.analyses.registry import TABLES
 
 RELATIONS = {"country_to_capital": "Knowledge", "copying": "Algorithmic", "english_to_french": "Translation"}
 OPTIONS = {
+    "salient": 2,
     "metrics": ["score", "alpha_natural", "meaningless_effect", "saliency_absolute", "ships_scaling"],
     "relations": 2, "curves": 1000, "claims": False, "min_prompts": 5,
     "datasets": {"head_categories": "rel", "sinks": "text", "meaningless_tokens": "math", "safety_heads": "harm"},

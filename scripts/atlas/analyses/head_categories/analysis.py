@@ -7,7 +7,7 @@ _CATEGORY = "Head categories"
 ANALYSES = {
     "head_categories": Analysis(
         kind="relations",
-        tables=("head_relations", "head_categories", "relation_pairs"),
+        tables=("head_relations", "head_categories", "relation_pairs", "salient_operations"),
         extractions={"head_mappings": "storage"},
         plots={
             "head_categories": Plot(("head_categories", "relation_pairs"), _CATEGORY),

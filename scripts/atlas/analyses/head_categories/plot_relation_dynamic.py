@@ -112,8 +112,8 @@ def _caption(lines: pd.DataFrame, options: Options, sources: Documents) -> str:
     confidence = option_of(sources, options, lambda d: format(d["metric_options"]["confidence"], ".0%"))
     parts = [
         f"phi of every head and relation (share of targets among the k {extreme} logits) by the map of its weights, "
-        "and by what it writes at the last token of prompts that hold the source: with context, as it attends; without, "
-        f"as if it saw the source token alone. Of {asked} each; both scores are of the same "
+        "and by what it writes at the last token of prompts that hold the source: with context, as it attends; "
+        f"without, as if it saw the source token alone. Of {asked} each; both scores are of the same "
         f"pairs. Right: Pearson's correlation over all heads, with {confidence} jackknife intervals over pairs; none "
         f"where all heads score the same. Data: {options['dataset_label']}."
     ]

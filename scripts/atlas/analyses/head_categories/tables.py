@@ -26,6 +26,16 @@ TABLES = {
         "first_state": "str",
         "warning": "str",
     },
+    "salient_operations": {
+        **_HEAD,
+        "rank": "int32",
+        "sign": "str",
+        "source": "str",
+        "source_id": "Int32",
+        "ratio": "float64",
+        "mapped": "str",
+        "logits": "str",
+    },
     "relation_effect": {
         "model": "str",
         "dataset": "str",

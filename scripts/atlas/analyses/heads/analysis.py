@@ -12,10 +12,10 @@ ANALYSES = {
             "explorer": Plot(
                 ("heads",),
                 _CATEGORY,
-                beside=("head_relations", "attention_weights", "claims"),
+                beside=("head_relations", "salient_operations", "attention_weights", "claims"),
                 asked_by={"claims": "claims"},
                 page=True,
-                files=("page/explorer.html", "page/explorer.css", "page/explorer.js"),
+                files=("page/explorer.html", "page/explorer.css", "page/explorer.js", "page/salient.js"),
             ),
         },
     ),

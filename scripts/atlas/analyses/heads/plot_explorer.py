@@ -70,7 +70,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> tuple[str, str]:
         ),
         "data": _json({**data, "colours": list(LABEL_COLOURS.values()), "places": places}),
         "document": _stable_ids(_json(document)),
-        "script": (PAGE / "explorer.js").read_text(encoding="utf-8"),
+        "script": "".join((PAGE / name).read_text(encoding="utf-8") for name in ("salient.js", "explorer.js")),
     }
     return Template((PAGE / "explorer.html").read_text(encoding="utf-8")).substitute(values), " ".join(
         [_caption(data, options), *_blank_layers(tables["heads"], options)]

@@ -8,12 +8,15 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from bokeh.resources import INLINE
 
 from atlas.analyses.head_categories.plot_head_categories import COLOURS
 from atlas.analyses.heads import plot_explorer as explorer
-from atlas.analyses.heads.explorer_data import NONE, packed, page_data
+from atlas.analyses.heads.explorer_data import NONE, page_data
+from atlas.analyses.heads.explorer_salient import salient_data
+from atlas.analyses.heads.packed import packed
 from head_tables import options, tables
 from places import ROOT
 
@@ -137,3 +140,39 @@ def test_same_bytes_in_every_process(before):
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert output.decode() == page
     plt.close("all")
+
+
+def operations():
+    """Two tokens of every head of model "one" but the first, whose layer has no attention."""
+    rows = []
+    for layer, head in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        for rank, sign in ((rank, sign) for rank in (1, 2, 3) for sign in ("direct", "suppression")):
+            own = {"model": "one", "dataset": "r", "layer": layer, "head": head, "rank": rank, "sign": sign}
+            texts = [f" {sign}{rank}{layer}{head}", "</script>", "é"]
+            blank = (layer, head) == (0, 0)
+            rows.append({
+                **own, "source": None if blank else f" word{rank}", "source_id": None if blank else rank,
+                "ratio": np.nan if blank else 4.0 - rank, "mapped": None if blank else json.dumps(texts),
+                "logits": None if blank else "[3.0, 2.0, 1.0]",
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_salient_operations_of_each_head_come_back():
+    heads = pd.DataFrame({"layer": [1, 1, 0, 0], "head": [0, 1, 0, 1]})  # in another order
+    found = salient_data("one", heads, operations(), 2)
+    source, ratio = (unpack(found[name]).reshape(4, 2) for name in ("source", "ratio"))
+    assert (source[2] == -1).all()
+    assert [found["texts"][int(i)] for i in source[0]] == [" word1", " word2"]
+    assert ratio[0].tolist() == [3, 2]
+    for sign in ("direct", "suppression"):
+        mapped = unpack(found[sign]).reshape(4, 2, found["mapped"])
+        assert [found["texts"][int(i)] for i in mapped[3, 1]] == [f" {sign}201", "</script>"]
+        assert (mapped[2] == -1).all()
+    assert salient_data("two", heads, operations(), 2) is None
+    assert salient_data("one", heads, operations(), 0) is None
+    assert salient_data("one", heads, None, 2) is None
+
+
+def test_a_page_without_salient_operations_says_so_in_no_model():
+    assert {model["salient"] for model in page_data(tables(), options())["models"]} == {None}

@@ -215,6 +215,8 @@ const atlas = (() => {
       block.append(relations.length ? table : element("p", "none above 0"));
       lists.append(block);
     }
+    const salient = salientBlock(data.models[state.model].salient, i, { element, unpack, number });
+    if (salient) lists.append(salient);
     place.append(lists);
   }
 
