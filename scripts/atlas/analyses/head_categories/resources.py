@@ -8,14 +8,17 @@ _GPU_TILE = 8192 * 4096  # logits that are compared at once on a GPU (logit_rank
 def _mappings_memory(job: Job) -> Memory:
     """Embedding and unembedding and the option memory_mb, in float32; on a GPU two tiles, on a CPU one layer.
 
+    Salient operations hold what the layers read of the whole vocabulary, too.
+
     memory_mb bounds the products of all heads that are mapped at once; those of one layer are the most there is.
     """
     size, bound = job.size, job.options.get("memory_mb", 1024)
     matrices = size.vocabulary * size.width
+    states = 2 * matrices if job.options.get("salient_tokens") else 0
     if not job.gpu:
-        return Memory(bound + (12 * size.width**2 + 3 * matrices) * 4 / 1e6)
+        return Memory(bound + (12 * size.width**2 + 3 * matrices + states) * 4 / 1e6)
     heads = min(bound * 1.05, size.vocabulary * size.queries * 4 / 1e6)
-    return Memory(heads + (2 * matrices + size.mlp * size.width + 2 * _GPU_TILE) * 4 / 1e6)
+    return Memory(heads + (2 * matrices + states + size.mlp * size.width + 2 * _GPU_TILE) * 4 / 1e6)
 
 
 def _mappings_flops(job: Job) -> float:

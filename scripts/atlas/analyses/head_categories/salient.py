@@ -56,8 +56,9 @@ class Salient:
     def __init__(
         self, reader: WeightReader, wanted: Wanted, state: str, compute: torch.dtype, layers: int, heads: int
     ) -> None:
-        ids, tokens, self._mapped = wanted
+        ids, tokens, mapped = wanted
         self._ids, self._tokens = torch.tensor(list(ids)), min(tokens, len(ids))
+        self._mapped = min(mapped, len(reader.unembedding()))
         shape = layers, heads, self._tokens
         wide = (*shape, 2, self._mapped)
         self.found = dict(
@@ -88,8 +89,8 @@ class Salient:
         value: Float[Tensor, "kv_heads width value_width"],
         group: int,
     ) -> Finder:
-        """A function of `some` heads (place, number) of a layer, their W_O and their maps W_O U (heads, V, value_width),
-        that writes their operations into `found`, where the layer is `at_layer`. group: query heads of a value."""
+        """A function of `some` heads (place, number) of a layer, their W_O and their maps W_O U, that writes their
+        operations into `found`; the layer is `at_layer` there. group: query heads of a value head."""
         rows = self._embedded if layer == 0 else self._lifted
         length = rows.norm(dim=1)
 
@@ -100,24 +101,26 @@ class Salient:
         ) -> None:
             # |x W_O| is |x L| with W_O's triangular factor, which is no wider than a head.
             factors = torch.linalg.qr(output.transpose(1, 2), mode="r").R.transpose(1, 2)
+            groups: dict[int, list[int]] = {}
+            for at, (_, head) in enumerate(some):
+                groups.setdefault(head // group, []).append(at)
 
-            def one(at: int) -> None:
-                place, head = some[at]
-                weight = value[head // group].to(rows.dtype)
-                written = torch.cat([(part @ weight @ factors[at]).norm(dim=1) for part in rows.split(_STEP)])
-                ratio = torch.where(length > 0, written / length, -torch.inf)
-                best, which = ratio.topk(self._tokens)
-                logits = rows[which] @ weight @ maps[at].T
-                both = [x.topk(self._mapped, 1) for x in (logits, -logits)]
-                kept = (
-                    self._ids[which.cpu()],
-                    best,
-                    torch.stack([x.indices for x in both], 1),
-                    torch.stack([both[0].values, -both[1].values], 1),
-                )
-                for name, tensor in zip(ARRAYS, kept, strict=True):
-                    self.found[name][at_layer, place] = tensor.cpu().numpy()
+            def of_group(number: int) -> None:
+                states = torch.cat([part @ value[number].to(rows.dtype) for part in rows.split(_STEP)])
+                for at in groups[number]:
+                    written = torch.cat([(part @ factors[at]).norm(dim=1) for part in states.split(_STEP)])
+                    best, which = torch.where(length > 0, written / length, -torch.inf).topk(self._tokens)
+                    logits = states[which] @ maps[at].T
+                    (largest, top), (smallest, bottom) = (x.topk(self._mapped, 1) for x in (logits, -logits))
+                    kept = (
+                        self._ids[which.cpu()],
+                        best,
+                        torch.stack([top, bottom], 1),
+                        torch.stack([largest, -smallest], 1),
+                    )
+                    for name, tensor in zip(ARRAYS, kept, strict=True):
+                        self.found[name][at_layer, some[at][0]] = tensor.cpu().numpy()
 
-            pool.map(one, range(len(some)))
+            pool.map(of_group, list(groups))
 
         return find

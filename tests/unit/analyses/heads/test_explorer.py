@@ -17,7 +17,7 @@ from atlas.analyses.heads import plot_explorer as explorer
 from atlas.analyses.heads.explorer_data import NONE, page_data
 from atlas.analyses.heads.explorer_salient import salient_data
 from atlas.analyses.heads.packed import packed
-from head_tables import options, tables
+from head_tables import operations, options, tables
 from places import ROOT
 
 
@@ -134,28 +134,12 @@ def test_same_bytes_in_every_process(before):
     page, _ = explorer.draw(tables(), options(), {})
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT / 'scripts')!r}, {str(ROOT / 'tests')!r}]; {before}"
-        "from atlas.analyses.heads import plot_explorer as explorer; from head_tables import options, tables; "
+        "from atlas.analyses.heads import plot_explorer as explorer; from head_tables import operations, options, tables; "
         "sys.stdout.buffer.write(explorer.draw(tables(), options(), {})[0].encode())"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert output.decode() == page
     plt.close("all")
-
-
-def operations():
-    """Two tokens of every head of model "one" but the first, whose layer has no attention."""
-    rows = []
-    for layer, head in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        for rank, sign in ((rank, sign) for rank in (1, 2, 3) for sign in ("direct", "suppression")):
-            own = {"model": "one", "dataset": "r", "layer": layer, "head": head, "rank": rank, "sign": sign}
-            texts = [f" {sign}{rank}{layer}{head}", "</script>", "é"]
-            blank = (layer, head) == (0, 0)
-            rows.append({
-                **own, "source": None if blank else f" word{rank}", "source_id": None if blank else rank,
-                "ratio": np.nan if blank else 4.0 - rank, "mapped": None if blank else json.dumps(texts),
-                "logits": None if blank else "[3.0, 2.0, 1.0]",
-            })  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def test_salient_operations_of_each_head_come_back():
