@@ -49,15 +49,23 @@ def _completing_flops(job: Job) -> float:
 
 
 _HELD = 1 << 30  # bytes of outputs that are projected together (dynamic.py)
-_SETTLED = 12  # of so many rows one is held against the whole vocabulary (top_hits.py)
+_TOP, _EVERY = 10, (32, 4)  # so many of the top count, and every so many entries are tried first (top_hits.py)
 
 
 def _watching(job: Job) -> Memory:
-    """A batch of prompts with what every layer's heads wrote, outputs of others, and the unembedding in float32."""
-    rows = job.options["max_rows"] or _PAIRS_AT_ONCE
-    held = min(_HELD, 8 * _watched(job) * job.size.heads * job.size.head_width)
-    matrix = 4 * job.size.vocabulary * job.size.width
-    return Memory(activations(job, rows * _TOKENS) + (2 * held + 2 * matrix) / 1e6)
+    """The unembedding in float32, beside a batch with what attention took and gave in every layer, or one layer's heads.
+
+    Of these: their outputs, what they write, and what is left after few entries of the vocabulary.
+    """
+    size, tokens = job.size, (job.options["max_rows"] or _PAIRS_AT_ONCE) * _TOKENS
+    kept = tokens * size.layers * 2 * (size.queries + size.kv_width) * job.bytes
+    heads = size.heads / size.layers
+    rows = 2 * min(_watched(job), _HELD / (8 * size.heads * size.head_width))
+    left, last = (rows * heads * min(1.0, 2 * _TOP * every / size.vocabulary) for every in _EVERY)
+    numbers = rows * (size.queries + (heads + 1) * size.width) + left * size.width
+    numbers += min(last, 4096) * 8192 if job.gpu else 0  # a tile of logits_ranks.count
+    written = 4 * (numbers + size.vocabulary / _EVERY[0] * size.queries)
+    return Memory(4 * size.vocabulary * size.width / 1e6 + max(activations(job, tokens) + kept / 1e6, written / 1e6))
 
 
 def _watched(job: Job) -> float:
@@ -68,7 +76,7 @@ def _watched(job: Job) -> float:
 def _watching_flops(job: Job) -> float:
     """Prompts, and what heads write of them in both contexts, mostly against few entries of the vocabulary."""
     size = job.size
-    projected = 2 * size.heads * 2.0 * size.width * size.vocabulary / (8 * _SETTLED)
+    projected = 2 * size.heads * 2.0 * size.width * size.vocabulary / 100
     return forward(job, _watched(job) * _TOKENS) + _watched(job) * projected
 
 

@@ -134,7 +134,7 @@ def test_same_bytes_in_every_process(before):
     page, _ = explorer.draw(tables(), options(), {})
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT / 'scripts')!r}, {str(ROOT / 'tests')!r}]; {before}"
-        "from atlas.analyses.heads import plot_explorer as explorer; from head_tables import operations, options, tables; "
+        "from atlas.analyses.heads import plot_explorer as explorer; from head_tables import options, tables; "
         "sys.stdout.buffer.write(explorer.draw(tables(), options(), {})[0].encode())"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
