@@ -48,12 +48,12 @@ def _completing_flops(job: Job) -> float:
     return forward(job, prompts * (whole * _TOKENS + one * _sets(job)))
 
 
-_HELD = 1 << 30  # bytes of outputs that are projected together (dynamic.py)
-_TOP, _EVERY = 10, (32, 4)  # so many of the top count, and every so many entries are tried first (top_hits.py)
+_HELD = 1 << 30  # bytes of outputs that are projected together (dynamic.py); below: of top_hits.py
+_TOP, _EVERY = 10, (32, 4)  # so many of the top count, and every so many entries are tried first
 
 
 def _watching(job: Job) -> Memory:
-    """The unembedding in float32, beside a batch with what attention took and gave in every layer, or one layer's heads.
+    """The unembedding in float32, beside a batch with what attention took and gave in every layer, or a layer's heads.
 
     Of these: their outputs, what they write, and what is left after few entries of the vocabulary.
     """
