@@ -1,5 +1,6 @@
 """Head categories: pairs of single tokens, ranks of their targets under every head, scores and labels; whether a model
-loses a relation without the heads that implement it; and whether heads write on prompts what the map says."""
+loses a relation without the heads that implement it; and whether heads write on prompts what the map says.
+"""
 
 PAIRS_FILE = f"{ACTIVATIONS}/pairs/{{dataset}}.parquet"
 RELATION_RANKS = f"{METRICS}/relation_ranks/{{dataset}}.parquet"
@@ -172,7 +173,9 @@ use rule extract as extract_relation_hits with:
         job="head_categories.jobs.extract_relation_hits",
         runtime=runtime("relation_dynamic"),
         k=lambda wildcards: for_model("head_categories", "k", wildcards.model),
-        options=options("relation_dynamic", "templates", "example", "shots", "pairs", "max_rows", "seed"),
+        options=options(
+            "relation_dynamic", "templates", "example", "shots", "pairs", "max_rows", "seed"
+        ),
 
 
 use rule compute as compute_relation_dynamic with:
