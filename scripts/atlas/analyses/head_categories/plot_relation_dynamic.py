@@ -46,7 +46,8 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for axes, context in zip(row, _STYLES, strict=False):
             _scatter(axes, own[own["context"] == context], top)
             axes.set_title(_STYLES[context][3])
-        row[0].set_ylabel(f"{style.title(options['title'], options['model_labels'][model])}\nphi on prompts")
+        title = style.title(options["title"], options["model_labels"][model])
+        row[0].set_ylabel(f"{title}\nphi on prompts")
         _correlations(row[2], named[named["model"] == model])
     for axes, words in zip(grid[-1], ("phi by the map", "phi by the map", "Correlation over heads"), strict=True):
         axes.set_xlabel(words)
