@@ -1,8 +1,10 @@
-"""Head categories: pairs of single tokens, ranks of their targets under every head, scores and labels; and whether a model
-loses a relation without the heads that implement it."""
+"""Head categories: pairs of single tokens, ranks of their targets under every head, scores and labels; whether a model
+loses a relation without the heads that implement it; and whether heads write on prompts what the map says.
+"""
 
 PAIRS_FILE = f"{ACTIVATIONS}/pairs/{{dataset}}.parquet"
 RELATION_RANKS = f"{METRICS}/relation_ranks/{{dataset}}.parquet"
+RELATION_HITS = f"{ACTIVATIONS}/relation_hits/{{dataset}}.safetensors"
 RELATION_ANSWERS = f"{ACTIVATIONS}/relation_answers/{{dataset}}.parquet"
 
 
@@ -43,7 +45,30 @@ use rule extract as extract_head_mappings with:
         *library("extract", "head_categories.jobs.extract_head_mappings"),
         job="head_categories.jobs.extract_head_mappings",
         device=lambda wildcards: MODELS[wildcards.model]["device"],
-        options=options("head_categories", "first_mlp", "first_experts", "k_max", "memory_mb"),
+        options=options(
+            *("head_categories", "first_mlp", "first_experts", "k_max"),
+            *("salient_tokens", "salient_mapped", "memory_mb"),
+        ),
+
+
+# Apart from the weights, for the tokenizer alone.
+use rule extract as describe_salient_operations with:
+    input:
+        model=MODEL,
+        activations=gathered("head_mappings"),
+    output:
+        **metrics("salient_operations"),
+    log:
+        log_of("describe_salient_operations", OF_DATASET),
+    benchmark:
+        costs_of("describe_salient_operations", OF_DATASET)
+    threads: 1
+    resources:
+        **asks_light(),
+    params:
+        *library("extract", "head_categories.jobs.describe_salient_operations"),
+        job="head_categories.jobs.describe_salient_operations",
+        tables=columns("salient_operations"),
 
 
 use rule compute as compute_head_categories with:
@@ -127,3 +152,46 @@ use rule compute as compute_relation_effect with:
         job="head_categories.jobs.compute_relation_effect",
         tables=columns("relation_effect", "relation_answers"),
         options=options("relation_effect", "confidence", "bootstrap", "seed"),
+
+
+use rule extract as extract_relation_hits with:
+    input:
+        model=MODEL,
+        dataset=DATASET,
+        pairs=PAIRS_FILE,
+    output:
+        RELATION_HITS,
+    log:
+        log_of("extract_relation_hits", OF_DATASET),
+    benchmark:
+        costs_of("extract_relation_hits", OF_DATASET)
+    priority: 20
+    resources:
+        **asks("extract_relation_hits", "relation_dynamic"),
+    params:
+        *library("extract", "head_categories.jobs.extract_relation_hits"),
+        job="head_categories.jobs.extract_relation_hits",
+        runtime=runtime("relation_dynamic"),
+        k=lambda wildcards: for_model("head_categories", "k", wildcards.model),
+        options=options(
+            "relation_dynamic", "templates", "example", "shots", "pairs", "max_rows", "seed"
+        ),
+
+
+use rule compute as compute_relation_dynamic with:
+    input:
+        activations=RELATION_HITS,
+        ranks=gathered("head_mappings"),
+        pairs=PAIRS_FILE,
+    output:
+        **metrics("relation_dynamic", "relation_correlation"),
+    log:
+        log_of("compute_relation_dynamic", OF_DATASET),
+    benchmark:
+        costs_of("compute_relation_dynamic", OF_DATASET)
+    params:
+        *library("compute", "head_categories.jobs.compute_relation_dynamic"),
+        job="head_categories.jobs.compute_relation_dynamic",
+        tables=columns("relation_dynamic", "relation_correlation"),
+        k=lambda wildcards: for_model("head_categories", "k", wildcards.model),
+        options=options("relation_dynamic", "confidence", head_categories=["tau"]),

@@ -70,6 +70,24 @@ def relation_effect(tables, models, minimum):
     return expected, rows
 
 
+def relation_dynamic(tables, models):
+    """One sentence for each model."""
+    expected = []
+    for model, label in models.items():
+        rows = of(tables["relation_correlation"], model=model, sign="direct", relation="(mean)").set_index("context")
+        if rows["relations"].sum() == 0:
+            expected.append(f"{label}: no head implements a relation (tau = 0.15).")
+            continue
+        apart, within = rows.loc["without"], rows.loc["with"]
+        expected.append(
+            f"{label}: mean correlation {apart.correlation:.2f} [{apart.low:.2f}, {apart.high:.2f}] without context "
+            f"and {within.correlation:.2f} [{within.low:.2f}, {within.high:.2f}] with context, over the "
+            f"{apart.relations} relations that some head implements (tau = 0.15); of these {apart.implementing} heads "
+            f"{apart.confirmed} score above tau without context and {within.confirmed} with."
+        )
+    return expected
+
+
 def safety_heads(tables, models, top):
     """One phrase for each model."""
     expected = []

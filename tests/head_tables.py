@@ -1,6 +1,7 @@
 """Made-up tables of heads, relations and attention curves for tests of the explorer."""
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from atlas.analyses.registry import TABLES
 
 RELATIONS = {"country_to_capital": "Knowledge", "copying": "Algorithmic", "english_to_french": "Translation"}
 OPTIONS = {
+    "salient": 2,
     "metrics": ["score", "alpha_natural", "meaningless_effect", "saliency_absolute", "ships_scaling"],
     "relations": 2, "curves": 1000, "docs": None, "claims": False, "min_prompts": 5,
     "datasets": {"head_categories": "rel", "sinks": "text", "meaningless_tokens": "math", "safety_heads": "harm"},
@@ -63,3 +65,19 @@ def tables(models=("one", "two"), layers=5, heads=4, positions=12, seed=0):
 
 def options(models=("one", "two"), **changes):
     return {**OPTIONS, "models": list(models), "model_labels": {key: f"Model {key}" for key in models}, **changes}
+
+
+def operations():
+    """Two tokens of every head of model "one" but the first, whose layer has no attention."""
+    rows = []
+    for layer, head in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        for rank, sign in ((rank, sign) for rank in (1, 2, 3) for sign in ("direct", "suppression")):
+            own = {"model": "one", "dataset": "rel", "layer": layer, "head": head, "rank": rank, "sign": sign}
+            texts = [f" {sign}{rank}{layer}{head}", "</script>", "é"]
+            blank = (layer, head) == (0, 0)
+            rows.append({
+                **own, "source": None if blank else f" word{rank}", "source_id": None if blank else rank,
+                "ratio": np.nan if blank else 4.0 - rank, "mapped": None if blank else json.dumps(texts),
+                "logits": None if blank else "[3.0, 2.0, 1.0]",
+            })  # fmt: skip
+    return pd.DataFrame(rows)

@@ -158,9 +158,48 @@ def relation_effect(config, models, layers, heads, rng):
                     **about, "heads_set": name, "selection": selection, "heads_ablated": 0 if name == "none" else 2,
                     "tasks": relation, "accuracy": base - drop, "low": 0.0, "high": 1.0, "drop": drop, "drop_low": low,
                     "drop_high": high, "logprob_drop": drop, "draws": 2, "heads": "[[0, 1], [1, 0]]",
+                    "reason": "",
                 })  # fmt: skip
     document = {"options": {**block, "tau": tau}, "metric_options": block}
     return {"relation_effect": ([pd.DataFrame(rows)], lambda _: document)}
+
+
+def relation_dynamic(config, models, layers, heads, rng):
+    """Scores near each other; of the last model's relations none is implemented, and the first layer is blank."""
+    block, tau = config["analyses"]["relation_dynamic"], config["analyses"]["head_categories"]["tau"]
+    scores, lines, rng = [], [], np.random.default_rng(7)  # its own: other tables stay as they are
+    for model, dataset in itertools.product(models, block["datasets"]):
+        none = number_of(model) % 3 == 2 and len(models) > 1
+        for sign, context in itertools.product(("direct", "suppression"), ("with", "without")):
+            about = {"model": model, "dataset": dataset, "sign": sign, "context": context}
+            for number, relation in enumerate(RELATIONS):
+                pairs = 9 + number + number_of(model)
+                own = {**about, "relation": relation, "category": CATEGORIES[number // 2], "k": 10, "pairs": pairs,
+                       "prompts": 4 * pairs}  # fmt: skip
+                frame = every_head(layers, heads)
+                static = np.where(rng.random(len(frame)) < 0.2, rng.random(len(frame)) * (0.1 if none else 0.9), 0)
+                frame["static"], frame["dynamic"] = static, np.clip(static + rng.normal(0, 0.05, len(frame)), 0, 1)
+                if none:
+                    frame.loc[frame["layer"] == 0, ["static", "dynamic"]] = np.nan
+                scores.append(frame.assign(**own))
+                value = np.nan if none else 0.9 - 0.05 * number - 0.1 * (context == "with")
+                lines.append({**own, "correlation": value, "low": value - 0.1, "high": value + 0.05, "relations": 1,
+                              "implementing": 0 if none else 3, "confirmed": 0 if none else 2})  # fmt: skip
+            value = np.nan if none else 0.725 - 0.1 * (context == "with")
+            many = 0 if none else len(RELATIONS)
+            lines.append({
+                **about, "relation": "(mean)", "category": "", "k": None, "pairs": 100, "prompts": 400,
+                "correlation": value, "low": value - 0.04, "high": value + 0.02, "relations": many,
+                "implementing": 3 * many, "confirmed": (2 - (context == "with")) * many,
+            })  # fmt: skip
+    lines = pd.DataFrame(lines).assign(
+        correlation_by_template=lambda table: table["correlation"], static_max=0.9, dynamic_max=0.9, others=1,
+        reason=lambda table: np.where(table["correlation"].isna(), "all heads score the same by the map", ""),
+    )  # fmt: skip
+    document = {"options": block, "metric_options": {**block, "tau": tau}}
+    return {
+        "relation_dynamic": (scores, lambda _: document), "relation_correlation": ([lines], lambda _: document),
+    }  # fmt: skip
 
 
 def _warning(block, heads):

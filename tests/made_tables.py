@@ -12,7 +12,16 @@ from atlas.analyses.claims.verdicts import VERDICTS
 from atlas.analyses.head_categories.metrics import CATEGORIES
 from atlas.analyses.mink.membership import MEASURES as MEMBERSHIP
 from atlas.analyses.registry import CLAIMS, TABLES
-from made_attention import categories, every_head, head_types, meaningless, number_of, relation_effect, sinks
+from made_attention import (
+    categories,
+    every_head,
+    head_types,
+    meaningless,
+    number_of,
+    relation_dynamic,
+    relation_effect,
+    sinks,
+)
 
 LABEL = "gemma-2-2b-it-abliterated, dequantised from Q4_K_M (control)"  # of 60 characters
 FLOWS = ("question_to_answer", "question_to_all", "random_to_answer", "random_to_all")
@@ -342,6 +351,7 @@ MAKERS = {
     "meaningless_tokens": meaningless,
     "head_categories": categories,
     "relation_effect": relation_effect,
+    "relation_dynamic": relation_dynamic,
     "mink": _mink,
     "membership": _membership,
     "safety_heads": _safety,

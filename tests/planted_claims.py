@@ -20,6 +20,7 @@ READ = {
     "saliency": {"loss": ["probe_bce", "answer_nll"], "confidence": 0.95},
     "mink": {"texts": ["answer"], "k_percent": [20, 50]},
     "head_categories": {}, "relation_effect": {"minimum_accuracy": 0.1},
+    "relation_dynamic": {"confidence": 0.95},
     "sinks": {"confidence": 0.95}, "ablation_effect": {"confidence": 0.95},
     "meaningless_tokens": {"reading": "drop_columns"},
     "safety_heads": {"ablations": ["undifferentiated", "scaling"], "rank": [1, 3]},
@@ -63,7 +64,7 @@ def published(folder, planted, **more):
 
 def everything(truth, n):
     """Results of all analyses in which every claim is true, or false."""
-    made = [make(truth, n) for make in (saliency, mink, categories, causal, sinks, effects, ships, attention)]
+    made = [make(truth, n) for make in (saliency, mink, categories, causal, dynamic, sinks, effects, ships, attention)]
     return {key: found for one in made for key, found in one.items()}
 
 
@@ -160,6 +161,20 @@ def causal(truth, n):
             ]
     columns = ["relation", "task", "heads_set", "selection", "draw", "source", "target", "correct", "logprob"]
     return {("own", "relation_answers"): pd.DataFrame(rows, columns=columns).assign(heads="[]")}
+
+
+def dynamic(truth, n):
+    """Correlations of two relations' scores with those on prompts, of about `n` pairs, and their mean."""
+    rows = []
+    for context, sign in itertools.product(("with", "without"), ("direct", "suppression")):
+        value = (0.9 if context == "without" else 0.8) if truth == (sign == "direct") else 0.1
+        own = {"low": value - 0.05, "high": value + 0.05, "reason": "", "sign": sign, "context": context}
+        for relation in ("a", "b", "(mean)"):
+            rows.append({
+                **own, "relation": relation, "correlation": value, "correlation_by_template": value - 0.1, "pairs": n,
+                "relations": 2 if relation == "(mean)" else 1, "implementing": 4, "confirmed": 3 if truth else 0,
+            })  # fmt: skip
+    return {("own", "relation_correlation"): pd.DataFrame(rows)}
 
 
 def sinks(truth, n):

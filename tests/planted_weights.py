@@ -77,3 +77,31 @@ def induction_pair():
     first.c_attn.weight[token, 640 : 640 + 128] = torch.eye(128)
     first.c_proj.weight[:128, before] = torch.eye(128)
     return model, (0, 0), (1, 1), (0, 1)
+
+
+@torch.no_grad()
+def relation_heads():
+    """A model in which head (1, 2) writes "the next word" of words 10 to 39 and head (2, 4) the one of words 50 to 79.
+
+    Tokens are orthogonal; every head looks at the last token alone, others write nothing.
+    """
+    model = silent(3, hidden_size=192, num_attention_heads=6, num_key_value_heads=6, head_dim=96, intermediate_size=64)
+    width = 192
+    embedding, unembedding = model.model.embed_tokens.weight, model.lm_head.weight
+    embedding.zero_()
+    unembedding.zero_()
+    for token in range(10, 80):
+        embedding[token, token] = 1.0
+        unembedding[token, 100 + token] = 1.0  # what is written is not what is read
+    for layer in model.model.layers:
+        for norm in (layer.input_layernorm, layer.post_attention_layernorm):
+            norm.weight.fill_(1)
+        layer.self_attn.v_proj.weight.zero_()
+    model.model.norm.weight.fill_(1)
+    for layer, head, start in ((1, 2, 10), (2, 4, 50)):
+        attention = model.model.layers[layer].self_attn
+        for i in range(30):
+            attention.v_proj.weight[head * 96 + i, start + i] = 1.0
+            attention.o_proj.weight[100 + start + (i + 1) % 30, head * 96 + i] = 1.0
+        assert attention.v_proj.weight.shape == (6 * 96, width)
+    return model

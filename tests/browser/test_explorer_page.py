@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from explorer_page import Page
-from head_tables import tables
+from head_tables import operations, tables
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,28 @@ def test_colours_begin_at_zero_however_close_the_values_are(browser, tmp_path):
     low, high = page.run(ends, "colours-alpha_natural")
     assert low == 0
     assert high == pytest.approx(given["heads"].query("model == 'one'")["alpha_natural"].max(), rel=1e-6)
+
+
+def test_salient_operations_stand_beside_the_relations_of_a_head(browser, tmp_path):
+    page = Page(browser, tmp_path, {**tables(), "salient_operations": operations()})
+
+    def listed(head):
+        page.type("#search", head)
+        page.find("#table tbody button").click()
+        rows = page.driver.find_elements("css selector", "#salient tbody tr")
+        return [[cell.text for cell in row.find_elements("css selector", "th, td")] for row in rows]
+
+    assert listed("1.0") == [
+        ['" word1"', "3", '" direct110" "</script>"', '" suppression110" "</script>"'],
+        ['" word2"', "2", '" direct210" "</script>"', '" suppression210" "</script>"'],
+    ]
+    assert listed("0.0") == []
+    assert "none: no weights of this head" in page.text("#salient")
+    page.pick("#model", "Model two")
+    page.type("#search", "1.0")
+    page.find("#table tbody button").click()
+    assert page.driver.find_elements("css selector", "#salient") == []
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
 def number(text):

@@ -8,6 +8,8 @@ import pytest
 
 from atlas.analyses.head_categories.causal import Completing
 from atlas.analyses.head_categories.completions import Completion
+from atlas.analyses.head_categories.dynamic import dynamic_hits
+from atlas.analyses.head_categories.dynamic_prompts import Placed
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.analyses.head_types.extract import head_scores
 from atlas.analyses.meaningless_tokens import extract as meaningless_tokens
@@ -23,6 +25,7 @@ from atlas.analyses.sinks.extract import column_means
 from atlas.models.architectures import mlp_states, read_config, read_shape
 from atlas.models.generation import Prompt, generate
 from atlas.models.loading import load_model, load_tokenizer
+from atlas.models.weights import WeightReader
 from atlas.planning.estimates import Job, Size
 from atlas.planning.resources import STAGES
 from pretend_gpu import pretend_gpus
@@ -72,6 +75,8 @@ QUESTIONS = [Prompt(i, SHARED[:BEFORE] + ids(TOKENS), NEW) for i in range(TEXTS)
 LONG = [Prompt(i, ids(256), NEW) for i in range(TEXTS)]
 BEHIND = [Prompt(i, ids(5 * 256), NEW) for i in range(2)]
 RELATION = [Completion(ids(24), 7, "a", "b", 20) for _ in range(TEXTS)]
+# As many as of twenty relations.
+PLACED = [[Placed(ids(24), 20)] for _ in range(20 * TEXTS)]
 SEQUENCES = np.array([ids(TOKENS) for _ in range(TEXTS)])
 PAIRS = pd.DataFrame({"relation": ["a"] * 2000, "source_id": np.arange(2000) + 5, "target_id": np.arange(2000)[::-1]})
 VARIANTS = [("scaling", [(0, 0)]), ("scaling", [(1, 1)]), ("scaling", [(2, 1)]), ("scaling", [(0, 2)])]
@@ -117,6 +122,10 @@ MEASURED = {
                             lambda _, model, __: Completing(
                                 model, (), positions="last", ablation="zero", max_rows=TEXTS,
                             ).answers(RELATION, [[(0, 0)], [(1, 1)]])),
+    "relation hits": ("extract_relation_hits", {"max_rows": TEXTS, "pairs": TEXTS, "templates": ["a"]},
+                      lambda folder, model, _: dynamic_hits(
+                          model, WeightReader(folder, device="cuda"), PLACED, range(len(PLACED)), [10] * len(PLACED),
+                          max_rows=TEXTS)),
     "head ablations": ("extract_head_ablations", {"max_rows": 16},
                        lambda _, model, __: safety_heads.extract(
                            model, QUERIES, ablations=["undifferentiated", "scaling"], epsilon=1e-5, max_rows=16)),
@@ -125,6 +134,9 @@ MEASURED = {
                             model, tokenizer, QUERIES, VARIANTS, epsilon=1e-5, new_tokens=NEW, ends=[1], max_rows=16)),
     "head mappings": ("extract_head_mappings", {"memory_mb": 200},
                       lambda folder, *_: map_heads(folder, PAIRS, k_max=20, device="cuda", memory_mb=200)),
+    "salient operations": ("extract_head_mappings", {"memory_mb": 200, "salient_tokens": 10},
+                           lambda folder, *_: map_heads(
+                               folder, PAIRS, k_max=20, device="cuda", memory_mb=200, salient=(range(16000), 10, 10))),
 }  # fmt: skip
 
 
@@ -172,7 +184,7 @@ def test_asked_for_is_what_is_taken(shape, dtype, tmp_path):
     folder, size = saved(tmp_path, shape)
     found = {}
     for name, (stage, options, run) in MEASURED.items():
-        if name == "head mappings" and (shape, dtype) != ("vocabulary", "float32"):
+        if stage == "extract_head_mappings" and (shape, dtype) != ("vocabulary", "float32"):
             continue  # always float32, and for tiles that a vocabulary fills
         weights, taken = peak(run, folder, dtype)
         job = Job(size, options, rows=len(QUERIES) if "ablat" in name else TEXTS, gpu=True, dtype=dtype)

@@ -71,6 +71,20 @@ def texts_of(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Sequence[int]]) 
     return [str(tokenizer.decode([token for token in ids if token not in special])) for ids in rows]
 
 
+def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """The text of each id alone, special tokens too, with the space before a word where the tokenizer has it.
+
+    A piece that is no text of its own (a byte of a character) has the name of its entry, an id without an entry `<id>`.
+    """
+    names = {token: name for name, token in tokenizer.get_vocab().items()}
+    found = []
+    for token, text in zip(ids, _decoded(tokenizer, [[token] for token in ids]), strict=True):
+        name = names.get(token, f"<{token}>")
+        spaced = name[:1] in ("\u2581", "\u0120") and not text.startswith(" ")
+        found.append(name if not text or "\ufffd" in text or token not in names else f" {text}" if spaced else text)
+    return found
+
+
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Ids of every special token: the named ones (`all_special_ids`), all that are added with the mark `special`, and
     the control and unused pieces of a sentencepiece model."""

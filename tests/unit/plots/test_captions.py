@@ -223,6 +223,35 @@ def test_relation_effect(made):
     assert draw(made, "relation_effect", heads=10)[1].count("the 10 heads with the highest phi") == 1
 
 
+def test_relation_dynamic(made):
+    """Every head and relation is a mark at its two scores; every correlation stands in its relation's line."""
+    figure, caption = draw(made, "relation_dynamic")
+    check(
+        caption,
+        numbers.relation_dynamic(made[1], MODELS),
+        ["95%", "15 pairs of a relation in 4 prompts each", "Of Gamma 5 of 6 layers"],
+    )
+    assert "k largest logits" in caption
+    assert "no correlation" in texts(figure)
+    scores = of(made[1]["relation_dynamic"], sign="direct")
+    lines = of(made[1]["relation_correlation"], sign="direct")
+    grid = np.array(figure.axes[: 3 * len(MODELS)]).reshape(-1, 3)
+    for row, model in zip(grid, MODELS, strict=True):
+        for axes, context in zip(row, ("without", "with"), strict=False):
+            own = of(scores, model=model, context=context)[["static", "dynamic"]]
+            shown = np.concatenate([line.get_xydata() for line in axes.lines if line.get_marker() == "o"])
+            assert np.allclose(
+                sorted(map(tuple, shown[~np.isnan(shown[:, 0])])), sorted(map(tuple, own.dropna().values))
+            )
+        names = [text.get_text() for text in row[2].get_yticklabels()]
+        for context, marker in (("without", "o"), ("with", "s")):
+            marks = [line for line in row[2].lines if line.get_marker() == marker]
+            found = {names[round(y)]: x for line in marks for x, y in line.get_xydata()}
+            known = of(lines, model=model, context=context).query("relation != '(mean)'").dropna(subset="correlation")
+            assert found == dict(zip(known["relation"], known["correlation"], strict=True))
+    assert "k smallest logits" in draw(made, "relation_dynamic", sign="suppression")[1]
+
+
 def _too_few(made):
     """24 heads and 100 permutations: a head alone has q = 24 / 101 at best."""
     assert made[1]["head_categories"]["warning"].nunique() == 2

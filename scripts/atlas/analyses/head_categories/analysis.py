@@ -7,7 +7,7 @@ _CATEGORY = "Head categories"
 ANALYSES = {
     "head_categories": Analysis(
         kind="relations",
-        tables=("head_relations", "head_categories", "relation_pairs"),
+        tables=("head_relations", "head_categories", "relation_pairs", "salient_operations"),
         extractions={"head_mappings": "storage"},
         plots={
             "head_categories": Plot(("head_categories", "relation_pairs"), _CATEGORY),
@@ -21,6 +21,12 @@ ANALYSES = {
         kind="relations",
         tables=("relation_effect", "relation_answers"),
         plots={"relation_effect": Plot(("relation_effect",), _CATEGORY)},
+        starts_from="head_categories",
+    ),
+    "relation_dynamic": Analysis(
+        kind="relations",
+        tables=("relation_dynamic", "relation_correlation"),
+        plots={"relation_dynamic": Plot(("relation_dynamic", "relation_correlation"), _CATEGORY)},
         starts_from="head_categories",
     ),
 }

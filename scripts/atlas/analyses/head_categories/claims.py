@@ -16,6 +16,7 @@ from atlas.analyses.claims.measured import (
     of_share,
     single,
 )
+from atlas.analyses.head_categories.dynamic_metrics import CONTEXTS, MEAN
 from atlas.analyses.head_categories.effect_metrics import losses, resampled_loss
 from atlas.analyses.head_categories.implementing import IMPLEMENTING, NONE, OTHER, RANDOM, RELATION
 from atlas.statistics.intervals import wilson_rate
@@ -142,6 +143,32 @@ def _beyond_control(lost: pd.DataFrame, evidence: Evidence, selection: str) -> M
     )  # fmt: skip
 
 
+def map_predicts(evidence: Evidence) -> dict[str, Measured | Exception]:
+    """C7."""
+    frame = evidence.frame("relation_correlation")
+    rows = frame[(frame["relation"] == MEAN) & (frame["sign"] == "direct")].set_index("context")
+    found: dict[str, Measured | Exception] = {}
+    for context in CONTEXTS:
+        row = rows.loc[context]
+        if not row["relations"]:
+            found[f"{context} context"] = Undecided(str(row["reason"]))
+            continue
+        found[f"{context} context"] = of_interval(
+            row["correlation"], row["low"], row["high"], confidence=evidence.confidence,
+            own=float(evidence.options["confidence"]), n=int(row["pairs"]), unit="pairs",
+            effect=row["confirmed"] / row["implementing"],
+            effect_kind=f"share of the heads above tau that are so on prompts, in {row['relations']} relations",
+        )  # fmt: skip
+    return found
+
+
+def correlation(evidence: Evidence, *, relation: str, context: str) -> float:
+    """The correlation of a relation's scores as the source has it: over heads and templates, direct."""
+    frame = evidence.frame("relation_correlation")
+    frame = frame[(frame["relation"] == relation) & (frame["sign"] == "direct") & (frame["context"] == context)]
+    return single(frame["correlation_by_template"], f"correlation of the relation {relation} {context} context")
+
+
 def maximum(evidence: Evidence, *, relation: str) -> float:
     """The highest score of a relation among all heads, direct."""
     return float(_relation(evidence, relation)["score"].max())
@@ -198,5 +225,6 @@ MEASURES = {
     "C4": linguistic_above,
     "C5": control_has_none,
     "C6": map_is_causal,
+    "C7": map_predicts,
 }
-QUANTITIES = {"maximum": maximum, "place": place}
+QUANTITIES = {"correlation": correlation, "maximum": maximum, "place": place}

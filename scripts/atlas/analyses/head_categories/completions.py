@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from atlas.data.tokens import encode
-from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +48,7 @@ def completions(
     """(prompts, {why: how many were dropped}) of one relation's pairs (rows of select_pairs).
 
     The examples and the order of the prompts depend on the seed and the relation's name. No prompt asks for a word of
-    an example. Raises AtlasError where none is left.
+    an example. There may be no prompt at all: `unasked` says why.
     """
     relation = str(pairs["relation"].iloc[0])
     template = options["templates"].get(relation, options["templates"]["default"])
@@ -71,10 +70,13 @@ def completions(
             continue
         place = len(ids) - 1 - ids[::-1].index(row.source_id)
         found.append(Completion(tuple(ids), int(row.target_id), str(row.source), str(row.target), place))
-    if not found:
-        why = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "all stand in the examples"
-        raise AtlasError(f"relation {relation}: no pair of {len(pairs)} makes a prompt of {template!r} ({why}).")
     return found, dropped
+
+
+def unasked(dropped: Mapping[str, int]) -> str:
+    """Why no pair of a relation makes a prompt; dropped: {why: how many pairs}."""
+    why = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "all stand in the examples"
+    return f"no pair makes a prompt ({why})"
 
 
 def filled(template: str, source: str, target: str = "", examples: str = "") -> str:

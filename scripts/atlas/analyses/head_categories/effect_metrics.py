@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 import pandas as pd
 
+from atlas.analyses.head_categories.completions import unasked
 from atlas.analyses.head_categories.implementing import NONE
 from atlas.statistics.intervals import bootstrap_weights, percentile_interval, wilson_rate
 
@@ -60,9 +61,15 @@ def resampled_loss(
 
 
 def effect_table(
-    answers: pd.DataFrame, categories: Mapping[str, str], keys: Mapping[str, str], options: EffectOptions
+    answers: pd.DataFrame,
+    categories: Mapping[str, str],
+    dropped: Mapping[str, Mapping[str, int]],
+    keys: Mapping[str, str],
+    options: EffectOptions,
 ) -> pd.DataFrame:
     """The table relation_effect of one model and data set; categories: {relation: its category}.
+
+    dropped: {relation: {why: how many pairs make no prompt}}. A relation of which none does has one row of nulls.
 
     Accuracies have Wilson's interval with the number of prompts as sample size (draws and tasks answer the same
     prompts, or have as many), losses a bootstrap over prompts within tasks.
@@ -86,7 +93,9 @@ def effect_table(
             "prompts": prompts, "draws": own["draw"].nunique(), "heads": heads if selection != "random" else "",
         })  # fmt: skip
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
-    return pd.concat([frame, _clean(answers, categories, options)], ignore_index=True).assign(**keys)
+    clean = _clean(answers, categories, options)
+    found = pd.concat([frame, clean], ignore_index=True).assign(reason="")
+    return pd.concat([found, _missing(set(clean["relation"]), categories, dropped)], ignore_index=True).assign(**keys)
 
 
 _COLUMNS = ("relation", "category", "heads_set", "selection", "heads_ablated", "tasks", "base_accuracy", "accuracy",
@@ -104,3 +113,16 @@ def _clean(answers: pd.DataFrame, categories: Mapping[str, str], options: Effect
              prompts, 1, "")
         )  # fmt: skip
     return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+def _missing(asked: set[str], categories: Mapping[str, str], dropped: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
+    """A row of nulls for each relation that could not be asked for."""
+    lost = sorted(relation for relation in categories if relation not in asked)
+    frame = pd.DataFrame({"relation": lost}, columns=[*_COLUMNS, "reason"])
+    counts = {"heads_ablated": 0, "prompts": 0, "draws": 0}
+    words = {"heads_set": NONE, "selection": NONE, "tasks": "", "heads": ""}
+    numbers = dict.fromkeys(set(_COLUMNS) - {"relation", "category", *counts, *words}, np.nan)
+    category, reason = ([of(relation) for relation in lost] for of in (
+        categories.__getitem__, lambda relation: unasked(dropped.get(relation, {}))
+    ))  # fmt: skip
+    return frame.assign(category=category, reason=reason, **counts, **words, **numbers)

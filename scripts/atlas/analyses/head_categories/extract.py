@@ -27,6 +27,7 @@ import torch
 
 from atlas.analyses.head_categories.plan import VOCABULARY_STEP, Task, heads_at_once, plan_tasks
 from atlas.analyses.head_categories.rank_pairs import rank_pairs
+from atlas.analyses.head_categories.salient import Salient
 from atlas.errors import AtlasError
 from atlas.models.batches import Batches
 from atlas.models.memory import keep_freed_memory
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from jaxtyping import Float, Int
     from torch import Tensor
+
+    from atlas.analyses.head_categories.salient import Finder, Wanted
 
 _Given = TypeVar("_Given")
 _Found = TypeVar("_Found")
@@ -57,6 +60,7 @@ def map_heads(
     first_mlp: bool = True,
     first_experts: str = "embedding",
     k_max: int = 64,
+    salient: Wanted | None = None,
     memory_mb: int = 1024,
     threads: int | None = None,
     device: str = "cpu",
@@ -67,24 +71,21 @@ def map_heads(
 
     folder: model in Hugging Face layout, safetensors. pairs: columns relation, source_id, target_id (P rows).
     heads: only these query heads (default: all). first_mlp: False takes raw embeddings in every layer. first_experts:
-    what is taken where the first MLP is a mixture of experts ("embedding", "routed", "expert_mean"). memory_mb: bound
-    on working memory beside one layer and U. progress: called with each finished layer.
+    what is taken where the first MLP is a mixture of experts ("embedding", "routed", "expert_mean"). salient: `wanted`
+    of Salient. memory_mb: bound on working memory beside a layer and U. progress: called with each finished layer.
 
     Returns layers (L,), of hybrid models those with attention, heads (H,), k_max (), rank_direct and rank_suppression
     (L, H, P), int32, 0 the top; and the hit list as columns: hit_layer, hit_head, hit_sign (1 direct, -1 suppression),
     hit_pair (row of `pairs`, whose source it is), hit_target (token), hit_rank (< k_max), in the order of layers,
-    heads, sign (direct first), pair, target. Every layer is computed on its own, so shards by layers join to the same
-    bytes.
+    heads, sign (direct first), pair, target; with `salient` also Salient.found. Shards by layers join to these bytes.
     Raises AtlasError: family, tensors, ids outside the vocabulary, too little memory_mb.
     """
     reader = WeightReader(folder, device=device)
     shape, compute = reader.shape, _dtype(dtype)
     chosen_layers = [layer for layer in _indices(layers, shape.layers, "layer") if reader.has_attention(layer)]
-    chosen_heads = _indices(heads, shape.heads, "head")
-    unembedding = reader.unembedding()
+    chosen_heads, unembedding = _indices(heads, shape.heads, "head"), reader.unembedding()
     tasks, sources = plan_tasks(pairs, len(unembedding), device)
-    if not 1 <= k_max <= len(unembedding):
-        raise AtlasError(f"k_max must be between 1 and the vocabulary of {len(unembedding)}, not {k_max}.")
+    _check_k_max(k_max, len(unembedding))
     keep_freed_memory()
     workers = 1 if torch.device(device).type != "cpu" else (threads or torch.get_num_threads())
     batch = heads_at_once(len(unembedding), shape, len(sources), len(pairs), compute, memory_mb, workers)
@@ -92,6 +93,7 @@ def map_heads(
     state = reader.first_state(first_mlp, first_experts)
     embedded, lifted = _states(reader, sources, compute, "embedding" if chosen_layers in ([], [0]) else state)
     result = _no_ranks(chosen_layers, chosen_heads, k_max, len(pairs))
+    finding = Salient(reader, salient, state, compute, len(chosen_layers), len(chosen_heads)) if salient else None
     hits: list[dict[str, np.ndarray]] = []
     fitted, scale = Batches("memory_mb", one="a head"), _largest(unembedding)
     with _Pool(workers) as pool:
@@ -101,13 +103,19 @@ def map_heads(
             bound = scale * shape.width**2 * shape.value_width * _largest(output) * _largest(value) * _largest(x)
             _check_bound(bound, compute, f"Model {folder}: the weights of layer {layer} overflow in {dtype}")
             both = [result[name][at] for name in ("rank_direct", "rank_suppression")]
-            work = partial(_map_some, pool, value, output, x, unembedding, tasks, k_max, layer, both)
+            find = finding.finder(pool, at, layer, value, len(output) // len(value)) if finding else None
+            work = partial(_map_some, pool, value, output, x, unembedding, tasks, k_max, layer, both, find)
             numbered = list(enumerate(chosen_heads))
             for first in range(0, len(numbered), batch):
                 hits += chain.from_iterable(fitted.run(work, numbered[first : first + batch]))
-            if progress is not None:
+            if progress:
                 progress(layer)
-    return result | _columns(hits)
+    return result | (finding.found if finding else {}) | _columns(hits)
+
+
+def _check_k_max(k_max: int, vocabulary: int) -> None:
+    if not 1 <= k_max <= vocabulary:
+        raise AtlasError(f"k_max must be between 1 and the vocabulary of {vocabulary}, not {k_max}.")
 
 
 def _states(
@@ -139,6 +147,7 @@ def _map_some(
     k_max: int,
     layer: int,
     both: list[Int[np.ndarray, "heads pairs"]],
+    find: Finder | None,
     some: Sequence[tuple[int, int]],
 ) -> list[dict[str, np.ndarray]]:
     """The hits of `some` heads (place among the chosen ones, number) of a layer; their ranks are written into `both`.
@@ -146,7 +155,10 @@ def _map_some(
     x: what the layer reads of each source.
     """
     heads, group = [head for _, head in some], len(output) // len(value)
-    maps = _head_maps(pool, output[heads].to(x.dtype), unembedding)
+    outputs = output[heads].to(x.dtype)
+    maps = _head_maps(pool, outputs, unembedding)
+    if find is not None:
+        find(some, outputs, maps)
     states = [x @ value[head // group].to(x.dtype) for head in heads]
     rows = slice(some[0][0], some[-1][0] + 1)
     found = _rank_heads(pool, states, maps, tasks, k_max, [ranks[rows] for ranks in both])

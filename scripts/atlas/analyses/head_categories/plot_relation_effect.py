@@ -127,10 +127,12 @@ def _caption(
     ]
     for model in options["models"]:
         clean = data[(data["model"] == model) & (data["selection"] == "none")]
+        lost, clean = sorted(clean.loc[clean["reason"] != "", "relation"]), clean[clean["reason"] == ""]
         without = sorted(set(clean["relation"]) - set(shown[model]["relation"]))
         known = int((clean["accuracy"] >= least[model]).sum())
         parts.append(
             f"{options['model_labels'][model]}: {known} of {len(clean)} relations are completed that often; "
             + (f"no such head for {', '.join(without)}." if without else "each has such heads.")
+            + (f" No pair makes a prompt of {', '.join(lost)}." if lost else "")
         )
     return " ".join(parts)

@@ -127,3 +127,25 @@ def rank_within(
             larger[c] += more
             equal[c] += same
     return larger + equal // 2  # `equal` counts the candidate itself
+
+
+@_compiled
+def beyond(
+    tile: Float[np.ndarray, "rows entries"],
+    upper: Float[np.ndarray, " rows"],
+    lower: Float[np.ndarray, " rows"],
+    larger: Int[np.ndarray, " rows"],
+    smaller: Int[np.ndarray, " rows"],
+) -> None:
+    """Add to larger[i] how many logits of row i exceed upper[i], and to smaller[i] how many lie below lower[i].
+
+    tile: (n, entries) float, a row of states each, unlike those above. larger, smaller: (n,) int32.
+    """
+    for i in range(len(tile)):
+        row, high, low = tile[i], upper[i], lower[i]
+        more, less = np.int32(0), np.int32(0)
+        for j in range(len(row)):
+            more += np.int32(row[j] > high)
+            less += np.int32(row[j] < low)
+        larger[i] += more
+        smaller[i] += less

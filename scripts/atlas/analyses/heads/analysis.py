@@ -13,7 +13,7 @@ ANALYSES = {
             "explorer": Plot(
                 ("heads",),
                 _CATEGORY,
-                beside=("head_relations", "attention_weights", "claims"),
+                beside=("head_relations", "salient_operations", "attention_weights", "claims"),
                 asked_by={"claims": "claims"},
                 page=True,
                 files=tuple(f"page/{name}" for name in FILES),

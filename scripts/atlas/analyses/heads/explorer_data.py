@@ -1,18 +1,16 @@
-"""The data of the explorer, small enough to stand in one page: float32, quantised curves, base64.
-
-A packed array is {"type": "float32" | "uint16" | "uint8", "data": base64 of its little-endian bytes}.
-"""
+"""The data of the explorer, small enough to stand in one page: float32, quantised curves, base64."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atlas.analyses.head_categories.colours import COLOURS
+from atlas.analyses.heads.explorer_salient import salient_data
 from atlas.analyses.heads.measures import definitions, head_columns, measures
+from atlas.analyses.heads.packed import packed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,19 +23,14 @@ _EVERY_HEAD = ("sinks", "safety_heads")  # analyses that measure every head ther
 NONE = 65535  # index of a text that is missing
 
 
-def packed(values: Any, dtype: str) -> dict[str, str]:
-    """One array for the page."""
-    data = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
-    return {"type": np.dtype(dtype).name, "data": base64.b64encode(data.tobytes()).decode()}
-
-
 def page_data(tables: Tables, options: Options) -> dict[str, Any]:
     """Everything the page shows, as plain lists, numbers and packed arrays.
 
-    tables: heads, and head_relations and attention_weights where their analyses are configured. options: `models`,
-    `model_labels`, `metrics` (those that no model has are left out), `relations` (per head), `curves` (heads per
-    model), `min_prompts`, `datasets` {analysis: the data set that `heads` is about}, `dataset_labels`, `docs` (where
-    the pages of the documentation are, `{page}` for a page's name; null: beside the folder of figures).
+    tables: heads, and head_relations, salient_operations and attention_weights where their analyses are configured.
+    options: `models`, `model_labels`, `metrics` (those that no model has are left out), `relations` and `salient` (per
+    head), `curves` (heads per model), `min_prompts`, `datasets` {analysis: the data set that `heads` is about},
+    `dataset_labels`, `docs` (where the pages of the documentation are, `{page}` for a page's name; null: beside the
+    folder of figures).
     """
     heads = tables["heads"]
     relations = _of_dataset(tables, "head_relations", options["datasets"].get("head_categories"))
@@ -55,6 +48,7 @@ def page_data(tables: Tables, options: Options) -> dict[str, Any]:
             groups.append({"title": told.TITLE, "data": data, "page": told.PAGE, "columns": columns})
     known = measures(options["datasets"])
     shown = dict.fromkeys([*metrics, *(column for group in groups for column in group["columns"])])
+    operations = _of_dataset(tables, "salient_operations", options["datasets"].get("head_categories"))
     return {
         "metrics": [{"name": name, **_described(known[name])} for name in metrics],
         "groups": groups,
@@ -63,8 +57,11 @@ def page_data(tables: Tables, options: Options) -> dict[str, Any]:
         "labels": list(COLOURS),
         "relations": names,
         "models": [
-            _model(model, heads[heads["model"] == model], relations, weights, names, metrics, groups, options)
-            for model in models
+            {
+                **_model(model, own, relations, weights, names, metrics, groups, options),
+                "salient": salient_data(model, own, operations, options["salient"]),
+            }
+            for model, own in ((model, heads[heads["model"] == model]) for model in models)
         ],
     }
 

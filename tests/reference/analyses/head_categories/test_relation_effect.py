@@ -9,18 +9,19 @@ import torch
 
 import families
 from atlas.analyses.head_categories.causal import Completing
-from atlas.analyses.head_categories.completions import Completion, completions
+from atlas.analyses.head_categories.completions import SPLIT, Completion, completions, unasked
 from atlas.analyses.head_categories.effect_metrics import effect_table, losses
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.analyses.head_categories.implementing import direct_scores
 from atlas.analyses.head_categories.relation_effect import relation_answers
 from atlas.analyses.registry import TABLES
 from atlas.attention import EDITS, GENERATION, checked
-from atlas.errors import AtlasError
 from atlas.models.limits import Limits
 from atlas.models.loading import load_tokenizer
+from atlas.results.tables import conform
 from attention_engine_reference import _projection, attention_module
-from planted_weights import silent
+from head_maps import pairs_of
+from planted_weights import relation_heads
 from tiny_models import save_tokenizer
 
 LIMITS = Limits(128, 199)
@@ -103,52 +104,10 @@ def test_means_take_the_place_of_outputs():
         assert abs(found.logprobs[0, p] - float(logits.log_softmax(-1)[one.target])) < 2e-4
 
 
-@torch.no_grad()
-def planted():
-    """A model in which head (1, 2) writes "the next word" of words 10 to 39 and head (2, 4) the one of words 50 to 79.
-
-    Tokens are orthogonal; every head looks at the last token alone, others write nothing.
-    """
-    model = silent(3, hidden_size=192, num_attention_heads=6, num_key_value_heads=6, head_dim=96, intermediate_size=64)
-    width = 192
-    embedding, unembedding = model.model.embed_tokens.weight, model.lm_head.weight
-    embedding.zero_()
-    unembedding.zero_()
-    for token in range(10, 80):
-        embedding[token, token] = 1.0
-        unembedding[token, 100 + token] = 1.0  # what is written is not what is read
-    for layer in model.model.layers:
-        for norm in (layer.input_layernorm, layer.post_attention_layernorm):
-            norm.weight.fill_(1)
-        layer.self_attn.v_proj.weight.zero_()
-    model.model.norm.weight.fill_(1)
-    for layer, head, start in ((1, 2, 10), (2, 4, 50)):
-        attention = model.model.layers[layer].self_attn
-        for i in range(30):
-            attention.v_proj.weight[head * 96 + i, start + i] = 1.0
-            attention.o_proj.weight[100 + start + (i + 1) % 30, head * 96 + i] = 1.0
-        assert attention.v_proj.weight.shape == (6 * 96, width)
-    return model
-
-
-def pairs_of(*starts):
-    frames = []
-    for start in starts:
-        source = np.arange(start, start + 30)
-        target = start + (np.arange(30) + 1) % 30
-        frames.append(
-            pd.DataFrame({
-                "relation": f"next_{start}", "category": "Algorithmic", "source": [f"w{i - 3}" for i in source],
-                "target": [f"w{i - 3}" for i in target], "source_id": source, "target_id": target,
-            })
-        )  # fmt: skip
-    return pd.concat(frames, ignore_index=True)
-
-
 @pytest.fixture
 def effect(tmp_path, tokenizer):
     """(answers, table) of the planted model, by the map of its own weights."""
-    model = planted()
+    model = relation_heads()
     model.save_pretrained(tmp_path / "model")
     pairs = pairs_of(10, 50)
     ranks = map_heads(tmp_path / "model", pairs, first_mlp=False)
@@ -165,7 +124,7 @@ def effect(tmp_path, tokenizer):
     answers = relation_answers(completing, tokenizer, asked, scores, OPTIONS)
     categories = dict(zip(pairs["relation"], pairs["category"], strict=True))
     options = {"confidence": 0.95, "bootstrap": 200, "seed": 0}
-    return answers, effect_table(answers, categories, {"model": "m", "dataset": "d"}, options)
+    return answers, effect_table(answers, categories, {}, {"model": "m", "dataset": "d"}, options)
 
 
 def test_a_planted_head_costs_its_relation_and_no_other(effect):
@@ -212,5 +171,20 @@ def test_prompts_hold_examples_that_are_not_asked_for(tokenizer):
     assert not {shown[0], shown[1], shown[2], shown[3]} & {one.ids[-1] for one in found}
     assert {(one.ids[-1], one.target) for one in found} <= set(zip(pairs["source_id"], pairs["target_id"], strict=True))
     assert completions(tokenizer, pairs, {**OPTIONS, "seed": 4}, LIMITS)[0][0].ids[:4] != shown
-    with pytest.raises(AtlasError, match=r"relation next_10: no pair of 30 makes a prompt of 'x\{source\}'"):
-        completions(tokenizer, pairs, {**OPTIONS, "templates": {"default": "x{source}"}}, LIMITS)
+    found, dropped = completions(tokenizer, pairs, {**OPTIONS, "templates": {"default": "x{source}"}}, LIMITS)
+    assert found == []
+    assert unasked(dropped) == "no pair makes a prompt (30 source is not one token there)"
+    assert unasked({}) == "no pair makes a prompt (all stand in the examples)"
+
+
+def test_a_relation_that_cannot_be_asked_for_is_a_row_of_nulls_with_the_reason(effect):
+    answers, table = effect
+    categories = {"next_10": "Algorithmic", "next_50": "Algorithmic", "lost": "Linguistic"}
+    options = {"confidence": 0.95, "bootstrap": 200, "seed": 0}
+    found = effect_table(answers, categories, {"lost": {SPLIT: 7}}, {"model": "m", "dataset": "d"}, options)
+    found = conform(found, TABLES["relation_effect"])
+    pd.testing.assert_frame_equal(found[found["relation"] != "lost"], conform(table, TABLES["relation_effect"]))
+    row = found[found["relation"] == "lost"].iloc[0]
+    assert (row["category"], row["selection"], row["prompts"]) == ("Linguistic", "none", 0)
+    assert row["reason"] == "no pair makes a prompt (7 source is not one token there)"
+    assert row[["base_accuracy", "accuracy", "low", "high", "drop", "drop_low", "logprob_drop"]].isna().all()

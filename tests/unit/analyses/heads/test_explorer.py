@@ -8,14 +8,17 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from bokeh.resources import INLINE
 
 from atlas.analyses.head_categories.plot_head_categories import COLOURS
 from atlas.analyses.heads import plot_explorer as explorer
-from atlas.analyses.heads.explorer_data import NONE, packed, page_data
+from atlas.analyses.heads.explorer_data import NONE, page_data
+from atlas.analyses.heads.explorer_salient import salient_data
+from atlas.analyses.heads.packed import packed
 from atlas.analyses.registry import HEAD_ANALYSES, HEAD_COLUMNS
-from head_tables import options, tables
+from head_tables import operations, options, tables
 from places import ROOT
 
 
@@ -161,3 +164,23 @@ def test_same_bytes_in_every_process(before):
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert output.decode() == page
     plt.close("all")
+
+
+def test_salient_operations_of_each_head_come_back():
+    heads = pd.DataFrame({"layer": [1, 1, 0, 0], "head": [0, 1, 0, 1]})  # in another order
+    found = salient_data("one", heads, operations(), 2)
+    source, ratio = (unpack(found[name]).reshape(4, 2) for name in ("source", "ratio"))
+    assert (source[2] == -1).all()
+    assert [found["texts"][int(i)] for i in source[0]] == [" word1", " word2"]
+    assert ratio[0].tolist() == [3, 2]
+    for sign in ("direct", "suppression"):
+        mapped = unpack(found[sign]).reshape(4, 2, found["mapped"])
+        assert [found["texts"][int(i)] for i in mapped[3, 1]] == [f" {sign}201", "</script>"]
+        assert (mapped[2] == -1).all()
+    assert salient_data("two", heads, operations(), 2) is None
+    assert salient_data("one", heads, operations(), 0) is None
+    assert salient_data("one", heads, None, 2) is None
+
+
+def test_a_page_without_salient_operations_says_so_in_no_model():
+    assert {model["salient"] for model in page_data(tables(), options())["models"]} == {None}

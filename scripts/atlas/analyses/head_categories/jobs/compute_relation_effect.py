@@ -14,5 +14,6 @@ def run(task: Task) -> Result:
     answers, ranks = task.frame("answers"), task.frame("ranks")
     document = {**task.document("answers"), "metric_options": task.options}
     categories = dict(zip(ranks["relation"], ranks["category"], strict=True))
-    effect = effect_table(answers, categories, task.keys, task.options)
+    dropped = document["samples"]["dropped"]
+    effect = effect_table(answers, categories, dropped, task.keys, task.options)
     return {"relation_effect": effect, "relation_answers": answers.assign(**task.keys)}, document

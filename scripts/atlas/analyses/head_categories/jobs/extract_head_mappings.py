@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from atlas.analyses.head_categories.extract import map_heads
+from atlas.data.tokens import vocabulary_ids
 from atlas.models.architectures import read_shape
 from atlas.models.devices import choose_device
 from atlas.models.precision import keep_products_exact, products
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 def run(task: ModelTask) -> Result:
     options = task.options
     layers = layers_of(read_shape(task.folder).layers, **task.part)
+    salient = vocabulary_ids(task.tokenizer), options["salient_tokens"], options["salient_mapped"]
     device = choose_device(task.params["device"])
     if device != "cpu":
         keep_products_exact()
@@ -31,6 +33,7 @@ def run(task: ModelTask) -> Result:
             first_mlp=options["first_mlp"],
             first_experts=options["first_experts"],
             k_max=options["k_max"],
+            salient=salient if options["salient_tokens"] else None,
             memory_mb=options["memory_mb"],
             threads=task.threads,
             device=device,

@@ -1,7 +1,7 @@
 // All that is known of the chosen head.
 
 // What is shown of head i, in this order. Each gives an element, or null where the model has nothing of it.
-const SECTIONS = [...data.groups.map((group) => (i) => numbersOf(group, i)), strongestRelations];
+const SECTIONS = [...data.groups.map((group) => (i) => numbersOf(group, i)), strongestRelations, salientOperations];
 
 function detail() {
   const i = state.chosen, place = at("detail");
