@@ -33,6 +33,7 @@ from atlas.config.command_line import typed
 from atlas.config.figure_labels import label_of, labels_in
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import allowed
+from atlas.fetch.entries import made_of
 from atlas.planning import paths
 from atlas.planning.content import content
 from atlas.planning.library import library as code_of
@@ -221,15 +222,20 @@ def source_of(entries, key):
 
 
 def source_inputs(entries, key):
-    """What must be there before a download: a wheel, the model a control is made of, or a local path.
+    """What must be there before a download: a wheel, the model that one is made of, or a local path.
 
     Nothing for a list of mirrors: none of them must be there, and what serves is checked by hash.
     """
     source = entries[key]["source"]
     if "package" in source:
         return {"wheel": f"results/downloads/packages/{package_key(source['package'])}.whl"}
-    if "control" in source:
-        return {"base": f"results/models/{source['control']['of']}"}
+    if (base := made_of(source)) is not None:
+        heads = source.get("ablated", {}).get("heads")
+        ranked = {}
+        if isinstance(heads, dict):
+            ranks = f"{METRICS}/safety_ranks/{{dataset}}.parquet"
+            ranked["ranks"] = ranks.format(model=base, dataset=heads["dataset"])
+        return {"base": f"results/models/{base}", **ranked}
     if "path" in source:
         return {"local": handed_in(source["path"])}
     return {}
@@ -249,12 +255,12 @@ def from_folders(name, entries):
     return {
         key
         for key, path in local_paths.items()
-        if "control" in sources[key] or (path and (PROJECT / Path(path).expanduser()).is_dir())
+        if made_of(sources[key]) or (path and (PROJECT / Path(path).expanduser()).is_dir())
     }
 
 
 def brought_in():
-    """What needs a network, of all that the analyses run: models (a control's base), and the raw data sets."""
+    """What needs a network, of all that the analyses run: models (the base of one that is made), and the raw data sets."""
     blocks = [block for block in ANALYSES.values() if block]
     models = {model for block in blocks for model in block.get("models", [])}
     datasets = {
@@ -263,11 +269,7 @@ def brought_in():
         for dataset in ([block["dataset"]] if block.get("dataset") else block.get("datasets", []))
         if dataset in DATASETS
     }
-    sources = {model: MODELS[model]["source"] for model in models}
-    bases = {
-        source["control"]["of"] if "control" in source else model
-        for model, source in sources.items()
-    }
+    bases = {root_of(model) for model in models}
     return [
         *(f"results/models/{model}" for model in sorted(bases)),
         *(f"results/downloads/datasets/{dataset}" for dataset in sorted(datasets)),
@@ -306,6 +308,12 @@ def chat_settings(analysis, option):
 
 def model_threads(wildcards):
     return MODELS[wildcards.model]["threads"]
+
+
+def root_of(model):
+    """The model that this one is made of in the end; itself, where it comes from elsewhere."""
+    base = made_of(MODELS[model]["source"])
+    return model if base is None else root_of(base)
 
 
 def answers_from(model):
