@@ -51,7 +51,7 @@ def test_groups_start_from_the_ranks(finished):
 
 def test_effect(finished):
     effect = table(finished, "ablation_effect")
-    assert len(effect) == 2 * 2 * 3  # ablations, selections, numbers of heads
+    assert len(effect) == 2 * 3 * 3  # ablations, selections, numbers of heads
     assert set(effect["draws"][effect["selection"] == "random"]) == {2}
     assert effect["refusal_rate"].between(effect["low"], effect["high"]).all()
     none = effect[effect["heads_ablated"] == 0]
@@ -59,6 +59,14 @@ def test_effect(finished):
     answers = pd.read_parquet(finished.folder / "results/activations/tiny/ablated_answers/questions.parquet")
     plain = answers[answers["heads_ablated"] == 0].groupby("prompt")["answer"].nunique()
     assert (plain == 1).all()
+    # each prompt lacks the heads of its own ranking
+    queries = table(finished, "safety_queries").query("model == 'tiny'").set_index(["ablation", "query", "position"])
+    own = answers[(answers["selection"] == "own") & (answers["heads_ablated"] == 2)]
+    assert len(own) == 2 * PROMPTS
+    assert own["heads"].nunique() > 2
+    for row in own.itertuples():
+        best = [queries.loc[(row.ablation, row.prompt, place), ["layer", "head"]].tolist() for place in (1, 2)]
+        assert json.loads(row.heads) == best
     caption = (finished.folder / "results/captions/safety_effect.txt").read_text()
     assert "Tiny Llama refuses none of the prompts" in caption
     assert "Greedy group among the 4 strongest heads" in caption
