@@ -83,7 +83,7 @@ def test_gpus_are_counted_from_memory_only_under_a_device_map():
 def test_memory_of_a_gpu_holds_its_context_its_part_of_the_weights_and_the_work():
     working = STAGES["extract_sinks"].memory(Job(LARGE, OPTIONS, gpu=True))
     assert working.single * 1e6 == pytest.approx(4096 * (86_016 + 5 * 8_192) * 2 + 4096 * 64 * 64 * (4 + 6))
-    assert working.spread * 1e6 == pytest.approx(4096 * 5_120 * 4)
+    assert working.spread * 1e6 == pytest.approx(4096 * (5_120 + 4 * 80) * 4)
     assert gpu_mb("extract_sinks", Job(LARGE, OPTIONS)) == 0
     one = gpu_mb("extract_sinks", Job(LARGE, OPTIONS, gpu=True))
     assert one == pytest.approx((650 + 141_107.4 + working.spread + working.single) / 0.9, abs=1)
