@@ -33,6 +33,7 @@ from atlas.config.command_line import typed
 from atlas.config.figure_labels import label_of, labels_in
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import allowed
+from atlas.fetch.entries import made_of
 from atlas.fetch.hub_access import announce
 from atlas.planning import paths
 from atlas.planning.content import content
@@ -223,15 +224,20 @@ def source_of(entries, key):
 
 
 def source_inputs(entries, key):
-    """What must be there before a download: a wheel, the model a control is made of, or a local path.
+    """What must be there before a download: a wheel, the model that one is made of, or a local path.
 
     Nothing for a list of mirrors: none of them must be there, and what serves is checked by hash.
     """
     source = entries[key]["source"]
     if "package" in source:
         return {"wheel": f"results/downloads/packages/{package_key(source['package'])}.whl"}
-    if "control" in source:
-        return {"base": f"results/models/{source['control']['of']}"}
+    if (base := made_of(source)) is not None:
+        heads = source.get("ablated", {}).get("heads")
+        ranked = {}
+        if isinstance(heads, dict):
+            ranks = f"{METRICS}/safety_ranks/{{dataset}}.parquet"
+            ranked["ranks"] = ranks.format(model=base, dataset=heads["dataset"])
+        return {"base": f"results/models/{base}", **ranked}
     if "path" in source:
         return {"local": handed_in(source["path"])}
     return {}
@@ -251,7 +257,7 @@ def from_folders(name, entries):
     return {
         key
         for key, path in local_paths.items()
-        if "control" in sources[key] or (path and (PROJECT / Path(path).expanduser()).is_dir())
+        if made_of(sources[key]) or (path and (PROJECT / Path(path).expanduser()).is_dir())
     }
 
 
@@ -268,13 +274,9 @@ def analysed():
 
 
 def brought_in():
-    """What needs a network, of all that the analyses run: models (a control's base), and the raw data sets."""
+    """What needs a network, of all that the analyses run: models (the base of one that is made), and the raw data sets."""
     models, datasets = analysed()
-    sources = {model: MODELS[model]["source"] for model in models}
-    bases = {
-        source["control"]["of"] if "control" in source else model
-        for model, source in sources.items()
-    }
+    bases = {root_of(model) for model in models}
     return [
         *(f"results/models/{model}" for model in sorted(bases)),
         *(f"results/downloads/datasets/{dataset}" for dataset in sorted(datasets)),
@@ -313,6 +315,12 @@ def chat_settings(analysis, option):
 
 def model_threads(wildcards):
     return MODELS[wildcards.model]["threads"]
+
+
+def root_of(model):
+    """The model that this one is made of in the end; itself, where it comes from elsewhere."""
+    base = made_of(MODELS[model]["source"])
+    return model if base is None else root_of(base)
 
 
 def answers_from(model):

@@ -163,6 +163,12 @@ def claim_libraries(*modules):
     )
 
 
+def own_ranks(wildcards):
+    """Input function: the heads of every prompt in order, where answers are given without each prompt's own heads."""
+    own = for_model("ablation_effect", "own_heads", wildcards.model)
+    return {"own": PROMPT_RANKS.format(**wildcards)} if own else {}
+
+
 def control_of(model):
     """The first control of a model; an empty text where it has none."""
     return relatives(model, MODELS).get("control", "")

@@ -39,7 +39,7 @@ rule download_model:
         library=library("download_model"),
         content=lambda wildcards: source_content(MODELS, wildcards.model, model_file),
         source=lambda wildcards: source_of(MODELS, wildcards.model),
-        tokenizer=lambda wildcards: MODELS[answers_from(wildcards.model)]["tokenizer"],
+        tokenizer=lambda wildcards: MODELS[root_of(wildcards.model)]["tokenizer"],
         staging="results/downloads/staging/models/{model}",
     script:
         "../scripts/download_model.py"

@@ -33,10 +33,10 @@ LARGE = 3_000_000_000
 
 
 def size_hint(model):
-    """The entry's `parameters:`; a control's is that of its base."""
+    """The entry's `parameters:`; that of its base for what is made of another model."""
     entry = MODELS[model]
-    if entry["parameters"] is None and "control" in entry["source"]:
-        return size_hint(entry["source"]["control"]["of"])
+    if entry["parameters"] is None and (base := made_of(entry["source"])) is not None:
+        return size_hint(base)
     return entry["parameters"]
 
 
@@ -183,7 +183,7 @@ def asks(stage, analysis=None):
 
 
 def asks_download():
-    """The `resources:` of a model's download, or of making a control."""
+    """The `resources:` of a model's download, or of making it of another."""
 
     def megabytes(wildcards, attempt):
         source = MODELS[wildcards.model]["source"]

@@ -1,6 +1,7 @@
 """Safety heads: every head ablated, Ships, groups of heads, and how often answers refuse without the strongest."""
 
 RANKS = f"{METRICS}/safety_ranks/{{dataset}}.parquet"
+PROMPT_RANKS = f"{METRICS}/safety_prompt_ranks/{{dataset}}.parquet"
 
 
 use rule extract as extract_head_ablations with:
@@ -58,6 +59,23 @@ use rule compute as rank_safety_heads with:
         options=options("safety_heads", "ablations", "rank"),
 
 
+# For answers with each prompt's own heads ablated alone (own_heads).
+use rule compute as rank_prompt_heads with:
+    input:
+        activations=gathered("head_ablations"),
+    output:
+        PROMPT_RANKS,
+    log:
+        log_of("rank_prompt_heads", OF_DATASET),
+    benchmark:
+        costs_of("rank_prompt_heads", OF_DATASET)
+    priority: 40
+    params:
+        *library("compute", "safety_heads.jobs.rank_prompt_heads"),
+        job="safety_heads.jobs.rank_prompt_heads",
+        options=options("safety_heads", "ablations"),
+
+
 use rule extract as search_head_groups with:
     input:
         model=MODEL,
@@ -85,6 +103,7 @@ use rule extract as search_head_groups with:
 
 use rule extract as generate_ablated with:
     input:
+        unpack(own_ranks),
         model=MODEL,
         dataset=DATASET,
         ranks=RANKS,
@@ -107,6 +126,7 @@ use rule extract as generate_ablated with:
             ablation_effect=[
                 "template",
                 "heads",
+                "own_heads",
                 "rank",
                 "draws",
                 "new_tokens",

@@ -33,7 +33,7 @@ use rule compute as compute_sinks with:
     input:
         activations=gathered("sinks"),
     output:
-        **metrics("sinks", "sink_rates", "sink_profile"),
+        **metrics("sinks", "sink_rates", "sink_profile", "sink_norms"),
     log:
         log_of("compute_sinks", OF_DATASET),
     benchmark:
@@ -41,5 +41,5 @@ use rule compute as compute_sinks with:
     params:
         *library("compute", "sinks.jobs.compute_sinks"),
         job="sinks.jobs.compute_sinks",
-        tables=columns("sinks", "sink_rates", "sink_profile"),
+        tables=columns("sinks", "sink_rates", "sink_profile", "sink_norms"),
         options=options("sinks", "epsilon", "positions", "confidence", "bootstrap", "seed"),

@@ -17,6 +17,7 @@ with job(snakemake) as log:
         staging=Path(snakemake.params.staging),
         wheel=optional_path(snakemake.input.get("wheel")),
         base=optional_path(snakemake.input.get("base")),
+        ranks=optional_path(snakemake.input.get("ranks")),
         tokenizer=snakemake.params.tokenizer,
         access=HubAccess.announced(),
         log=log.info,

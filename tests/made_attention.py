@@ -22,7 +22,7 @@ def every_head(layers, heads):
 
 def sinks(config, models, layers, heads, rng):
     block = config["analyses"]["sinks"]
-    parts, rates, profiles = [], [], []
+    parts, rates, profiles, norms = [], [], [], []
     for model, (kind, level) in itertools.product(models, INPUTS.items()):
         about = {"model": model, "dataset": block["dataset"], "input": kind, "epsilon": block["epsilon"],
                  "length": block["length"], "sequences": block["sequences"], "bos": number_of(model) == 1}  # fmt: skip
@@ -38,10 +38,17 @@ def sinks(config, models, layers, heads, rng):
         every = pd.concat([curve] * block["length"], ignore_index=True)
         every.loc[positions > 0, "rate"] = 0.01 / positions[positions > 0]
         profiles.append(every.assign(position=positions, **about))
+        own = np.random.default_rng(number_of(model))
+        for number, of in enumerate(("state", "entry", "key", "value")):
+            ratio = 10.0 ** own.normal(level * (3 - number), 0.2, layers)
+            frame = pd.DataFrame({"layer": range(layers), "of": of, "first": ratio, "others": 1.0, "ratio": ratio})
+            told = {name: about[name] for name in about if name != "epsilon"}
+            norms.append(frame.assign(ratio_low=ratio * 0.9, ratio_high=ratio * 1.1, **told))
         rates.append(whole.assign(rate_low=low, rate_high=high, sequences_dropped=number_of(model), **about))
     return {
         "sinks": (parts, lambda model: {"options": block, "metric_options": block}),
         "sink_profile": (profiles, lambda model: {"options": block, "metric_options": block}),
+        "sink_norms": (norms, lambda model: {"options": block, "metric_options": block}),
         "sink_rates": (rates, lambda model: {"options": block, "metric_options": block}),
     }
 

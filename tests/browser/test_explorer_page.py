@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from explorer_page import Page
-from head_tables import operations, tables
+from head_tables import operations, options, tables
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,7 @@ def test_what_users_write_is_text_and_nothing_else(browser, tmp_path):
     assert page.run("return document.querySelector('#detail h2').textContent").endswith(f"of 1 {nasty}")
     titles = page.run("return [...document.querySelectorAll('#detail h3')].map(h => h.textContent)")
     assert sum(nasty in title for title in titles) == len(data)
-    cells = page.run("return [...document.querySelectorAll('#detail td')].map(h => h.textContent)")
+    cells = page.run("return [...document.querySelectorAll('#detail td, #detail th')].map(h => h.textContent)")
     assert sum(nasty in cell for cell in cells) > 0
     page.type("#search", "onerror=")
     assert page.text("#count").split()[0] != "0"

@@ -94,7 +94,7 @@ def test_new_column_in_a_table_plans_that_table_and_what_reads_it(project):
     jobs = project.planned()
     assert jobs["compute_sinks"] == 2
     assert set(jobs) <= {
-        "compute_sinks", "aggregate_table", "plot_sink_rates", "plot_sink_profile", "join_heads",
+        "compute_sinks", "aggregate_table", "plot_sink_rates", "plot_sink_profile", "plot_sink_norms", "join_heads",
         "compare_heads", "aggregate_heads", "aggregate_head_overlap", "plot_head_overlap", "plot_explorer",
         "manifest", "compute_claims",
         "aggregate_claims", "aggregate_published", "plot_claims",

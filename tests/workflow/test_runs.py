@@ -16,14 +16,15 @@ from atlas.analyses.registry import TABLES
 from projects import digests, paused
 
 FIGURES = [
-    "attention_sinks", "sink_rates", "sink_profile", "head_types", "head_categories", "head_categories_null",
-    "category_share", "relation_map", "relation_effect", "relation_dynamic", "mink_depth", "depth_prompts",
-    "membership_roc", "safety_heads", "prompt_heads", "safety_effect", "head_overlap", "costs",
+    "attention_sinks", "sink_rates", "sink_profile", "sink_norms", "head_types", "head_categories",
+    "head_categories_null", "category_share", "relation_map", "relation_effect", "relation_dynamic", "mink_depth",
+    "depth_prompts", "membership_roc", "safety_heads", "prompt_heads", "safety_effect", "head_overlap", "costs",
     "saliency_density", "saliency_by_layer", "probe_auroc", "claims",
 ]  # fmt: skip
 # What a change of the sinks' metrics runs again.
 AFTER_SINKS = {
-    "compute_sinks": 2, "aggregate_table": 3, "plot_sink_rates": 1, "plot_sink_profile": 1, "join_heads": 2,
+    "compute_sinks": 2, "aggregate_table": 4, "plot_sink_rates": 1, "plot_sink_profile": 1, "plot_sink_norms": 1,
+    "join_heads": 2,
     "compare_heads": 2, "aggregate_heads": 1, "aggregate_head_overlap": 1, "plot_head_overlap": 1, "plot_explorer": 1,
     "manifest": 1,
     "compute_claims": 2, "aggregate_claims": 1, "aggregate_published": 1, "plot_claims": 1,

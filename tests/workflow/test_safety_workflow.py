@@ -1,6 +1,7 @@
 """Real runs of the safety heads: what each table holds, what re-runs, what a killed run keeps, bad input."""
 
 import itertools
+import json
 import os
 import signal
 
@@ -50,7 +51,7 @@ def test_groups_start_from_the_ranks(finished):
 
 def test_effect(finished):
     effect = table(finished, "ablation_effect")
-    assert len(effect) == 2 * 2 * 3  # ablations, selections, numbers of heads
+    assert len(effect) == 2 * 3 * 3  # ablations, selections, numbers of heads
     assert set(effect["draws"][effect["selection"] == "random"]) == {2}
     assert effect["refusal_rate"].between(effect["low"], effect["high"]).all()
     none = effect[effect["heads_ablated"] == 0]
@@ -58,6 +59,14 @@ def test_effect(finished):
     answers = pd.read_parquet(finished.folder / "results/activations/tiny/ablated_answers/questions.parquet")
     plain = answers[answers["heads_ablated"] == 0].groupby("prompt")["answer"].nunique()
     assert (plain == 1).all()
+    # each prompt lacks the heads of its own ranking
+    queries = table(finished, "safety_queries").query("model == 'tiny'").set_index(["ablation", "query", "position"])
+    own = answers[(answers["selection"] == "own") & (answers["heads_ablated"] == 2)]
+    assert len(own) == 2 * PROMPTS
+    assert own["heads"].nunique() > 2
+    for row in own.itertuples():
+        best = [queries.loc[(row.ablation, row.prompt, place), ["layer", "head"]].tolist() for place in (1, 2)]
+        assert json.loads(row.heads) == best
     caption = (finished.folder / "results/captions/safety_effect.txt").read_text()
     assert "Tiny Llama refuses none of the prompts" in caption
     assert "Greedy group among the 4 strongest heads" in caption
@@ -68,6 +77,39 @@ def test_rank_runs_no_model(project):
     jobs = project.planned()
     assert jobs["compute_safety_heads"] == 2
     assert "extract_head_ablations" not in jobs
+
+
+def test_a_model_without_its_strongest_heads_is_one_more_model(project):
+    """Its heads come from the ranking of its base; every analysis takes it, with the options of its base."""
+
+    def add(config):
+        heads = {"top": 2, "dataset": "questions", "rank": 3}
+        source = {"ablated": {"of": "tiny", "heads": heads, "ablation": "undifferentiated"}}
+        config["models"]["without"] = {"source": source}
+
+    project.configure(add)
+    target = "results/metrics/without/sinks/passages.parquet"
+    process = project.run(target)
+    assert process.returncode == 0, process.stdout
+    ranked = table(project, "safety_heads").query(
+        "model == 'tiny' and ablation == 'undifferentiated' and rank == 3 and position <= 2"
+    )
+    record = json.loads((project.folder / "results/models/without/provenance.json").read_text())
+    strongest = ranked.sort_values("position")[["layer", "head"]].values.tolist()
+    assert record["ablated_heads"] == strongest
+    sinks = {
+        model: pd.read_parquet(project.folder / f"results/metrics/{model}/sinks/passages.parquet").query(
+            "input == 'natural'"
+        )
+        for model in ("tiny", "without")
+    }
+    merged = sinks["tiny"].merge(sinks["without"], on=["layer", "head", "epsilon"], suffixes=("", "_without"))
+    moved = merged[merged["alpha"] != merged["alpha_without"]]
+    # nothing before the first ablated layer, and there the ablated head alone
+    first = min(layer for layer, _ in strongest)
+    at_first = {head for layer, head in strongest if layer == first}
+    assert set(moved[moved["layer"] <= first]["head"]) == at_first
+    assert moved["layer"].min() == first
 
 
 def test_phrases_read_answers_only(project):

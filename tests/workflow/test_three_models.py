@@ -131,6 +131,7 @@ CONSTANT = {
     "sink_rates": ["epsilon = 0.3", "95% bootstrap", f"{SEQUENCES} sequences of {LENGTH} tokens", "count from 0"],
     "sink_profile": ["epsilon = 0.3", "95% bootstrap", f"{SEQUENCES} sequences of {LENGTH} tokens", "count from 0",
                      "up to 1 %"],
+    "sink_norms": ["95% bootstrap", f"{SEQUENCES} sequences of {LENGTH} tokens"],
     "head_types": ["95% bootstrap", "second half repeats the first", "tokens drawn from the vocabulary",
                    "count from 0"],
 }  # fmt: skip
@@ -148,6 +149,7 @@ def test_every_number_of_a_caption_is_that_of_the_tables(figure, run, tables):
         "head_overlap": lambda: numbers.head_overlap(tables, LABELS),
         "sink_rates": list,
         "sink_profile": list,
+        "sink_norms": list,
         "head_types": lambda: numbers.head_types(tables, LABELS),
     }[figure]()
     check(caption(run, figure), given, CONSTANT[figure])

@@ -18,7 +18,16 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_
 from ..errors import AtlasError
 from .collector import Collector
 from .edits import apply_edits
-from .kernels import AttentionInputs, Scratch, block_rows, blocked_attention, collect, kept_normaliser, tile_elements
+from .kernels import (
+    AttentionInputs,
+    Scratch,
+    block_rows,
+    blocked_attention,
+    collect,
+    kept_normaliser,
+    tile_elements,
+    vector_norms,
+)
 from .layers import layer_of, numbered_layers
 from .longest import longest_text, refuse_longer
 from .masks import Visibility, only_chosen
@@ -169,6 +178,8 @@ def _leave(state: _State, layer: int | None, x: AttentionInputs, out: Output, co
         out = out.detach().requires_grad_(True)  # the graph starts here: parameters may stay frozen
     if plan.records(layer):
         _record_rows(x, out, plan, record, layer)
+        if plan.norms:
+            record.key_norms[layer], record.value_norms[layer] = vector_norms(x.key), vector_norms(x.value)
         if plan.capture:
             record.captures[layer] = replace(x, output=out, log_normaliser=kept_normaliser(x, out))
     return apply_edits(out, x, plan, layer)

@@ -70,6 +70,12 @@ class AttentionInputs:
         self._flat = None
 
 
+def vector_norms(vectors: Float[Tensor, "*shape width"]) -> Float[Tensor, "*shape"]:
+    """The Euclidean norm of each vector, summed in fp32 (float64 for float64), whatever type the vectors have."""
+    wide = torch.float64 if vectors.dtype == torch.float64 else torch.float32
+    return torch.linalg.vector_norm(vectors.detach(), dim=-1, dtype=wide)
+
+
 def kept_normaliser(
     x: AttentionInputs, out: Float[Tensor, "batch queries heads value_width"]
 ) -> Float[Tensor, "batch heads queries"] | None:

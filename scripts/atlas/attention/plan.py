@@ -97,6 +97,7 @@ class Plan:
       diagonal       A[b, h, i, i]
       stripes        name -> Stripe
       layers         record in these layers only (None: all); edits are not affected
+      norms          of each key and value, as attention reads them: keys behind their norm and rotation
       capture        keep each layer's AttentionInputs with its `output`
     Gradients (`grads=True`; run `loss.backward()` inside or after the context, parameters may be frozen):
       rows           dL/dA on the rows
@@ -130,6 +131,7 @@ class Plan:
     diagonal: bool = False
     stripes: dict[str, Stripe] = field(default_factory=dict)
     flows: dict[str, Flow] = field(default_factory=dict)
+    norms: bool = False
     capture: bool = False
     layers: set[int] | None = None
     block: int = 128
@@ -176,6 +178,8 @@ class Record:
     row_masses: dict[str, dict[int, Float[Tensor, "batch heads queries"]]] = field(default_factory=dict)  # by name
     diagonal: dict[int, Float[Tensor, "batch heads queries"]] = field(default_factory=dict)
     stripes: dict[str, dict[int, Float[Tensor, "batch heads"]]] = field(default_factory=dict)  # by name
+    key_norms: dict[int, Float[Tensor, "batch kv_heads keys"]] = field(default_factory=dict)
+    value_norms: dict[int, Float[Tensor, "batch kv_heads keys"]] = field(default_factory=dict)
     captures: dict[int, AttentionInputs] = field(default_factory=dict)
     calls: Counter[int] = field(default_factory=Counter)  # of the attention function, of all forwards, by layer
     # (column sum, whether some row of a layer could not be renormalised), read when the context ends

@@ -21,7 +21,7 @@ from atlas.config.chat import chat_notes, chat_problems, dates_as_text, template
 from atlas.config.figures import figure_problems
 from atlas.config.problems import key_problems, raise_all, size_problems
 from atlas.config.schema import check_schema, fill_defaults
-from atlas.config.sources import label_problems, package_key, packages, source_problems
+from atlas.config.sources import label_problems, package_key, packages, ranking_problems, source_problems
 from atlas.config.switches import switched
 from atlas.plots.labels import font_problem
 
@@ -121,7 +121,7 @@ def resolve(config: Config, base: Path) -> Config:
     ]
     check_analyses(config, problems)
     config["notes"] += [*by_model.notes(config), *chat_notes(config)]
-    raise_all(template_problems(config, base))
+    raise_all([*ranking_problems(config), *template_problems(config, base)])
     raise_all(
         problem for key, figure in config["figures"].items() for problem in figure_problems(key, figure, config, fonts)
     )

@@ -9,6 +9,7 @@ from typing import Any
 from atlas.analyses.registry import ANALYSES, TABLE_ANALYSES
 from atlas.config import checks
 from atlas.config.schema import Schema, laid_over
+from atlas.fetch.entries import made_of
 from atlas.own_options import own_options, written
 
 Config = dict[str, Any]
@@ -37,8 +38,8 @@ def form_problems(config: Config) -> Iterator[str]:
 
 
 def complete(config: Config, schema: Schema) -> None:
-    """Fill into each model's `options`, in place, what it leaves open: a control has those of its base, a mapping with
-    named keys what the analysis says; options of analyses that are not there are dropped.
+    """Fill into each model's `options`, in place, what it leaves open: a control or an ablated model has those of its
+    base, a mapping with named keys what the analysis says; options of analyses that are not there are dropped.
 
     Expects a configuration that passed `schema`, with its defaults.
     """
@@ -87,12 +88,11 @@ def notes(config: Config) -> Iterator[str]:
 
 
 def _base_and_own(key: str, models: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """(analysis, option, value) that a model has, behind those of what it is a control of: both are measured alike."""
+    """(analysis, option, value) that a model has, behind those of what it is made of: both are measured alike."""
     line: list[str] = []
     while key in models and key not in line:
         line.append(key)
-        source = models[key]["source"]
-        key = source["control"]["of"] if isinstance(source, dict) and "control" in source else ""
+        key = made_of(models[key]["source"]) or ""
     for one in reversed(line):
         for name, options in models[one]["options"].items():
             for option, value in options.items():

@@ -9,7 +9,7 @@ from typing import Any
 
 from atlas.config.by_model import block_of
 from atlas.errors import AtlasError
-from atlas.fetch.entries import describe_source
+from atlas.fetch.entries import describe_source, made_as, made_of
 from atlas.models.chat_template import chat_template_in
 from atlas.own_options import own_options
 from atlas.results.provenance import read_provenance
@@ -59,8 +59,8 @@ def chat_problems(config: dict[str, Any]) -> Iterator[str]:
             if name in _OURS:
                 yield f"models.{key}.chat_template_kwargs: {name!r} is set by the workflow; take it out."
         entry["chat_template_kwargs"] = _own_or_base(key, models)
-        if entry["tokenizer"] and "control" in entry["source"]:
-            yield f"models.{key}.tokenizer: a control has the tokenizer of its base; give it there."
+        if entry["tokenizer"] and made_of(entry["source"]):
+            yield f"models.{key}.tokenizer: {made_as(entry['source'])} has the tokenizer of its base; give it there."
 
 
 def template_problems(config: dict[str, Any], base: Path) -> Iterator[str]:
@@ -69,8 +69,7 @@ def template_problems(config: dict[str, Any], base: Path) -> Iterator[str]:
     `base`: the folder that relative paths of sources start from. Results are in the working directory.
     """
     for name, option, model in _asked(config, "chat"):
-        source = config["models"][model]["source"]
-        if "control" in source and (name, option, source["control"]["of"]) in _asked(config, "chat"):
+        if (name, option, made_of(config["models"][model]["source"])) in _asked(config, "chat"):
             continue  # told of its base, whose options and template it has
         if _has_template(model, config["models"], base) is False:
             yield (
@@ -93,8 +92,8 @@ def _asked(config: dict[str, Any], *values: str) -> list[tuple[str, str, str]]:
 def _has_template(key: str, models: dict[str, Any], base: Path) -> bool | None:
     """Whether a model has a chat template; None where that is not known before it is downloaded or converted."""
     source = models[key]["source"]
-    if "control" in source:
-        return _has_template(source["control"]["of"], models, base)
+    if (of := made_of(source)) is not None:
+        return _has_template(of, models, base)
     if "path" in source:
         return chat_template_in(base / Path(source["path"]).expanduser())
     folder = Path("results", "models", key)
@@ -125,12 +124,12 @@ def chat_notes(config: dict[str, Any]) -> Iterator[str]:
 
 
 def _own_or_base(key: str, models: dict[str, Any]) -> dict[str, Any]:
-    """A model's own values, or those of what it is a control of: base and control are asked in the same words."""
+    """A model's own values, or those of what it is made of: base and control are asked in the same words."""
     seen: set[str] = set()
     while key in models and key not in seen:
         seen.add(key)
-        own, source = models[key]["chat_template_kwargs"], models[key]["source"]
-        if own is not None or "control" not in source:
+        own, of = models[key]["chat_template_kwargs"], made_of(models[key]["source"])
+        if own is not None or of is None:
             return own or {}
-        key = source["control"]["of"]
+        key = of
     return {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from atlas.config.problems import nearest
 from atlas.errors import AtlasError
+from atlas.fetch.entries import MADE, made_as, made_of
 from atlas.fetch.files import existing, is_plain_path
 from atlas.fetch.hub_choice import hub_problems
 from atlas.fetch.mirrors import shared_files, stated_files
@@ -104,7 +105,7 @@ def _problems(source: Entries, where: str, wheels: dict[str, tuple[str, str]]) -
 
 
 def _place(section: str, key: str, source: Entries, models: Entries, base: Path, allow_unpinned: bool) -> Iterator[str]:
-    """A source that stands alone: pinned, there, and a control of something."""
+    """A source that stands alone: pinned, there, and made of something."""
     where, (kind, options) = f"{section}.{key}.source", next(iter(source.items()))
     if kind == "hub" and not options.get("revision") and not stated_files(source):
         if allow_unpinned:
@@ -119,30 +120,76 @@ def _place(section: str, key: str, source: Entries, models: Entries, base: Path,
             existing(options, "", base)
         except AtlasError as error:
             yield f"{where}.path:{error}"
-    if kind == "control":
-        yield from _control(section, key, options, models)
+    if kind in MADE:
+        yield from _made(section, key, source, models)
+    if kind == "ablated" and section == "models":
+        yield from _ablated(where, options, models)
 
 
 def _mirror(where: str, source: Entries) -> Iterator[str]:
-    if "control" in source:
-        yield f"{where}: a control is made on this machine; make it the only source."
+    if made_of(source) is not None:
+        yield f"{where}: {made_as(source)} is made on this machine; make it the only source."
     if "hub" in source and not source["hub"].get("revision") and not stated_files(source):
         yield f"{where}.hub: nothing pins it; give revision (a 40-digit commit), or files: {{name: sha256}}."
 
 
-def _control(section: str, key: str, source: Entries, models: Entries) -> Iterator[str]:
-    where = f"{section}.{key}.source.control"
+def _made(section: str, key: str, source: Entries, models: Entries) -> Iterator[str]:
+    """What a model is made of is there, and is not made of this one."""
+    what, where = made_as(source), f"{section}.{key}.source.{next(iter(source))}"
     if section != "models":
-        yield f"{where}: a data set cannot be a control; only a model can."
+        yield f"{where}: a data set cannot be {what}; only a model can."
         return
-    seen, base = {key}, source["of"]
-    while base in models and "control" in models[base]["source"]:
+    seen, base = {key}, str(made_of(source))
+    while base in models and (further := made_of(models[base]["source"])) is not None:
         if base in seen:
-            yield f"{where}.of: {base!r} leads back to {key!r}; a control needs a real model at its end."
+            yield f"{where}.of: {base!r} leads back to {key!r}; {what} needs a real model at its end."
             return
         seen.add(base)
-        base = models[base]["source"]["control"]["of"]
+        base = further
     if base not in models:
         yield f"{where}.of: there is no model {base!r}; {nearest(base, models)}"
     elif base in seen:
-        yield f"{where}.of: {base!r} is its own control; name the model it is a control of."
+        own = (
+            "its own control; name the model it is a control of"
+            if "control" in source
+            else "made of itself; name another"
+        )
+        yield f"{where}.of: {base!r} is {own}."
+
+
+def _ablated(where: str, options: Entries, models: Entries) -> Iterator[str]:
+    of = models.get(options["of"])
+    if of is not None and "control" in of["source"]:
+        yield (
+            f"{where}.ablated.of: {options['of']!r} is a control, whose heads have learnt nothing; ablate those of the "
+            "model that it is a control of."
+        )
+    if options["ablation"] == "undifferentiated" and options["epsilon"]:
+        yield f"{where}.ablated.epsilon: it belongs to scaling, undifferentiated attention has none; take it out."
+
+
+def ranking_problems(config: Entries) -> Iterator[str]:
+    """Problems of ablated models that take the strongest heads of a ranking; expects analyses that are resolved."""
+    block = config["analyses"].get("safety_heads")
+    for key, entry in config["models"].items():
+        options = entry["source"].get("ablated") if isinstance(entry["source"], dict) else None
+        if options is None or not isinstance(options["heads"], dict):
+            continue
+        where, heads = f"models.{key}.source.ablated.heads", options["heads"]
+        if block is None:
+            yield f"{where}: the ranking is that of analyses.safety_heads, which is not there; list the heads."
+            continue
+        ranks = block["rank"]
+        if heads.get("rank") is None:
+            heads["rank"] = ranks[0]
+        for said, value, known in (
+            ("models", options["of"], block["models"]),
+            ("datasets", heads["dataset"], block["datasets"]),
+            ("ablations", options["ablation"], block["ablations"]),
+            ("rank", heads["rank"], ranks),
+        ):
+            if value not in known:
+                yield (
+                    f"{where}: {value!r} is not among analyses.safety_heads.{said} "
+                    f"({', '.join(map(str, known))}), so there is no such ranking; add it there, or take one of these."
+                )

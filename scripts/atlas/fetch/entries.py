@@ -15,6 +15,22 @@ def single_source(source: dict, kinds: tuple[str, ...]) -> tuple[str, Any]:
     return next(iter(source.items()))
 
 
+# Kinds of sources that are made of another model of the configuration, and what messages call such a model.
+MADE = {"control": "a control", "ablated": "an ablated model"}
+
+
+def made_of(source: Any) -> str | None:
+    """The key of the model that this source's is made of on this machine; None for what comes from elsewhere."""
+    if not isinstance(source, dict):  # a list of mirrors
+        return None
+    return next((str(source[kind]["of"]) for kind in MADE if kind in source), None)
+
+
+def made_as(source: dict[str, Any]) -> str:
+    """What a model of such a source is called: "a control"."""
+    return next(name for kind, name in MADE.items() if kind in source)
+
+
 def public_url(url: str) -> str:
     """The URL without user name, password, query and fragment: they may be secret and reach no file and no log."""
     parts = urlsplit(url)

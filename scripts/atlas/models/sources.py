@@ -23,10 +23,11 @@ from atlas.models.convert import convert_gguf
 from atlas.models.folder import check_model_folder
 from atlas.models.safetensors_files import DTYPE_NAMES, read_header
 from atlas.models.structure import check_structure
+from atlas.models.surgery import ablate, heads_of
 from atlas.models.tokenizer_files import choose
 from atlas.results.provenance import file_record, write_provenance
 
-SOURCES = ("package", "hub", "url", "path", "control")
+SOURCES = ("package", "hub", "url", "path", "control", "ablated")
 
 
 def materialise_model(
@@ -36,17 +37,20 @@ def materialise_model(
     staging: Path,
     wheel: Path | None = None,
     base: Path | None = None,
+    ranks: Path | None = None,
     tokenizer: str | None = None,
     access: HubAccess | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Path:
     """Builds `folder` from a source entry, in one step: on failure nothing of it is left.
 
-    source: {package | hub | url | path | control: options}, as in the config, or a list of mirrors (fetch.mirrors).
+    source: {package | hub | url | path | control | ablated: options}, as in the config, or a list of mirrors
+        (fetch.mirrors).
     staging: where downloads lie until they are complete; kept after a failure, so that the next run goes on from there,
         removed after success.
     wheel: a package's wheel if it is there already (several entries may take files from one); else it is downloaded.
-    base: the finished folder of the base model, for a control.
+    base: the finished folder of the base model, for a control or an ablated model.
+    ranks: the base's heads in the order of safety_heads, where an ablated model takes the strongest.
     tokenizer: the entry's choice (tokenizer_files.CHOICES), where tokenizer.json and transformers' class disagree.
     access: what of the user's own a download from a hub may use; by default neither cache nor login.
     log: takes progress messages; standard error by default.
@@ -69,8 +73,8 @@ def materialise_model(
         source = pin(source, access=access)
         kind, options = next(iter(source.items()))
         record |= describe_served(source, access.logged_in)
-        if kind == "control":
-            record["base"] = _make_control(options, base, building, record["notes"], log)
+        if kind in MADE:
+            record |= MADE[kind](options, base, ranks, building, log)
         else:
             raw = _collect(kind, options, staging, wheel, tokenizer, access, log) if raw is None else raw
             _arrange(raw, building, record["notes"], log)
@@ -175,14 +179,39 @@ def _check_tokenizer(folder: Path, chosen: str | None, where: str) -> None:
 
 
 def _make_control(
-    options: dict[str, Any], base: Path | None, building: Path, notes: list[str], log: Callable[[str], None]
+    options: dict[str, Any], base: Path | None, ranks: Path | None, building: Path, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    if base is None:
-        raise AtlasError(f"the control of {options.get('of')} needs the folder of its base model.")
-    origin = check_model_folder(base)
+    """The record's entries of a control; fills `building`."""
+    base, origin = _base(options["of"], base, "control")
     log(f"making the {options['kind']} control of {options['of']}")
-    notes += [*origin.get("notes", []), make_control(Path(base), building, options["kind"], options.get("seed", 0))]
-    return {"model": options["of"], "source": origin["source"], "weights_sha256": origin["weights_sha256"]}
+    return _made(options["of"], origin, make_control(base, building, options["kind"], options.get("seed", 0)))
+
+
+def _make_ablated(
+    options: dict[str, Any], base: Path | None, ranks: Path | None, building: Path, log: Callable[[str], None]
+) -> dict[str, Any]:
+    """The record's entries of a model with ablated heads; fills `building`."""
+    base, origin = _base(options["of"], base, "ablated model")
+    heads = heads_of(options, ranks)
+    log(f"ablating {len(heads)} heads of {options['of']}")
+    note = ablate(base, building, heads, options["ablation"], options.get("epsilon", 0.0))
+    return _made(options["of"], origin, note) | {"ablated_heads": [list(head) for head in heads]}
+
+
+def _base(of: str, base: Path | None, what: str) -> tuple[Path, dict[str, Any]]:
+    """The base's folder and its record, checked."""
+    if base is None:
+        raise AtlasError(f"the {what} of {of} needs the folder of its base model.")
+    return Path(base), check_model_folder(base)
+
+
+def _made(of: str, origin: dict[str, Any], note: str) -> dict[str, Any]:
+    base = {"model": of, "source": origin["source"], "weights_sha256": origin["weights_sha256"]}
+    return {"base": base, "notes": [*origin.get("notes", []), note]}
+
+
+# How what is made of another model's folder is made, by the kind of its source.
+MADE = {"control": _make_control, "ablated": _make_ablated}
 
 
 def _record_weights(building: Path, record: dict[str, Any]) -> None:

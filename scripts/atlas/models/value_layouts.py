@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from atlas.models.architectures import Shape
 
-_PARTS = 4  # CodeGen's matrices are stored as for so many devices
+PARTS = 4  # CodeGen's matrices are stored as for so many devices
 
 
 def stored_shape(layout: str, shape: Shape, key_width: int = 0, latent: int = 0) -> tuple[int, int]:
@@ -50,7 +50,7 @@ def value_heads(
     elif layout == "conv1d":
         weight = weight[:, -rows:].T
     elif layout == "split":
-        if heads % _PARTS:
-            raise AtlasError(f"config.json: {heads} heads cannot be stored in {_PARTS} parts; use another model.")
-        weight = weight.view(_PARTS, 3, rows // _PARTS, shape.width)[:, 1]
+        if heads % PARTS:
+            raise AtlasError(f"config.json: {heads} heads cannot be stored in {PARTS} parts; use another model.")
+        weight = weight.view(PARTS, 3, rows // PARTS, shape.width)[:, 1]
     return weight.reshape(heads, shape.value_width, shape.width)

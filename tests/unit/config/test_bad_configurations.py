@@ -170,6 +170,61 @@ CONFIGS = {
         f"models: {{other: {{source: [{{hub: {{repo: a/b}}}}, {{url: {{url: 'http://x.org/m', sha256: '{SHA}'}}}}]}}}}",
         ["models.other.source.0.hub", "nothing pins it"],
     ),
+    "ablated model of nothing": (
+        "models: {other: {source: {ablated: {of: tinny, heads: [[0, 0]], ablation: scaling}}}}",
+        ["models.other.source.ablated.of", "no model 'tinny'", "did you mean 'tiny'"],
+    ),
+    "ablated model of itself": (
+        "models: {other: {source: {ablated: {of: other, heads: [[0, 0]], ablation: scaling}}}}",
+        ["models.other.source.ablated.of", "an ablated model needs a real model"],
+    ),
+    "ablated models of each other": (
+        "models: {one: {source: {ablated: {of: two, heads: [[0, 0]], ablation: scaling}}}, "
+        "two: {source: {ablated: {of: one, heads: [[0, 0]], ablation: scaling}}}}",
+        ["models.one.source.ablated.of", "models.two.source.ablated.of", "needs a real model"],
+    ),
+    "ablated control": (
+        "models: {other: {source: {ablated: {of: tiny-shuffled, heads: [[0, 0]], ablation: scaling}}}}",
+        ["models.other.source.ablated.of: 'tiny-shuffled' is a control", "have learnt nothing"],
+    ),
+    "ablated data set": (
+        "datasets: {other: {kind: text, source: {ablated: {of: tiny, heads: [[0, 0]], ablation: scaling}}}}",
+        ["datasets.other.source.ablated", "a data set cannot be an ablated model"],
+    ),
+    "ablated by a mean": (
+        "models: {other: {source: {ablated: {of: tiny, heads: [[0, 0]], ablation: mean}}}}",
+        ["models.other.source.ablated.ablation", "mean"],
+    ),
+    "epsilon of undifferentiated attention": (
+        "models: {other: {source: {ablated: {of: tiny, heads: [[0, 0]], ablation: undifferentiated, epsilon: 0.1}}}}",
+        ["models.other.source.ablated.epsilon", "belongs to scaling"],
+    ),
+    "heads that are neither listed nor ranked": (
+        "models: {other: {source: {ablated: {of: tiny, heads: 3, ablation: scaling}}}}",
+        ["models.other.source.ablated.heads", "a list of [layer, head], or {top, dataset}"],
+    ),
+    "ranking of another data set": (
+        "models: {other: {source: {ablated: {of: tiny, heads: {top: 2, dataset: passages}, ablation: scaling}}}}",
+        ["models.other.source.ablated.heads: 'passages' is not among analyses.safety_heads.datasets (questions)"],
+    ),
+    "ranking of another rank": (
+        "models: {other: {source: {ablated: {of: tiny, heads: {top: 2, dataset: questions, rank: 2}, "
+        "ablation: scaling}}}}",
+        ["models.other.source.ablated.heads: 2 is not among analyses.safety_heads.rank (1, 3)"],
+    ),
+    "ranking without safety heads": (
+        "{models: {other: {source: {ablated: {of: tiny, heads: {top: 2, dataset: questions}, ablation: scaling}}}}, "
+        "only: sinks}",
+        ["models.other.source.ablated.heads", "analyses.safety_heads, which is not there"],
+    ),
+    "ablated tokenizer": (
+        "models: {other: {tokenizer: file, source: {ablated: {of: tiny, heads: [[0, 0]], ablation: scaling}}}}",
+        ["models.other.tokenizer: an ablated model has the tokenizer of its base"],
+    ),
+    "ablated among mirrors": (
+        "models: {other: {source: [{ablated: {of: tiny, heads: [[0, 0]], ablation: scaling}}, {path: x}]}}",
+        ["models.other.source.0", "an ablated model is made on this machine"],
+    ),
     "control among mirrors": (
         "models: {other: {source: [{control: {of: tiny, kind: shuffled}}, {path: x}]}}",
         ["models.other.source.0", "a control is made on this machine"],

@@ -21,7 +21,7 @@ def test_null_switches_an_analysis_off_with_its_figures():
 def test_a_second_figure_goes_too():
     config = check("{analyses: {sinks: null}, figures: {mine: {plot: sink_rates}}}")
     assert "mine" not in config["figures"]
-    assert "figures.sink_rates, figures.sink_profile, figures.mine" in config["notes"][0]
+    assert "figures.sink_rates, figures.sink_profile, figures.sink_norms, figures.mine" in config["notes"][0]
 
 
 def test_what_starts_from_it_goes_too():
@@ -56,7 +56,7 @@ def test_any_single_analysis_can_be_switched_off(name):
 def test_only_switches_off_all_others(only):
     config = check(f"only: {only}")
     assert set(config["analyses"]) == {"sinks"}
-    assert set(config["figures"]) == {"sink_rates", "sink_profile", "costs"}
+    assert set(config["figures"]) == {"sink_rates", "sink_profile", "sink_norms", "costs"}
     assert len(config["notes"]) == 1
 
 

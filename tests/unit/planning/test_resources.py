@@ -27,11 +27,11 @@ OPTIONS = {"batch_tokens": 4096, "inputs": ["natural", "random"], "length": 64, 
 
 def test_memory_on_a_cpu_holds_the_weights_as_stored_and_as_loaded():
     # 1200 + 538 MB mapped + 538 MB in float32 + 4096 tokens x (4608 + 5 x 576) x 4 bytes
-    # + 2 tiles of 2**21 scores + sums of 270 heads
-    working = 122.683 + 16.777 + 4.424
+    # + 2 tiles of 2**21 scores + sums of 270 heads and 4 norms of 30 layers
+    working = 122.683 + 16.777 + 6.390
     assert memory_mb("extract_sinks", Job(SMALL, OPTIONS)) == round(1200 + 2 * 538.060 + working + 0.5)
     half = memory_mb("extract_sinks", Job(SMALL, OPTIONS, dtype="bfloat16"))
-    working = 122.683 / 2 + 16.777 + 4.194 + 4.424  # the scores as they come, too
+    working = 122.683 / 2 + 16.777 + 4.194 + 6.390  # the scores as they come, too
     assert half == round(1200 + 538.060 + 269.030 + working + 0.5)
 
 
@@ -83,7 +83,7 @@ def test_gpus_are_counted_from_memory_only_under_a_device_map():
 def test_memory_of_a_gpu_holds_its_context_its_part_of_the_weights_and_the_work():
     working = STAGES["extract_sinks"].memory(Job(LARGE, OPTIONS, gpu=True))
     assert working.single * 1e6 == pytest.approx(4096 * (86_016 + 5 * 8_192) * 2 + 4096 * 64 * 64 * (4 + 6))
-    assert working.spread * 1e6 == pytest.approx(4096 * 5_120 * 4)
+    assert working.spread * 1e6 == pytest.approx(4096 * (5_120 + 4 * 80) * 4)
     assert gpu_mb("extract_sinks", Job(LARGE, OPTIONS)) == 0
     one = gpu_mb("extract_sinks", Job(LARGE, OPTIONS, gpu=True))
     assert one == pytest.approx((650 + 141_107.4 + working.spread + working.single) / 0.9, abs=1)

@@ -7,6 +7,7 @@ from typing import Any
 
 from atlas.config.analyses import trained
 from atlas.config.problems import nearest
+from atlas.fetch.entries import made_as, made_of
 
 Config = dict[str, Any]
 
@@ -27,5 +28,6 @@ def problems(where: str, block: Config, config: Config) -> Iterator[str]:
         for option in ("size", "generation"):
             if entry[option] is not None and entry["family"] is None:
                 yield f"models.{key}.{option}: it orders the models of one family; give models.{key}.family too."
-        if entry["family"] is not None and "control" in entry["source"]:
-            yield f"models.{key}.family: a control has none, it is compared with what it is made of; take it out."
+        if entry["family"] is not None and made_of(entry["source"]):
+            what = made_as(entry["source"])
+            yield f"models.{key}.family: {what} has none, it is compared with what it is made of; take it out."

@@ -31,21 +31,24 @@ def answers(
     prompts: Prompts,
     variants: Sequence[tuple[str, Sequence[tuple[int, int]]]],
     *,
+    own: Sequence[tuple[str, Groups]] = (),
     epsilon: float,
     new_tokens: int,
     max_rows: int | None = None,
     ends: Collection[int] | None = None,
     progress: Progress = iter,
 ) -> list[list[str]]:
-    """One list of answers (str) per variant, in the order of `prompts` (token id sequences).
+    """One list of answers (str) per variant, then per entry of `own`, in the order of `prompts` (token id sequences).
 
-    variants: [(ablation, [(layer, head)])]; equal ones are generated once, and without heads the ablation is nothing.
+    variants: [(ablation, [(layer, head)])], the same heads for every prompt. own: [(ablation, heads of each prompt)].
+    Equal answers are generated once, and without heads the ablation is nothing.
     ends: ids that end an answer; None: those of the model.
     """
-    keys = [(ablation if heads else "", tuple(sorted(heads))) for ablation, heads in variants]
-    unique = sorted(set(keys))
+    keys = [[_key(ablation, heads)] * len(prompts) for ablation, heads in variants]
+    keys += [[_key(ablation, heads) for heads in groups] for ablation, groups in own]
+    unique = sorted({(key, i) for row in keys for i, key in enumerate(row)})
     ends = model_ends(model) if ends is None else ends
-    means = head_means(model, prompts) if any(ablation == "mean" for ablation, _ in unique) else None
+    means = head_means(model, prompts) if any(ablation == "mean" for (ablation, _), _ in unique) else None
     written: dict[tuple[tuple, int], str] = {}
     fitted = Batches("max_rows", one="an answer", shorten="new_tokens")
 
@@ -54,14 +57,18 @@ def answers(
         texts = _generate(model, tokenizer, [prompts[i] for _, i in batch], plan, new_tokens, ends)
         written.update(zip(batch, texts, strict=True))
 
-    for ablation in dict.fromkeys(ablation for ablation, _ in unique):
+    for ablation in dict.fromkeys(ablation for (ablation, _), _ in unique):
         # Prompts of similar length side by side, so that little is padded.
-        pairs = [(key, i) for key in unique if key[0] == ablation for i in range(len(prompts))]
+        pairs = [(key, i) for key, i in unique if key[0] == ablation]
         pairs.sort(key=lambda pair: (len(prompts[pair[1]]), pair[1]))
         step = max_rows or _ROWS
         for start in progress(range(0, len(pairs), step)):
             fitted.run(partial(run, ablation), pairs[start : start + step])
-    return [[written[key, i] for i in range(len(prompts))] for key in keys]
+    return [[written[key, i] for i, key in enumerate(row)] for row in keys]
+
+
+def _key(ablation: str, heads: Sequence[tuple[int, int]]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    return ablation if heads else "", tuple(sorted(heads))
 
 
 def _plan(model: PreTrainedModel, ablation: str, groups: Groups, epsilon: float, means: Means | None) -> Plan | None:

@@ -22,6 +22,7 @@ _NAMES = {"undifferentiated": "Undiff Attn.", "scaling": "Scaling Cont.", "mean"
 _STYLES = {
     "top": (style.VERMILION, "-", "o", "strongest heads"),
     "random": (style.BLUE, "--", "s", "random heads"),
+    "own": (style.PURPLE, "-.", "^", "strongest heads of each prompt"),
 }
 
 
@@ -77,6 +78,8 @@ def _with_all_heads(rows: pd.DataFrame, options: Options) -> pd.DataFrame:
 def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     for selection, (colour, dashes, marker, label) in _STYLES.items():
         part = rows[rows["selection"] == selection].sort_values("heads_ablated")
+        if part.empty:  # `own` is an option
+            continue
         x = part["heads_ablated"]
         axes.fill_between(x, part["low"], part["high"], color=colour, alpha=0.15, lw=0)
         axes.plot(x, part["refusal_rate"], color=colour, ls=dashes, marker=marker, ms=3.5, label=label)
@@ -114,6 +117,8 @@ def _caption(data: pd.DataFrame, options: Options, sources: Documents, silent: S
         "intervals over prompts. "
         f"{option_of(sources, options, lambda d: str(len(d['phrases'])))} phrases, docs/safety_heads.md."
     ]
+    if (data["selection"] == "own").any():
+        parts.append("Heads of each prompt: the strongest by Ships of that prompt alone, KL(clean || ablated).")
     for model in options["models"]:
         rows = _with_all_heads(data[data["model"] == model], options)
         if model in silent:

@@ -8,7 +8,8 @@ _PAIRS, _ANSWERS = 128, 128
 
 
 def _variants(job: Job) -> int:
-    return len(job.options["ablations"]) * (1 + job.options["draws"]) * len(job.options["heads"])
+    selections = 1 + job.options["draws"] + bool(job.options["own_heads"])
+    return len(job.options["ablations"]) * selections * len(job.options["heads"])
 
 
 def _ablated(job: Job) -> Memory:

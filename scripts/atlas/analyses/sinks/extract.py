@@ -1,4 +1,4 @@
-"""Attention received by each position of natural, random and repeated input (the part that runs the model).
+"""Attention received by each position, and its norms, for natural, random and repeated input (this runs the model).
 
 Source: Gu et al., ICLR 2025, arXiv 2410.10781, section 3. alpha[j] = mean over rows i >= j of A[i, j].
 """
@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 from atlas.analyses.beginnings import drawable
-from atlas.analyses.by_layer import stack_layers
+from atlas.analyses.by_layer import stacked_layers
+from atlas.analyses.sinks.norms import of_layers, over_heads, state_sizes
 from atlas.attention import ColumnSum, Plan, attend
+from atlas.attention.residuals import residuals
 from atlas.data.tokens import encode
 from atlas.errors import AtlasError
 from atlas.models.architectures import decoder_stack, input_device
@@ -24,12 +26,15 @@ from atlas.results.shards import batches, shard_of
 
 if TYPE_CHECKING:
     from jaxtyping import Int
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from atlas.analyses.types import Progress
 
 
 SHORT = "too short"
+# What is measured of each position beside the attention that it receives.
+NORMS = ("state", "entry", "key", "value")
 
 
 def sequences(
@@ -88,24 +93,58 @@ def column_means(
     shards: int = 1,
     progress: Progress = iter,
 ) -> dict[str, np.ndarray]:
-    """{"sequence": (S,), "alpha": (S, layers, heads, length) fp32} of the rows of `ids` that fall to this shard."""
+    """Arrays, fp32, of the rows of `ids` that fall to this shard, all from one pass:
+
+    "sequence" (S,); "alpha" (S, layers, heads, length); and (S, layers, length) "state" and "entry" (norm and largest
+    absolute entry of the residual behind each layer), "key" and "value" (norms of each key and value as attention reads
+    them, their mean over heads). NaN in layers without attention, and for states of a residual of several streams.
+    """
     length = ids.shape[1]
     groups = shard_of(batches([length] * len(ids), batch_tokens), shard, shards)
     device = input_device(model)
     rows = length - torch.arange(length)
     config = model.config.get_text_config()
-    alpha = [np.zeros((0, config.num_hidden_layers, config.num_attention_heads, length), np.float32)]
+    heads = {"alpha": config.num_attention_heads, **dict.fromkeys(NORMS, 1)}
+    parts = [
+        {name: np.zeros((0, config.num_hidden_layers, number, length), np.float32) for name, number in heads.items()}
+    ]
 
-    def batch(group: Sequence[int]) -> np.ndarray:
-        plan = Plan(column_sums={"alpha": ColumnSum(min_distance=0)})
+    def batch(group: Sequence[int]) -> dict[str, np.ndarray]:
+        plan = Plan(column_sums={"alpha": ColumnSum(min_distance=0)}, norms=True)
         given = sent(torch.as_tensor(ids[group]), device)
-        with torch.no_grad(), attend(model, plan, padded_right=True) as record:
+        behind = range(1, config.num_hidden_layers + 1)
+        with (
+            torch.no_grad(),
+            attend(model, plan, padded_right=True) as record,
+            residuals(model, behind, state_sizes) as states,
+        ):
             decoder_stack(model)(input_ids=given, attention_mask=torch.ones_like(given), use_cache=False)
-        stacked = stack_layers(record.column_sums["alpha"], model, ids[group].tolist())
-        return (stacked / rows).numpy()
+        found = {
+            "alpha": record.column_sums["alpha"],
+            "state": of_layers(states, 0),
+            "entry": of_layers(states, 1),
+            "key": over_heads(record.key_norms),
+            "value": over_heads(record.value_norms),
+        }
+        return _as_arrays(found, rows, model, ids[group])
 
     fitted = Batches("batch_tokens", shorten="length")
     for group in progress(groups):
-        alpha += fitted.run(batch, group)
+        parts += fitted.run(batch, group)
     numbers = np.array([i for group in groups for i in group], np.int32)
-    return {"sequence": numbers, "alpha": np.concatenate(alpha)}
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in heads}
+    return {"sequence": numbers, "alpha": joined["alpha"], **{name: joined[name][:, :, 0] for name in NORMS}}
+
+
+def _as_arrays(
+    found: dict[str, dict[int, Tensor]],
+    rows: Int[Tensor, " length"],
+    model: PreTrainedModel,
+    ids: Int[np.ndarray, "batch length"],
+) -> dict[str, np.ndarray]:
+    """Each record as (batch, layers, heads or 1, length); all but alpha where some family has none: NaN."""
+    there = [name for name, by_layer in found.items() if by_layer or name == "alpha"]
+    stacked = dict(zip(there, stacked_layers([found[name] for name in there], model, ids.tolist()), strict=True))
+    stacked["alpha"] = stacked["alpha"] / rows
+    nothing = torch.full_like(stacked["alpha"][:, :, :1], torch.nan)
+    return {name: stacked.get(name, nothing).numpy() for name in found}

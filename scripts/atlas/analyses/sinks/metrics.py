@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 import pandas as pd
 
+from atlas.analyses.sinks.norms_table import of_quantities
 from atlas.analyses.sinks.profile import Positions, chosen, sink_profile
 from atlas.statistics.intervals import bootstrap_weights, percentile_interval, wilson_interval
 
@@ -66,6 +67,19 @@ def profile_table(arrays: Arrays, keys: Keys, options: MetricOptions) -> pd.Data
         )
 
     return _by_input(arrays, keys, options, profile)
+
+
+def norms_table(arrays: Arrays, keys: Keys, options: MetricOptions) -> pd.DataFrame:
+    """The table sink_norms of one model and data set."""
+    frames = []
+    for name, alpha in arrays.items():
+        kind, _, what = name.partition(".")
+        if what == "alpha":
+            frame = of_quantities(
+                arrays, kind, confidence=options["confidence"], draws=options["bootstrap"], seed=options["seed"]
+            )
+            frames.append(frame.assign(**keys, input=kind, length=alpha.shape[-1], sequences=len(alpha)))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _by_input(

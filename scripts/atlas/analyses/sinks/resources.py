@@ -4,9 +4,9 @@ from atlas.planning.estimates import Job, Memory, Stage, activations, forward, s
 
 
 def _memory(job: Job) -> Memory:
-    """A batch, a tile of its scores, and the sums of all layers."""
+    """A batch, a tile of its scores, and the sums and norms of all layers."""
     tokens = job.options["batch_tokens"]
-    sums = tokens * job.size.heads * 4 / 1e6
+    sums = tokens * (job.size.heads + 4 * job.size.layers) * 4 / 1e6
     return Memory(activations(job, tokens) + scores(job, tokens, job.options["length"]), sums)
 
 

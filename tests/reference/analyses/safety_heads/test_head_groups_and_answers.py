@@ -82,3 +82,16 @@ def test_answers_equal_stock_generation(name, tokenizer):
     for max_rows in (None, 3):
         assert answers(model, tokenizer, prompts, sets, epsilon=1e-5, new_tokens=5, max_rows=max_rows) == expected
     assert expected[0] != expected[1]
+    # each prompt without heads of its own, beside sets that all share
+    own = [[(0, 1)], [], [(1, 2), (3, 0)], [(2, 4)]]
+    texts = []
+    for prompt, heads in zip(prompts, own, strict=True):
+        ids = list(prompt)
+        for _ in range(5):
+            logits = reference.run(model, ids, [("undifferentiated", *pair) for pair in heads])[1]
+            ids.append(int(logits.argmax()))
+        texts.append(tokenizer.decode(ids[len(prompt) :], skip_special_tokens=True))
+    told = {"epsilon": 1e-5, "new_tokens": 5, "own": [("undifferentiated", own)]}
+    assert answers(model, tokenizer, prompts, sets, **told) == [*expected, texts]
+    assert answers(model, tokenizer, prompts, [], max_rows=3, **told) == [texts]
+    assert texts != expected[0]

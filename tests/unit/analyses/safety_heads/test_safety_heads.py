@@ -9,7 +9,7 @@ import torch
 
 import families
 from atlas.analyses.registry import TABLES
-from atlas.analyses.safety_heads.ablated_sets import answers_frame, variants
+from atlas.analyses.safety_heads.ablated_sets import answers_frame, own_sets, variants
 from atlas.analyses.safety_heads.ablation_effect import effect_table, read_phrases, refuses
 from atlas.analyses.safety_heads.extract import default_rows
 from atlas.analyses.safety_heads.metrics import head_table, query_table, resampled
@@ -281,6 +281,37 @@ def test_variants():
     assert draws[0] != draws[1]
     with pytest.raises(AtlasError, match="at most 12"):
         variants(ranks(), ablations=["scaling"], numbers=[13], rank=1, draws=1, seed=0)
+
+
+def test_own_sets_are_the_strongest_of_each_prompt():
+    pairs = [(layer, head) for layer in range(2) for head in range(3)]
+    order = {"a": [3, 1, 2, 5, 4, 6], "b": [6, 5, 4, 3, 2, 1]}
+    rows = [
+        (ablation, name, *pair, place if ablation == "scaling" else 7 - place)
+        for ablation in ("scaling", "mean")
+        for name in order
+        for pair, place in zip(pairs, order[name], strict=True)
+    ]
+    frame = pd.DataFrame(rows, columns=["ablation", "query", "layer", "head", "position"])
+    blank = frame.iloc[:2].assign(layer=9, position=None)  # a layer without attention
+    frame = pd.concat([blank, frame.astype({"position": "Int32"})], ignore_index=True)
+    sets = own_sets(frame, ["b", "a"], ablations=["scaling", "mean"], numbers=[0, 2])
+    found = {(row.ablation, row.heads_ablated): row.heads for row in sets.itertuples()}
+    assert found == {
+        ("scaling", 0): [[], []], ("scaling", 2): [[(1, 2), (1, 1)], [(0, 1), (0, 2)]],
+        ("mean", 0): [[], []], ("mean", 2): [[(0, 0), (0, 1)], [(1, 2), (1, 0)]],
+    }  # fmt: skip
+    both = pd.concat([variants(ranks(), ablations=["scaling"], numbers=[2], rank=1, draws=1, seed=0), sets])
+    answers = answers_frame(both, [[f"{row} b", f"{row} a"] for row in range(len(both))], ["b", "a"])
+    assert answers["answer"].str.endswith(tuple("ab")).all()
+    assert (answers["answer"].str[-1] == answers["prompt"]).all()
+    own = answers[
+        (answers["selection"] == "own") & (answers["ablation"] == "scaling") & (answers["heads_ablated"] == 2)
+    ]
+    assert own["heads"].tolist() == ["[[1, 2], [1, 1]]", "[[0, 1], [0, 2]]"]
+    assert answers["heads"].iloc[0] == answers["heads"].iloc[1] == "[[0, 0], [0, 1]]"
+    with pytest.raises(AtlasError, match=r"own_heads: analyses\.safety_heads left out the prompt 'c'"):
+        own_sets(frame, ["a", "c"], ablations=["scaling"], numbers=[1])
 
 
 def test_refusals(tmp_path):
