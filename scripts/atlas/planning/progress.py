@@ -1,7 +1,7 @@
 """Where a run stands: which jobs are done, what runs, and how long the rest will take.
 
 Jobs are weighed by what planning knows of them (planning/forecast.py), against the seconds that finished ones of their
-kind (with or without a model) took here, so that no speed of the machine has to be measured first.
+kind (on a GPU, with a model, without one) took here, so that no speed of the machine has to be measured first.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from atlas.planning.forecast import LIGHT_S, Forecast, Known
+from atlas.planning.resources import gpus
 
 # Per second, until jobs have finished: under it planned seconds of the default run are about those that it took on a
 # core that does a third of that; its texts are shorter than they are planned.
 NOMINAL_FLOPS = 2e11
 PRIOR_S = 20.0  # planned seconds that the nominal speed counts as much as
+KINDS = MODEL, GPU, LIGHT = "with a model", "on a GPU", "without a model"
 QUIET_S = 30.0  # without a finished job, until what runs is said
 
 
@@ -23,7 +25,7 @@ QUIET_S = 30.0  # without a finished job, until what runs is said
 class _Running:
     name: str
     planned_s: float
-    model: bool
+    kind: str
     started: float
 
 
@@ -34,11 +36,11 @@ class Progress:
     known: Known
     clock: Callable[[], float] = time.monotonic
     done: int = 0
-    _waiting: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[float, bool]] = field(default_factory=dict)
+    _waiting: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[float, str]] = field(default_factory=dict)
     _running: dict[int, _Running] = field(default_factory=dict)
-    # of finished jobs with a model (True) and without
-    _planned_s: dict[bool, float] = field(default_factory=lambda: {True: PRIOR_S, False: PRIOR_S})
-    _took_s: dict[bool, float] = field(default_factory=lambda: {True: PRIOR_S, False: PRIOR_S})
+    # of finished jobs of each kind
+    _planned_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, PRIOR_S))
+    _took_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, PRIOR_S))
     _said: float = 0.0
 
     def __post_init__(self) -> None:
@@ -49,16 +51,16 @@ class Progress:
         self.total = len(self.known.plan)
         self._said = self.clock()
 
-    def _planned(self, forecast: Forecast, rule: str, wildcards: Mapping[str, str]) -> tuple[float, bool]:
+    def _planned(self, forecast: Forecast, rule: str, wildcards: Mapping[str, str]) -> tuple[float, str]:
         if rule not in self.known.jobs:
-            return LIGHT_S, False
+            return LIGHT_S, LIGHT
         job = self.known.jobs[rule](wildcards)
-        return forecast.seconds(rule, job, int(wildcards.get("shards", 1))), True
+        return forecast.seconds(rule, job, int(wildcards.get("shards", 1))), GPU if gpus(rule, job) else MODEL
 
     def starts(self, number: int, rule: str, wildcards: Mapping[str, str]) -> None:
         """A job of this number begins, also one that failed before."""
-        planned, model = self._waiting.pop(_key(rule, wildcards), (LIGHT_S, False))
-        self._running[number] = _Running(" ".join([rule, *_told(wildcards)]), planned, model, self.clock())
+        planned, kind = self._waiting.pop(_key(rule, wildcards), (LIGHT_S, LIGHT))
+        self._running[number] = _Running(" ".join([rule, *_told(wildcards)]), planned, kind, self.clock())
 
     def ends(self, number: int) -> str | None:
         """The line that says so; None for a job that never began."""
@@ -67,8 +69,8 @@ class Progress:
             return None
         took = self.clock() - job.started
         self.done += 1
-        self._planned_s[job.model] += job.planned_s
-        self._took_s[job.model] += took
+        self._planned_s[job.kind] += job.planned_s
+        self._took_s[job.kind] += took
         return self._line(f"{job.name}  {_duration(took)}", left=True)
 
     def stops(self, number: int) -> None:
@@ -85,11 +87,15 @@ class Progress:
 
     def left_s(self) -> float:
         """Seconds until everything is done, by the pace so far."""
-        now = self.clock()
+        now, all_of, longest = self.clock(), dict.fromkeys(KINDS, 0.0), 0.0
         pace = {kind: took / self._planned_s[kind] for kind, took in self._took_s.items()}
-        running = [max(job.planned_s * pace[job.model] - (now - job.started), 0) for job in self._running.values()]
-        waiting = [planned * pace[model] for planned, model in self._waiting.values()]
-        return max([(sum(running) + sum(waiting)) / max(self.known.cores, 1), *running, *waiting], default=0)
+        left = [(job.kind, job.planned_s * pace[job.kind] - (now - job.started)) for job in self._running.values()]
+        left += [(kind, planned * pace[kind]) for planned, kind in self._waiting.values()]
+        for kind, seconds in left:
+            all_of[kind] += max(seconds, 0)
+            longest = max(longest, seconds)
+        on_cores = (all_of[MODEL] + all_of[LIGHT]) / max(self.known.cores, 1)
+        return max(on_cores, all_of[GPU], longest)  # jobs with a GPU take turns
 
     def _line(self, text: str, *, left: bool) -> str:
         self._said = self.clock()

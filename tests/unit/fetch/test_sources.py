@@ -276,7 +276,7 @@ def test_note_says_what_the_weights_were(tmp_path, quantisation):
     ("source", "message"),
     [
         ({}, "exactly one of the keys"),
-        ({"path": "a", "hub": {}}, "exactly one of the keys package, hub, url, path, control, not: path, hub"),
+        ({"path": "a", "hub": {}}, "exactly one of the keys package, hub, url, path, control, ablated, not: path, hub"),
         ({"git": "x"}, "not: git"),
         ({"url": {"url": "http://127.0.0.1/weights.safetensors", "sha256": "0" * 64}}, r"is not a \.gguf file"),
         ({"url": {"url": "http://127.0.0.1/x", "sha256": "0" * 64, "file": "../x.gguf"}}, "not a plain file name"),

@@ -46,6 +46,13 @@ def test_finished_jobs_give_the_pace_of_their_kind(clock):
     assert line == f"[1/3] extract_sinks m d 1 of 2  10 min  about {progress.left_s() / 60:.0f} min left"
 
 
+def test_jobs_on_gpus_take_turns_whatever_the_cores(clock):
+    on_gpu = Job(SIZE, SINKS, gpu=True)
+    progress = Progress(Known(jobs={"extract_sinks": lambda _: on_gpu}, cores=16, plan=PLAN), clock)
+    planned = Forecast(lambda dtype, device: NOMINAL_FLOPS, Known()).seconds("extract_sinks", on_gpu, 2)
+    assert progress.left_s() == pytest.approx(2 * planned)
+
+
 def test_a_job_that_runs_is_left_with_what_it_has_not_run_yet(clock):
     progress = run(clock)
     progress.starts(1, "plot_sinks", {"figure": "mine"})

@@ -95,7 +95,7 @@ def _correlations(axes: Axes, rows: pd.DataFrame) -> None:
         error = np.nan_to_num([value - low, high - value])
         axes.errorbar(value, place[known], xerr=error, fmt=marker, ms=3, color=colour, elinewidth=0.9)
     axes.axvline(0, color="0.6", lw=0.6, zorder=0)
-    axes.set_yticks(range(len(relations)), relations)
+    axes.set_yticks(range(len(relations)), [style.plain(name) for name in relations])
     axes.set(ylim=(max(len(relations), 1) - 0.5, -0.5), xlim=(-0.3, 1.03))
     axes.tick_params(axis="y", labelsize="x-small")
     if rows["correlation"].isna().all():
