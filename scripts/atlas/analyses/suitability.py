@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ASKED = {
     "attention sinks": "sinks.jobs.extract_sinks",
     "head types": "head_types.jobs.extract_head_types",
-    "relations on prompts": "head_categories.jobs.extract_relation_hits",
+    "heads on prompts": "head_categories.jobs.extract_relation_hits",
     "meaningless tokens": "meaningless_tokens.jobs.extract_attention",
     "Min-K%": "mink.jobs.extract_token_logprobs",
     "answers": "mink.jobs.generate_answers",

@@ -5,6 +5,8 @@ import pandas as pd
 from atlas.errors import AtlasError
 from atlas.names import closest
 
+MEAN = "(mean)"  # stands in tables where the name of a relation does, in rows of the mean over relations
+
 
 def check_nothing(table: pd.DataFrame, places: list[str]) -> None:
     """For kinds whose rows do not depend on each other."""
@@ -90,6 +92,8 @@ def check_relations(table: pd.DataFrame, places: list[str]) -> None:
     for relation, category, source, place in zip(
         table["relation"], table["category"], table["source"], places, strict=True
     ):
+        if relation == MEAN:
+            raise AtlasError(f"{place}: tables call the mean over relations {MEAN!r}; give the relation another name.")
         if (relation, source) in seen:
             raise AtlasError(
                 f"{place}: field 'source' is {source!r}, as in {seen[relation, source]} of relation {relation!r} "

@@ -263,6 +263,9 @@ BAD_FOLDERS = {
         r"relations\.csv row 0 .* has no column 'category'",
     ),
     "outside": ({"index": "relation,category\n../x,Knowledge\n"}, "not a plain file name"),
+    "a name of ours": (
+        {"index": "relation,category\ncapital,Knowledge\nplural,Linguistic\n(mean),Knowledge\n", "(mean)": "source,target\na,b\n"}, "give the relation another"
+    ),
     "empty target": ({"plural": "source,target\na,\n"}, r"plural\.csv row 0 \(line 2\): field 'target' is empty"),
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from scipy import stats
 
 from atlas.analyses.head_categories.completions import unasked
 from atlas.analyses.head_categories.metrics import SIGNS
+from atlas.data.checks import MEAN
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 CONTEXTS = ("with", "without")
 _COUNTS = ("pairs", "prompts", "implementing", "confirmed", "others")
-MEAN = "(mean)"  # stands for a relation in the rows that hold the mean over relations
 
 
 class DynamicOptions(TypedDict):
