@@ -264,7 +264,8 @@ BAD_FOLDERS = {
     ),
     "outside": ({"index": "relation,category\n../x,Knowledge\n"}, "not a plain file name"),
     "a name of ours": (
-        {"index": "relation,category\ncapital,Knowledge\nplural,Linguistic\n(mean),Knowledge\n", "(mean)": "source,target\na,b\n"}, "give the relation another"
+        {"index": "relation,category\ncapital,Knowledge\nplural,Linguistic\n(mean),Knowledge\n",
+         "(mean)": "source,target\na,b\n"}, "give the relation another",
     ),
     "empty target": ({"plural": "source,target\na,\n"}, r"plural\.csv row 0 \(line 2\): field 'target' is empty"),
 }  # fmt: skip
