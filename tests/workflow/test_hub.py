@@ -14,6 +14,7 @@ QUESTIONS = "results/datasets/questions.parquet"
 
 @pytest.fixture
 def hub(fresh, tmp_path, monkeypatch):
+    fresh.warm = False  # the hub's library reads where its things lie when it is imported
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "token").write_text("hf_stored")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
