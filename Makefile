@@ -13,9 +13,9 @@ DOCS_STAMP := $(VENV)/.installed-docs
 
 help:
 	@echo "make figures      set up the environment and make every figure of config.yaml (CORES=2)"
+	@echo "make report       the same, then one file, report.html: what was run, claims, all figures and tables with captions"
 	@echo "make estimate     what make figures would take on this machine, before it starts: minutes, memory, disk"
 	@echo "make check MODEL=FOLDER  which analyses a model can have, and why not the others"
-	@echo "make report       the same, then one file, report.html: what was run, claims, all figures and tables with captions"
 	@echo "make test         set up the environment and run all tests"
 	@echo "make test-fast    the tests of the library and of the data alone, without Snakemake (about a minute)"
 	@echo "make families     every model type of transformers through every analysis (half an hour); writes docs/models.md"

@@ -57,6 +57,9 @@ def job(snakemake: Snakemake) -> Iterator[logging.Logger]:
         # with its line's end in one write: jobs beside this one have the same pipe, and sys.exit() writes that apart
         print(f"Error in {snakemake.rule}: {error}\n", end="", file=sys.stderr, flush=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        sys.exit(130)  # without a traceback: nothing is wrong
     except Exception:
         log.exception("unexpected error")
         raise

@@ -9,13 +9,13 @@ import logging
 import sys
 from typing import Any
 
-from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from atlas.planning.forecast import KNOWN
+from atlas.planning.loggers import InPlaceOfSnakemake
 
 
-class LogHandler(LogHandlerBase):
+class LogHandler(InPlaceOfSnakemake):
     """Notes jobs in KNOWN.plan, prints warnings and errors as they come."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -27,28 +27,3 @@ class LogHandler(LogHandlerBase):
             KNOWN.plan.append((values.rule_name, dict(values.wildcards), asked))
         elif record.levelno >= logging.WARNING:
             print(record.getMessage(), file=sys.stderr)
-
-    @property
-    def writes_to_stream(self) -> bool:
-        """In place of Snakemake's own output."""
-        return True
-
-    @property
-    def writes_to_file(self) -> bool:
-        """Nothing is written."""
-        return False
-
-    @property
-    def has_filter(self) -> bool:
-        """Snakemake's own is right: it holds back what only --verbose shows."""
-        return False
-
-    @property
-    def has_formatter(self) -> bool:
-        """Messages are printed as they are."""
-        return True
-
-    @property
-    def needs_rulegraph(self) -> bool:
-        """Jobs alone count."""
-        return False

@@ -11,10 +11,10 @@ import sys
 import threading
 from typing import Any
 
-from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from atlas.planning.forecast import KNOWN
+from atlas.planning.loggers import InPlaceOfSnakemake
 from atlas.planning.progress import Progress
 
 TICK_S = 5.0
@@ -27,7 +27,7 @@ TOLD_OTHERWISE = {
 EACH_TIME = ("Select jobs to execute", "Execute ", "Finished jobid", "Writing to ")
 
 
-class LogHandler(LogHandlerBase):
+class LogHandler(InPlaceOfSnakemake):
     """Prints to standard error; warnings and errors as Snakemake words them."""
 
     def __post_init__(self) -> None:
@@ -67,31 +67,6 @@ class LogHandler(LogHandlerBase):
             with self._one_at_a_time:
                 if self._progress:
                     _say(self._progress.quiet())
-
-    @property
-    def writes_to_stream(self) -> bool:
-        """In place of Snakemake's own output."""
-        return True
-
-    @property
-    def writes_to_file(self) -> bool:
-        """Snakemake keeps its own log."""
-        return False
-
-    @property
-    def has_filter(self) -> bool:
-        """Snakemake's own is right."""
-        return False
-
-    @property
-    def has_formatter(self) -> bool:
-        """Snakemake's own is right for what is printed of it."""
-        return False
-
-    @property
-    def needs_rulegraph(self) -> bool:
-        """The plan is known from the rules."""
-        return False
 
 
 def _say(text: str | None) -> None:

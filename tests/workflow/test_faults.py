@@ -68,6 +68,7 @@ def test_interrupt_ends_cleanly(charted, chart):
         wait_for(lambda: not Path(f"/proc/{job}").exists())
     assert half_files(chart) == []
     assert not (chart.folder / FIGURE).exists()
+    assert "Traceback" not in chart.said()
     process = chart.run(*TARGETS)  # without --unlock
     assert process.returncode == 0, process.stdout
     assert results(chart) == results(charted)

@@ -38,6 +38,11 @@ def figure_problems(key: str, figure: Config, config: Config, fonts: tuple[Path,
         for name, title in given.items() if isinstance(given, dict) else [(None, given)]:
             if problem := title_problem(title, fonts):
                 yield f"{where}.{option}{f'.{name}' if name else ''}: {title[:60]!r} {problem}."
+    for option in ("xlim", "ylim"):
+        given = figure.get(option)
+        for limits in given.values() if isinstance(given, dict) else [given]:
+            if limits and limits[0] == limits[1]:
+                yield f"{where}.{option}: {limits} is no range; give two numbers that differ."
     for option in ("xlim", "ylim", "xticks", "yticks"):
         if isinstance(figure.get(option), dict):
             known = checks.panels(analysis, option, figure)

@@ -169,7 +169,7 @@ def _sentences(error: Finding) -> Iterator[str]:
         twice = sorted({str(item) for item in value if value.count(item) > 1})
         yield f"{where}: {', '.join(twice)} stands there more than once."
     elif rule == "pattern":
-        yield f"{where}: {_show(value)} does not have the form {wanted}."
+        yield f"{where}: {_show(value)} is not {error.schema.get('form', f'of the form {wanted}')}."
     elif rule == "for_all":
         analysis, option = f"analyses.{error.absolute_path[3]}", ".".join(map(str, list(error.absolute_path)[4:]))
         named = f"{analysis}.{option}" if option else analysis
@@ -234,5 +234,6 @@ def _show(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    text = repr(value) if isinstance(value, str) else str(value)
+    # A token or key that was put in the wrong place is not repeated.
+    text = re.sub(r"\b(hf_|sk-)[\w-]{6,}", r"\1...", repr(value) if isinstance(value, str) else str(value))
     return text if len(text) <= 60 else text[:57] + "..."

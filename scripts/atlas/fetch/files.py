@@ -102,3 +102,12 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def beside_weights(folder: Path) -> list[Path]:
+    """Files of a finished model folder other than weights and record. Hidden ones are Snakemake's, not the model's."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix != ".safetensors" and path.name != "provenance.json" and path.name[0] != "."
+    )

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from atlas.disk import disk_errors
 from atlas.errors import AtlasError
+from atlas.fetch.files import beside_weights
 from atlas.models.checkpoint import quantisation
 from atlas.models.safetensors_files import Tensor, read_bytes, read_header, rewrite
 from atlas.names import closest
@@ -58,9 +59,8 @@ def make_control(base: Path, folder: Path, kind: str, seed: int) -> str:
                     partial(make, path),
                     progress=lambda tensor: bar.update(tensor.end - tensor.begin),
                 )
-    for path in sorted(base.iterdir()):
-        if path.is_file() and path.suffix != ".safetensors" and path.name != "provenance.json":
-            shutil.copyfile(path, folder / path.name)
+    for path in beside_weights(base):
+        shutil.copyfile(path, folder / path.name)
     if kind == "shuffled":
         return f"control: entries of every matrix permuted, seed {seed}"
     return f"control: drawn anew as the architecture initialises itself, seed {seed}"

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from atlas.disk import disk_errors
 from atlas.errors import AtlasError
-from atlas.fetch.files import link_or_copy
+from atlas.fetch.files import beside_weights, link_or_copy
 from atlas.models.architectures import Shape, auto_config, read_config, read_shape
 from atlas.models.checkpoint import Place, quantisation, read_checkpoint
 from atlas.models.families import family_of
@@ -158,10 +158,9 @@ def _write(base: Path, folder: Path, cuts: Mapping[Place, list[Cut]]) -> None:
                 rewrite(path, folder / path.name, _entries(path, cuts))
             else:
                 link_or_copy(path, folder / path.name)
-    for path in sorted(base.iterdir()):
-        if path.is_file() and path.suffix != ".safetensors" and path.name != "provenance.json":
-            with disk_errors(folder / path.name):
-                (folder / path.name).write_bytes(path.read_bytes())
+    for path in beside_weights(base):
+        with disk_errors(folder / path.name):
+            (folder / path.name).write_bytes(path.read_bytes())
 
 
 def _entries(path: Path, cuts: Mapping[Place, list[Cut]]) -> Callable[[Tensor], np.ndarray | None]:

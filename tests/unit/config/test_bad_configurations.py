@@ -66,7 +66,7 @@ CONFIGS = {
         + "'}}}, {path: config.yaml}]}}",
         ["datasets.out.source.0: '/etc/x.jsonl' is no plain path"],
     ),
-    "line break behind a day": (r'chat_date: "2024-07-26\n"', ["chat_date", "does not have the form"]),
+    "line break behind a day": (r'chat_date: "2024-07-26\n"', ["chat_date", "is not a date"]),
     "keys that are numbers": ("models: {1: {source: {path: x}}}", ["models: the key 1 is no text for YAML"]),
     "key that is false": ("models: {no: {source: {path: x}}}", ["models: the key False is no text for YAML"]),
     "key that cannot be seen": (r'datasets: {"a\n": {}}', [r"datasets: the key 'a\n' holds signs"]),
@@ -79,6 +79,44 @@ CONFIGS = {
     "negative size": ("analyses: {sinks: {sequences: -3}}", ["analyses.sinks.sequences", "-3", "at least 2"]),
     "zero shards": ("analyses: {sinks: {shards: 0}}", ["analyses.sinks.shards", "at least 1"]),
     "epsilon above 1": ("analyses: {sinks: {epsilon: 1.5}}", ["analyses.sinks.epsilon", "less than 1"]),
+    "axis without length": ("figures: {sink_norms: {ylim: [1, 1]}}", ["figures.sink_norms.ylim: [1, 1] is no range"]),
+    "logarithm of nothing": (
+        "figures: {sink_norms: {ylim: [0, 10]}}",
+        ["figures.sink_norms.ylim: [0, 10] is not above 0", "logarithmic"],
+    ),
+    "norms of an input that is not run": (
+        "analyses: {sinks: {inputs: [natural]}}\nfigures: {sink_norms: {input: repeated}}",
+        ["figures.sink_norms.input: 'repeated' is not among analyses.sinks.inputs (natural)"],
+    ),
+    "template without a place": (
+        'analyses: {relation_dynamic: {templates: ["no place"]}}',
+        ["analyses.relation_dynamic.templates.0", "is not a text with {source}"],
+    ),
+    "template with two places": (
+        'analyses: {relation_dynamic: {templates: ["{source} and {source}"]}}',
+        ["analyses.relation_dynamic.templates.0", "has {source} more than once"],
+    ),
+    "template with a place of no one": (
+        'analyses: {relation_effect: {templates: {default: "{source} {target}"}}}',
+        ["analyses.relation_effect.templates.default", "has {target}, which nothing fills in"],
+    ),
+    "examples of which there are none": (
+        'analyses: {relation_effect: {shots: 0, templates: {default: "{examples} {source}"}}}',
+        ["analyses.relation_effect.templates.default", "shots: 0 gives none"],
+    ),
+    "example with another place": (
+        'analyses: {relation_dynamic: {example: "{source} {target} {foo}"}}',
+        ["analyses.relation_dynamic.example", "has {foo}, which nothing fills in"],
+    ),
+    "token as a switch": ("hub_login: hf_abcdefghijklmnop", ["hub_login: 'hf_...' is not true or false"]),
+    "key in place of its name": (
+        "analyses: {mink: {judge: {kind: api, api: {key_env: sk-abcdefghijkl}}}}",
+        ["key_env", "sk-...", "the name of an environment variable"],
+    ),
+    "ablated heads that are not ablated": (
+        "models: {cut: {source: {ablated: {of: tiny, heads: [[0, 0]], ablation: scaling, epsilon: 1}}}}",
+        ["models.cut.source.ablated.epsilon", "less than 1"],
+    ),
     "unknown choice": (
         "analyses: {meaningless_tokens: {reading: drop_colums}}",
         ["reading", "drop_colums", "did you mean 'drop_columns'"],

@@ -49,6 +49,14 @@ def test_shuffled_keeps_entries_and_changes_their_order(tmp_path, family, dtype)
             assert agreement < 0.1, name
 
 
+def test_files_that_are_not_the_models_stay_behind(tmp_path):
+    base = save_folder(tmp_path / "base")
+    (base / ".snakemake_timestamp").touch()
+    there = {path.name for path in control(base, tmp_path / "new").iterdir()}
+    assert {"config.json", "tokenizer.json", "model.safetensors"} <= there
+    assert not any(name.startswith(".") for name in there)
+
+
 def test_equal_tensors_are_shuffled_differently(tmp_path):
     base = save_folder(tmp_path / "base")
     tensors = weights(base)

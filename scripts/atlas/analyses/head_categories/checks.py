@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,9 +14,28 @@ def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Itera
     for relation, k in block.get("k", {}).items():
         if k > block["k_max"]:
             yield f"{where}.k.{relation}: {k} is beyond k_max = {block['k_max']}; raise k_max."
-    for place in ("{source}", "{target}"):
-        if place not in block.get("example", place):
-            yield f"{where}.example: {block['example']!r} has no {place}; add it."
+    if "example" in block:
+        yield from _places(f"{where}.example", block["example"], ("source", "target"))
+    templates = block.get("templates", {})
+    named = templates.items() if isinstance(templates, dict) else enumerate(templates)
+    for name, template in named:
+        yield from _places(f"{where}.templates.{name}", template, ("source",), ("examples",))
+        if "{examples}" in template and block["shots"] == 0:
+            yield f"{where}.templates.{name}: {template!r} has {{examples}}, of which shots: 0 gives none; take it out."
+
+
+def _places(where: str, text: str, once: tuple[str, ...], at_most_once: tuple[str, ...] = ()) -> Iterator[str]:
+    """Each of `once` stands in a text once, and nothing else in braces that would stay there as it is."""
+    found = re.findall(r"\{(\w*)\}", text)
+    for name in once:
+        if name not in found:
+            yield f"{where}: {text!r} has no {{{name}}}; add it."
+    for name in dict.fromkeys(found):
+        if name not in (*once, *at_most_once):
+            known = " and ".join(f"{{{one}}}" for one in (*once, *at_most_once))
+            yield f"{where}: {text!r} has {{{name}}}, which nothing fills in; {known} are known."
+        elif found.count(name) > 1:
+            yield f"{where}: {text!r} has {{{name}}} more than once; one stands for the pair's word."
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 
 from atlas.analyses.sinks.inputs import INPUTS
+from atlas.analyses.sinks.panels import panels_of_models
 from atlas.errors import AtlasError
 from atlas.plots import style
 from atlas.plots.captions import blank_layers, option_of, told
-from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
 
-# Inches from which two panels stand side by side, and the height of a row as a share of the width.
-_WIDE, _HEIGHTS = 5.0, {1: 0.6, 2: 0.38}
 # The axis has at least these ratios, so that differences of a few percent look like it.
 _LEAST = (0.09, 11.0)
 # What the table calls it -> (colour, dashes, label).
@@ -45,24 +42,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         raise AtlasError(
             f"figure input: {kind} is not among the inputs of {missing[0]} (analyses.sinks.inputs); add it."
         )
-    columns = min(2 if options["width"] >= _WIDE else 1, len(models))
-    rows = -(-len(models) // columns)
-    figure, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(options["width"], options["width"] * _HEIGHTS[columns] * rows),
-        squeeze=False,
-        layout="constrained",
-    )
-    for axes in grid.flat[len(models) :]:
-        axes.set_visible(False)
-    for axes, model in zip(grid.flat, models, strict=False):
-        _panel(axes, norms[norms["model"] == model])
-        axes.set_title(style.title(options["title"], options["model_labels"][model]))
-        style.apply_axes(axes, options, model)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    legend_outside(figure, handles, labels, ncols=len(labels))
-    fit(figure)
+    figure = panels_of_models(norms, options, _panel)
     blank = blank_layers(norms[norms["of"] == "key"], "ratio", options)
     return figure, " ".join([_caption(norms, kind, options, sources["sink_norms"]), *blank])
 

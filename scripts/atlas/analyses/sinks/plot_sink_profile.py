@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 from matplotlib.ticker import FormatStrFormatter
 
 from atlas.analyses.sinks.inputs import INPUTS, STYLES
+from atlas.analyses.sinks.panels import panels_of_models
 from atlas.plots import style
 from atlas.plots.captions import blank_layers, option_of, told
-from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
     from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
 
-# Inches from which two panels stand side by side, and the height of a row as a share of the width.
-_WIDE, _HEIGHTS = 5.0, {1: 0.6, 2: 0.38}
 # Percent up to which the axis is linear: the first position has most heads, all others few.
 _LINEAR = 1.0
 
@@ -30,25 +27,8 @@ _LINEAR = 1.0
 def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the table sink_profile: one panel per model."""
     style.begin()
-    models, profile = options["models"], tables["sink_profile"]
-    columns = min(2 if options["width"] >= _WIDE else 1, len(models))
-    rows = -(-len(models) // columns)
-    figure, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(options["width"], options["width"] * _HEIGHTS[columns] * rows),
-        squeeze=False,
-        layout="constrained",
-    )
-    for axes in grid.flat[len(models) :]:
-        axes.set_visible(False)
-    for axes, model in zip(grid.flat, models, strict=False):
-        _panel(axes, profile[profile["model"] == model])
-        axes.set_title(style.title(options["title"], options["model_labels"][model]))
-        style.apply_axes(axes, options, model)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    legend_outside(figure, handles, labels, ncols=len(labels))
-    fit(figure)
+    profile = tables["sink_profile"]
+    figure = panels_of_models(profile, options, _panel)
     layers = profile[profile["layer"].notna() & (profile["position"] == profile["position"].min())]
     blank = blank_layers(layers, "alpha", options)
     return figure, " ".join([_caption(profile, options, sources["sink_profile"]), *blank])
