@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from atlas.analyses.heads.claims_section import claims_section
+from atlas.fetch.entries import describe_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +54,8 @@ class Run(NamedTuple):
     """What the page tells of a run.
 
     models: {key: {"label", "record"}}, record: what stands in the model's provenance.json. datasets: {key: {"label",
-    "kind", "source", "record"}}, record: the provenance of its rows. analyses: {name: its options}. claims: the table,
-    or None where claims are switched off. versions: {package: version}.
+    "kind", "source", "record"}}, source: its entry, or a list of mirrors, record: the provenance of its rows. analyses:
+    {name: its options}. claims: the table, or None where claims are switched off. versions: {package: version}.
     """
 
     models: Mapping[str, Mapping[str, Any]]
@@ -134,10 +135,15 @@ def _dataset(key: str, label: str, kind: str, source: Any, record: Mapping[str, 
     )
 
 
-def _source(source: Mapping[str, Any]) -> str:
-    """A source of the configuration in words: `hub: repo EleutherAI/pythia-160m, revision 50f5173d...`."""
+def _source(source: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
+    """A source of the configuration in words: `hub: repo EleutherAI/pythia-160m, revision 50f5173d...`.
+
+    Of mirrors each, in their order. Without what may be secret in an address.
+    """
+    if not isinstance(source, Mapping):
+        return ", or ".join(_source(mirror) for mirror in source)
     found = []
-    for kind, told in source.items():
+    for kind, told in describe_source(dict(source)).items():
         inner = ", ".join(f"{key} {value}" for key, value in told.items()) if isinstance(told, Mapping) else str(told)
         found.append(f"{kind}: {inner}")
     return "; ".join(found)

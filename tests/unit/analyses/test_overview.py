@@ -100,6 +100,15 @@ def test_page_says_what_was_run_on_what_and_what_came_out(run):
     check(page(run), run)
 
 
+def test_sources_are_told_with_their_mirrors_and_without_their_secrets(run):
+    entry = next(iter(run.datasets.values()))
+    mirrors = [{"url": {"url": "https://me:secret@a.b/x.txt?token=zzz9", "sha256": DIGEST}}, {"path": "mine.txt"}]
+    text = page(run._replace(datasets={"text": {**entry, "source": mirrors}}))
+    assert f"url: url https://a.b/x.txt, sha256 {DIGEST}, or path: mine.txt" in Reader(text).texts["td"]
+    assert "secret" not in text
+    assert "zzz9" not in text
+
+
 def test_without_claims_there_is_no_word_of_them(run):
     assert "claim" not in page(run._replace(claims=None)).lower()
 
