@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
 
 from atlas.errors import AtlasError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KEYS = ["model", "layer", "head"]
 
@@ -48,3 +47,16 @@ def by_head(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         twice = frame.index[frame.index.duplicated()][0]
         raise AtlasError(f"analyses.heads: table {name} has two rows for {twice}; delete it and run again.")
     return frame
+
+
+def every_head(frame: pd.DataFrame, depth: int, within: Sequence[str] = ()) -> pd.DataFrame:
+    """`frame` with a row for each head of `depth` layers: nulls in layers without attention, which hybrids have.
+
+    frame: layer, head, more. within: columns of which each combination that occurs has every head, and which such rows
+    keep; in the order of the combinations, then by layer and head.
+    """
+    heads = pd.MultiIndex.from_product([range(depth), sorted(frame["head"].unique())], names=["layer", "head"])
+    every = heads.to_frame(index=False).astype(frame.dtypes[["layer", "head"]])
+    if within:
+        every = frame[[*within]].drop_duplicates().merge(every, how="cross")
+    return every.merge(frame, how="left", on=[*within, "layer", "head"])[frame.columns]

@@ -30,14 +30,17 @@ def told(values: Mapping[str, str], labels: Mapping[str, str]) -> str:
     )
 
 
-def blank_layers(frame: pd.DataFrame, column: str, options: Options) -> list[str]:
-    """A sentence for each model of a figure that has layers without attention: `column` of `frame` is null there."""
+def blank_layers(frame: pd.DataFrame, column: str, options: Options, among: str = "layers") -> list[str]:
+    """A sentence for each model of a figure that has layers without attention: `column` of `frame` is null there.
+
+    among: what the layers of `frame` are, in the plural.
+    """
     said = []
     for model in options["models"]:
         known = frame[frame["model"] == model].groupby("layer")[column].count() > 0
         if not known.all():
             said.append(
-                f"Of {options['model_labels'][model]} {int(known.sum())} of {len(known)} layers have attention; the "
+                f"Of {options['model_labels'][model]} {int(known.sum())} of {len(known)} {among} have attention; the "
                 "others are blank."
             )
     return said

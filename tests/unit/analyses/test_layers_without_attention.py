@@ -11,6 +11,10 @@ import pandas as pd
 import pytest
 
 from atlas.analyses.claims.measured import NotApplicable
+from atlas.analyses.head_categories import claims as category_claims
+from atlas.analyses.head_categories import head_columns as category_columns
+from atlas.analyses.head_categories import plot_category_share, plot_head_categories, plot_relation_map
+from atlas.analyses.head_categories.metrics import blank_rows, categories_table, relation_scores
 from atlas.analyses.head_types.metrics import types_table
 from atlas.analyses.head_types.scores import TYPES
 from atlas.analyses.heads.join import join_heads
@@ -24,6 +28,10 @@ from atlas.analyses.registry import TABLES
 from atlas.analyses.safety_heads import claims as safety_claims
 from atlas.analyses.safety_heads.metrics import head_table, query_table, replicates_of
 from atlas.analyses.safety_heads.ships import ranking
+from atlas.analyses.saliency import head_columns as saliency_columns
+from atlas.analyses.saliency import plot_saliency_by_layer
+from atlas.analyses.saliency.metrics import tables as saliency_tables
+from atlas.analyses.saliency.storage import FLOWS
 from atlas.analyses.sinks.head_columns import MEASURES as SINKS
 from atlas.analyses.sinks.metrics import head_sinks, heads_table, rates_table, sink_rates
 from atlas.analyses.sinks.plot_sink_rates import draw
@@ -245,3 +253,157 @@ def test_heads_of_a_layer_without_attention_are_not_shown():
         "Of M 3 of 5 layers have attention; the others are blank."
     ]
     assert blank_layers(effects[effects["layer"].isin(ATTENDING)], "weight_without", labels) == []
+
+
+PANELS = {"models": ["m"], "model_labels": {"m": "Model M"}, "dataset": "d", "dataset_label": "D", "width": 5,
+          "title": "{label}", "xlim": None, "ylim": None, "xticks": None, "yticks": None}  # fmt: skip
+SENTENCE = "Of Model M 3 of 5 layers have attention; the others are blank."
+
+
+def ranks():
+    """Ranks of 12 pairs of two relations under the heads of the layers with attention."""
+    rng, pairs = np.random.default_rng(3), 12
+    frame = pd.DataFrame({"relation": ["a"] * 6 + ["b"] * 6, "category": ["Knowledge"] * 6 + ["Linguistic"] * 6,
+                          "source_id": range(pairs), "target_id": range(20, 20 + pairs)})  # fmt: skip
+    arrays = {"layers": np.array(ATTENDING), "depth": np.array(DEPTH), "heads": np.arange(HEADS), "k_max": np.array(9)}
+    hits = []
+    for sign, name in ((1, "direct"), (-1, "suppression")):
+        every = rng.integers(0, 30, (len(ATTENDING), HEADS, pairs))
+        arrays[f"rank_{name}"] = every
+        for layer, head, pair in zip(*np.nonzero(every < 9), strict=True):
+            hits.append((ATTENDING[layer], head, sign, pair, 20 + pair, every[layer, head, pair]))
+    columns = ("layer", "head", "sign", "pair", "target", "rank")
+    arrays |= {f"hit_{name}": values for name, values in zip(columns, np.array(hits).T, strict=True)}
+    return arrays, frame
+
+
+@pytest.fixture(scope="module")
+def categories():
+    """head_relations and head_categories of a hybrid, with and without the rows of its other layers."""
+    arrays, pairs = ranks()
+    scores = relation_scores(arrays, pairs, {"a": 5, "b": 5}, draws=100)
+    labels = categories_table(scores, tau=0.15, alpha=0.05, draws=100)
+    named = {**KEYS, "first_state": "first_mlp"}
+    short = {"head_relations": scores.assign(**KEYS), "head_categories": labels.assign(**named)}
+    wide = blank_rows(scores, labels, DEPTH)
+    full = {"head_relations": wide[0].assign(**KEYS), "head_categories": wide[1].assign(**named)}
+    return {name: conform(frame, TABLES[name]) for name, frame in full.items()}, short
+
+
+def test_tables_of_head_categories(categories):
+    full, short = categories
+    for name, keys in (("head_relations", ["relation", "sign"]), ("head_categories", ["significance"])):
+        found, kept = full[name], short[name]
+        about = [*keys, "layer", "head"]
+        rest = found[found["layer"].isin(ATTENDING)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rest, conform(kept, TABLES[name]))
+        blank = found[~found["layer"].isin(ATTENDING)]
+        assert len(found) == len(kept) * DEPTH / len(ATTENDING)
+        assert not found.duplicated(about).any()
+        measured = {
+            "head_relations": ["score", "null_mean", "null_sd", "p", "q"],
+            "head_categories": ["label", "categories"],
+        }
+        assert blank[measured[name]].isna().all(axis=None)
+        assert blank.drop(columns=measured[name]).notna().all(axis=None)
+        # A model with attention everywhere keeps its table, in its order.
+        whole = kept.assign(layer=kept["layer"].map({layer: at for at, layer in enumerate(ATTENDING)}))
+        packed = {other: frame.assign(layer=frame["layer"].map({x: at for at, x in enumerate(ATTENDING)}))
+                  for other, frame in short.items()}  # fmt: skip
+        again = blank_rows(packed["head_relations"], packed["head_categories"], len(ATTENDING))
+        pd.testing.assert_frame_equal(again[name == "head_categories"], whole.reset_index(drop=True))
+
+
+def test_head_categories_of_the_joined_table_and_the_claims(categories):
+    full, short = categories
+    found, expected = (category_columns.columns(tables, "d", {}) for tables in (full, short))
+    pd.testing.assert_frame_equal(found.sort_index(), expected.sort_index(), check_dtype=False, check_index_type=False)
+    proof = SimpleNamespace(frame=lambda name, relative="": full[name])
+    heads = category_claims.heads(proof, "tau")
+    assert set(heads["layer"]) == set(ATTENDING)
+    assert heads.set_index("layer")["depth"].to_dict() == {layer: layer / DEPTH for layer in ATTENDING}
+    with pytest.raises(NotApplicable, match="head 0 of layer 2"):
+        category_claims.place(proof, relation="a", layer=2, head=0)
+
+
+def test_figures_of_head_categories_leave_them_blank_and_say_so(categories):
+    full, short = categories
+    pairs = pd.DataFrame({**KEYS, "relation": ["a", "b"], "given": 6, "scored": 6, "used": True, "dropped": ""})
+    document = {"metric_options": {"tau": 0.15, "alpha": 0.05, "permutations": 100, "k": {"default": 5}},
+                "options": {"first_state": "first_mlp"}}  # fmt: skip
+    sources = {"results/metrics/m/head_categories/d.parquet": document}
+    sources = {"head_categories": sources, "head_relations": sources}
+    given = {**full, "relation_pairs": pairs}
+    figure, caption = plot_relation_map.draw(
+        given, {**PANELS, "relation": "a", "signs": ["direct"], "clim": None}, sources
+    )
+    shown = np.ma.filled(figure.axes[0].images[0].get_array().astype(float), np.nan)
+    np.testing.assert_array_equal(np.isnan(shown).all(0), [layer not in ATTENDING for layer in range(DEPTH)])
+    assert SENTENCE in caption
+    figure, caption = plot_head_categories.draw(given, {**PANELS, "significance": "tau"}, sources)
+    marks = np.concatenate([collection.get_offsets() for collection in figure.axes[0].collections])
+    assert set(marks[:, 0]) == set(ATTENDING)
+    assert figure.axes[0].get_xlim()[0] < 0
+    labels = short["head_categories"].query("significance == 'tau'")["label"]
+    assert f"12 heads, {(labels != 'Unclassified').mean():.0%} labelled" in caption
+    assert SENTENCE in caption
+    figure, caption = plot_category_share.draw(given, PANELS, sources)
+    heights = [sum(bar.get_height() for bar in figure.axes[0].patches[at :: DEPTH + 1]) for at in range(DEPTH + 1)]
+    for layer in range(DEPTH):
+        own = short["head_categories"].query("significance == 'tau' and layer == @layer")["label"]
+        assert heights[layer] == pytest.approx(100 * (own != "Unclassified").mean() if layer in ATTENDING else 0)
+    assert heights[-1] == pytest.approx(100 * (labels != "Unclassified").mean())
+    assert SENTENCE in caption
+    plt.close("all")
+
+
+def saliency():
+    """The tables of saliency of a hybrid whose probe reads the state before its last layer."""
+    rng, samples = np.random.default_rng(4), 6
+    signed = spread(rng.normal(size=(samples, len(ATTENDING), len(FLOWS), HEADS)), 1)
+    arrays = {"number": np.arange(samples), "logit": rng.normal(size=samples), "nll": np.ones(samples)}
+    for loss in ("probe_logit", "answer_nll"):
+        arrays[f"{loss}.signed"] = signed.copy()
+        if loss == "probe_logit":
+            arrays[f"{loss}.signed"][:, DEPTH - 1 :] = np.nan
+        arrays[f"{loss}.absolute"] = np.abs(arrays[f"{loss}.signed"])
+        arrays[f"{loss}.sum_then_abs"] = np.abs(arrays[f"{loss}.signed"].sum(-1))
+        arrays[f"{loss}.pairs"] = np.full((samples, len(FLOWS)), 3)
+    frame = pd.DataFrame({"sample": [f"s{n}" for n in range(samples)], "correct": [True, False] * 3, "weight": 1.0,
+                          "random_overlap": 1, "question_strategy": "spans", "answer_strategy": "alias"})  # fmt: skip
+    options = {"reduction": "sum", "heads": "sum_then_abs", "layers": "mean"}
+    return saliency_tables(arrays, frame, ["probe_logit", "answer_nll"], options, KEYS, DEPTH - 1), arrays
+
+
+def test_tables_of_saliency_have_nulls_below_the_probe_and_no_rows_above_it():
+    found, arrays = saliency()
+    for loss, below in (("probe_logit", DEPTH - 1), ("answer_nll", DEPTH)):
+        attending = [layer for layer in ATTENDING if layer < below]
+        for name, column in (("saliency_layers", "saliency"), ("head_saliency", "absolute")):
+            own = found[name][found[name]["loss"] == loss]
+            known = own.groupby("layer")[column].agg(["count", "size"])
+            assert known.index.tolist() == list(range(below))
+            assert known["size"].nunique() == 1
+            assert known.index[known["count"] == known["size"]].tolist() == attending
+            assert (known["count"].drop(attending) == 0).all()
+        whole = found["saliency"][found["saliency"]["loss"] == loss]
+        assert (whole["layers_reached"] == len(attending)).all()
+        wide = whole.pivot(index="sample", columns="flow", values="saliency")[list(FLOWS)].to_numpy()
+        np.testing.assert_allclose(wide, arrays[f"{loss}.sum_then_abs"][:, attending].mean(1), rtol=1e-6)
+    columns = saliency_columns.columns(found, "d", {"loss": "answer_nll"})
+    assert sorted(set(columns.index.get_level_values("layer"))) == ATTENDING
+    assert columns["saliency_share"].sum() == pytest.approx(1)
+
+
+def test_saliency_by_layer_is_drawn_with_marks_where_layers_are_missing():
+    found, _ = saliency()
+    options = {**PANELS, "datasets": ["d"], "dataset_labels": {"d": "D"}, "loss": "probe_logit", "confidence": 0.95}
+    figure, caption = plot_saliency_by_layer.draw({"saliency_layers": found["saliency_layers"]}, options, {})
+    lines = [line for axes in figure.axes for line in axes.lines]
+    assert len(lines) == 4
+    assert all(line.get_marker() != "" for line in lines)
+    for line in lines:
+        assert line.get_xdata().tolist() == [1, 3]
+        assert np.isfinite(line.get_ydata()).all()
+    assert "Of Model M 2 of 4 layers that the loss reaches have attention; the others are blank." in caption
+    plt.close("all")

@@ -34,11 +34,15 @@ LABELS = {"heads": "tau", "after the null": "tau_and_null"}
 
 
 def heads(evidence: Evidence, significance: str, relative: str = "") -> pd.DataFrame:
-    """Every head: layer, head, categories (a set), and depth: where its layer stands, from 0 to below 1."""
+    """Every head: layer, head, categories (a set), and depth: where its layer stands, from 0 to below 1.
+
+    Heads of layers without attention are left out; `depth` counts all layers.
+    """
     frame = evidence.frame("head_categories", relative)
     frame = frame[frame["significance"] == significance]
+    frame = frame.assign(depth=frame["layer"] / (frame["layer"].max() + 1)).dropna(subset="label")
     names = frame["categories"].map(lambda text: frozenset(text.split(";")) - {""})
-    return frame[["layer", "head"]].assign(categories=names, depth=frame["layer"] / (frame["layer"].max() + 1))
+    return frame[["layer", "head", "depth"]].assign(categories=names)
 
 
 def several_are_rare(evidence: Evidence) -> dict[str, Measured | Exception]:
@@ -183,7 +187,7 @@ def place(evidence: Evidence, *, relation: str, layer: int, head: int) -> float:
 
 def _relation(evidence: Evidence, relation: str) -> pd.DataFrame:
     frame = evidence.frame("head_relations")
-    frame = frame[(frame["relation"] == relation) & (frame["sign"] == "direct")]
+    frame = frame[(frame["relation"] == relation) & (frame["sign"] == "direct")].dropna(subset="score")
     if frame.empty:
         raise NotApplicable(f"the relation {relation} is not scored for this model")
     return frame

@@ -74,10 +74,10 @@ def map_heads(
     what is taken where the first MLP is a mixture of experts ("embedding", "routed", "expert_mean"). salient: `wanted`
     of Salient. memory_mb: bound on working memory beside a layer and U. progress: called with each finished layer.
 
-    Returns layers (L,), of hybrid models those with attention, heads (H,), k_max (), rank_direct and rank_suppression
-    (L, H, P), int32, 0 the top; and the hit list as columns: hit_layer, hit_head, hit_sign (1 direct, -1 suppression),
-    hit_pair (row of `pairs`, whose source it is), hit_target (token), hit_rank (< k_max), in the order of layers,
-    heads, sign (direct first), pair, target; with `salient` also Salient.found. Shards by layers join to these bytes.
+    Returns layers (L,), of hybrid models those with attention, depth (), all layers of the model, heads (H,), k_max (),
+    rank_direct and rank_suppression (L, H, P), int32, 0 the top; and the hit list as columns: hit_layer, hit_head,
+    hit_sign (1 direct, -1 suppression), hit_pair (row of `pairs`, whose source it is), hit_target (token), hit_rank
+    (< k_max), by layer, head, sign (direct first), pair, target; with `salient` Salient.found. Shards join to these bytes.
     Raises AtlasError: family, tensors, ids outside the vocabulary, too little memory_mb.
     """
     reader = WeightReader(folder, device=device)
@@ -92,7 +92,7 @@ def map_heads(
 
     state = reader.first_state(first_mlp, first_experts)
     embedded, lifted = _states(reader, sources, compute, "embedding" if chosen_layers in ([], [0]) else state)
-    result = _no_ranks(chosen_layers, chosen_heads, k_max, len(pairs))
+    result = _no_ranks(chosen_layers, shape.layers, chosen_heads, k_max, len(pairs))
     finding = Salient(reader, salient, state, compute, len(chosen_layers), len(chosen_heads)) if salient else None
     hits: list[dict[str, np.ndarray]] = []
     fitted, scale = Batches("memory_mb", one="a head"), _largest(unembedding)
@@ -171,11 +171,12 @@ def _check_bound(bound: float, compute: torch.dtype, problem: str) -> None:
         raise AtlasError(f"{problem}; check the checkpoint.")
 
 
-def _no_ranks(layers: list[int], heads: list[int], k_max: int, pairs: int) -> dict[str, np.ndarray]:
+def _no_ranks(layers: list[int], depth: int, heads: list[int], k_max: int, pairs: int) -> dict[str, np.ndarray]:
     """The result of map_heads before anything is ranked, without its hits."""
     shape = len(layers), len(heads), pairs
     return {
         "layers": np.array(layers, np.int32),
+        "depth": np.array(depth, np.int32),
         "heads": np.array(heads, np.int32),
         "k_max": np.array(k_max, np.int32),
         "rank_direct": np.zeros(shape, np.int32),

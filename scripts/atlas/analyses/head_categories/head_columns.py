@@ -43,10 +43,11 @@ _SIGNS = ("direct", "suppression")
 
 def columns(tables: Mapping[str, pd.DataFrame], dataset: str, choice: Mapping[str, Any]) -> pd.DataFrame:
     """COLUMNS by (model, layer, head): labels, and the best relation of every head."""
-    categories = chosen_rows(tables, "head_categories", dataset)
+    categories = chosen_rows(tables, "head_categories", dataset).dropna(subset="label")
     wide = categories.pivot(index=KEYS, columns="significance", values="label")
     labels = wide.rename(columns={"tau": "label", "tau_and_null": "label_null"}).assign(relations_dataset=dataset)
-    return labels.join(_best_relations(chosen_rows(tables, "head_relations", dataset)), how="outer")
+    relations = chosen_rows(tables, "head_relations", dataset).dropna(subset="score")
+    return labels.join(_best_relations(relations), how="outer")
 
 
 def _best_relations(relations: pd.DataFrame) -> pd.DataFrame:

@@ -25,6 +25,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control
 
+from atlas.analyses.by_head import every_head
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -173,6 +174,15 @@ def categories_table(scores: pd.DataFrame, *, tau: float, alpha: float, draws: i
     table = pd.concat(both, ignore_index=True).assign(tau=tau, alpha=alpha)
     short = short_null(len(both[0]), draws, alpha) or ""
     return table.assign(warning=table["significance"].map({"tau": "", "tau_and_null": short}))
+
+
+def blank_rows(scores: pd.DataFrame, categories: pd.DataFrame, depth: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables with rows of nulls for the heads of layers without attention, where the model has `depth` layers.
+
+    scores: of relation_scores; categories: of categories_table. What does not depend on the head stays (k, pairs, tau).
+    """
+    wide = every_head(scores, depth, ("relation", "category", "sign", "k", "pairs"))
+    return wide, every_head(categories, depth, ("significance", "tau", "alpha", "warning"))
 
 
 def short_null(heads: int, draws: int, alpha: float) -> str | None:

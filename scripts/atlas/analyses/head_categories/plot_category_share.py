@@ -54,7 +54,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
 
 
 def _bars(axes: Axes, part: pd.DataFrame) -> None:
-    layers = part["layer"].max() + 1
+    layers, part = part["layer"].max() + 1, part.dropna(subset="label")
     edges = np.unique(np.linspace(0, layers, min(_BINS, layers) + 1).round().astype(int))
     groups = [
         (f"{low}-{high - 1}" if high > low + 1 else f"{low}", part[part["layer"].between(low, high - 1)])
@@ -63,7 +63,8 @@ def _bars(axes: Axes, part: pd.DataFrame) -> None:
     groups.append(("all", part))
     bottom = np.zeros(len(groups))
     for label, colour in list(COLOURS.items())[1:]:  # what is unclassified is the rest to 100 %
-        share = np.array([100 * (group["label"] == label).mean() for _, group in groups])
+        # Layers without attention have no heads, and so no bar.
+        share = np.array([100 * (group["label"] == label).mean() if len(group) else 0 for _, group in groups])
         axes.bar(range(len(groups)), share, bottom=bottom, color=colour, width=0.85, lw=0)
         bottom += share
     axes.set_xticks(range(len(groups)), [name for name, _ in groups])

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from atlas.analyses.head_categories.colours import COLOURS
 from atlas.plots import style
-from atlas.plots.captions import by_model, option_of
+from atlas.plots.captions import blank_layers, by_model, option_of
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for label, colour in COLOURS.items():
             chosen = part[part["label"] == label]
             axes.scatter(chosen["layer"], chosen["head"], s=size, color=colour, marker="s", lw=0, label=label)
+        axes.update_datalim([(0, 0), (part["layer"].max(), part["head"].max())])  # also layers without attention
         axes.set(xlabel="Layer", ylabel="Head")
         axes.set_title(style.title(options["title"], options["model_labels"][model]))
         axes.margins(0.5 / max(part["layer"].max(), 1), 0.5 / max(part["head"].max(), 1))
@@ -96,7 +97,7 @@ def caption(table: pd.DataFrame, pairs: pd.DataFrame, options: Options, sources:
         + f"Data: {options['dataset_label']}."
     ]
     for model in options["models"]:
-        report, part = pairs[pairs["model"] == model], table[table["model"] == model]
+        report, part = pairs[pairs["model"] == model], table[table["model"] == model].dropna(subset="label")
         dropped = report.loc[~report["used"], "relation"].tolist()
         labelled = (part["label"] != "Unclassified").mean()
         parts.append(
@@ -105,7 +106,8 @@ def caption(table: pd.DataFrame, pairs: pd.DataFrame, options: Options, sources:
             f"(dropped: {', '.join(dropped) or 'none'}), {report['scored'].sum()} of "
             f"{report['given'].sum()} pairs, {len(part)} heads, {labelled:.0%} labelled."
         )
-    return " ".join([*parts, *_unshared(pairs, options), *short_nulls(table, options)])
+    blank = blank_layers(table, "label", options)
+    return " ".join([*parts, *blank, *_unshared(pairs, options), *short_nulls(table, options)])
 
 
 def _unshared(pairs: pd.DataFrame, options: Options) -> Iterator[str]:

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from atlas.analyses.head_categories.relation_names import check_names
 from atlas.plots import style
-from atlas.plots.captions import option_of
+from atlas.plots.captions import blank_layers, option_of
 from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "not scored", transform=axes.transAxes, ha="center", va="center")
                 continue
-            # Layers without attention (hybrids) stay empty.
             grid_of = part.pivot(index="head", columns="layer", values="score")
-            grid_of = grid_of.reindex(columns=range(part["layer"].max() + 1), index=range(part["head"].max() + 1))
             image = axes.imshow(
                 grid_of.to_numpy(), origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=high,
                 interpolation="nearest",
@@ -85,4 +83,4 @@ def _caption(data: pd.DataFrame, relation: str, options: Options, sources: Docum
             f"{options['model_labels'][model]}: {best['pairs']} pairs, k = {best['k']}, highest {best['score']:.2f} in "
             f"head ({best['layer']}, {best['head']}), {best['sign']}."
         )
-    return " ".join(parts)
+    return " ".join([*parts, *blank_layers(data, "score", options)])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_SHARED = ("heads", "k_max")  # the same in every shard
+_SHARED = ("depth", "heads", "k_max")  # the same in every shard
 
 
 def merge(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from atlas.analyses.by_head import every_head
 from atlas.analyses.safety_heads.ships import (
     ShipsOptions,
     check_ranks,
-    every_head,
     heads_of,
     leading_subspace,
     positions,

@@ -88,12 +88,6 @@ def positions(heads: pd.DataFrame) -> Int[np.ndarray, " heads"]:
     return np.argsort(strongest) + 1
 
 
-def every_head(frame: pd.DataFrame, depth: int) -> pd.DataFrame:
-    """`frame` (layer, head, more) with a row for every head of `depth` layers: nulls in layers without attention."""
-    every = pd.MultiIndex.from_product([range(depth), sorted(frame["head"].unique())], names=["layer", "head"])
-    return frame.set_index(["layer", "head"]).reindex(every).reset_index()
-
-
 def heads_of(arrays: Arrays, ablation: str) -> pd.DataFrame:
     """A frame with ablation, layer and head of every stored head."""
     number = arrays[f"{ablation}.kl"].shape[1]

@@ -44,7 +44,7 @@ def columns(tables: Mapping[str, pd.DataFrame], dataset: str, choice: Mapping[st
     choice: `loss`, one of analyses.saliency.loss.
     """
     loss = choice["loss"]
-    rows = chosen_rows(tables, "head_saliency", dataset, flow=_FLOW, loss=loss)
+    rows = chosen_rows(tables, "head_saliency", dataset, flow=_FLOW, loss=loss).dropna(subset="absolute")
     frame = by_head(rows, "head_saliency")[["signed", "absolute"]].add_prefix("saliency_")
     share = frame["saliency_absolute"] / frame.groupby("model")["saliency_absolute"].transform("sum")
     return frame.assign(saliency_share=share, saliency_dataset=dataset, saliency_loss=loss)

@@ -92,11 +92,13 @@ def over_layers(values: Float[np.ndarray, "samples layers flows"], how: str) -> 
 
 
 def tables(
-    arrays: Arrays, frame: pd.DataFrame, losses: Sequence[str], options: MetricOptions, keys: Keys
+    arrays: Arrays, frame: pd.DataFrame, losses: Sequence[str], options: MetricOptions, keys: Keys, probe_layer: int
 ) -> dict[str, pd.DataFrame]:
     """{table: frame} of saliency, saliency_layers and head_saliency.
 
-    frame: the samples file; losses: those to report; options: reduction, heads, layers; keys: model and dataset.
+    frame: the samples file; losses: those to report; options: reduction, heads, layers; keys: model and dataset;
+    probe_layer: the state that the probe reads, so that its losses reach the layers below this number. Of those that a
+    loss reaches, layers without attention have nulls by layer and head, and do not count over layers.
     """
     rows = frame.iloc[arrays["number"]].reset_index(drop=True)
     correct = rows["correct"].to_numpy(bool)
@@ -118,6 +120,7 @@ def tables(
     for loss in losses:
         values = layer_values(arrays, loss, error, reduction=options["reduction"], heads=options["heads"])
         whole = over_layers(values, options["layers"])
+        below = values.shape[1] if BACKWARD[loss] == "answer_nll" else probe_layer
         reached = np.flatnonzero(~np.isnan(values).all((0, 2)))
         signed, absolute = head_values(arrays, loss, error, reduction=options["reduction"])
         share = about["weight"].to_numpy(float) / about["weight"].sum()
@@ -126,7 +129,7 @@ def tables(
             found["saliency"].append(
                 one.assign(saliency=whole[:, number], layers=options["layers"], layers_reached=len(reached))
             )
-            for layer in reached:
+            for layer in range(below):
                 found["saliency_layers"].append(one.assign(layer=layer, saliency=values[:, layer, number]))
                 found["head_saliency"].append(
                     pd.DataFrame(

@@ -12,6 +12,7 @@ from scipy import stats
 
 from atlas.analyses.saliency import plot_common as common
 from atlas.plots import style
+from atlas.plots.captions import blank_layers
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the table saliency_layers."""
     style.begin()
     part = common.rows(tables["saliency_layers"], options, "saliency_layers")
+    blank = blank_layers(part, "saliency", options, "layers that the loss reaches")
+    hybrids, part = set(part.loc[part["saliency"].isna(), "model"]), part.dropna(subset="saliency")
     models = options["models"]
     columns = min(len(models), _COLUMNS)
     lines = -(-len(models) // columns)
@@ -42,7 +45,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         upper.sharex(lower)
         upper.tick_params(labelbottom=False)
         for axes, flow in zip((upper, lower), common.FLOWS, strict=True):
-            _panel(axes, part[part["model"] == model], flow, options)
+            _panel(axes, part[part["model"] == model], flow, options, marked=model in hybrids)
             style.apply_axes(axes, options, model)
         upper.set_title(style.title(options["title"], options["model_labels"][model]))
         lower.set_xlabel("Layer")
@@ -54,10 +57,10 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     handles.append(Line2D([], [], color="0.3", ls="--", label="from random question tokens"))
     legend_outside(figure, handles, [str(handle.get_label()) for handle in handles], ncols=3)
     fit(figure)
-    return figure, _caption(part, options)
+    return figure, " ".join([_caption(part, options), *blank])
 
 
-def _panel(axes: Axes, part: pd.DataFrame, flow: str, options: Options) -> None:
+def _panel(axes: Axes, part: pd.DataFrame, flow: str, options: Options, *, marked: bool) -> None:
     for dataset in options["datasets"]:
         colour = common.colour(options, dataset, flow)
         for source, dashes, mark in (("question", "-", "o"), ("random", "--", "x")):
@@ -68,7 +71,7 @@ def _panel(axes: Axes, part: pd.DataFrame, flow: str, options: Options) -> None:
             layer, mean, half = weighted_means(one, options["confidence"])
             if source == "question":
                 axes.fill_between(layer, np.maximum(mean - half, 0), mean + half, color=colour, alpha=0.25, lw=0)
-            axes.plot(layer, mean, color=colour, ls=dashes, marker=mark if len(layer) == 1 else "")
+            axes.plot(layer, mean, color=colour, ls=dashes, marker=mark if marked or len(layer) == 1 else "")
     axes.set_ylabel(rf"Mean $S_{{\,\cdot\, \rightarrow {common.FLOWS[flow]}}}$")
     axes.set_ylim(bottom=0)
     if part["layer"].nunique() == 1:

@@ -108,7 +108,8 @@ def measured(model, frame, loss="answer_nll"):
     given, prefix = answered_samples(frame)
     losses, probe = ([loss], None) if loss == "answer_nll" else usable(probed(model, frame), given, [loss])
     arrays = extract(model, given, prefix, losses=losses, sample_probe=probe, batch_tokens=256)
-    saliency = tables(arrays, frame, losses, REDUCED, KEYS)["saliency"]
+    layer = 0 if probe is None else probe.layer
+    saliency = tables(arrays, frame, losses, REDUCED, KEYS, layer)["saliency"]
     return saliency, mixture_table(saliency, confidence=0.95, draws=100, seed=0)
 
 

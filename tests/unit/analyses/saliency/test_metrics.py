@@ -188,7 +188,7 @@ def frame_of(samples=4):
 
 def measured(**options):
     losses = ["probe_bce", "probe_logit"]
-    return saliency_metrics.tables(sums(), frame_of(), losses, {**OPTIONS, **options}, KEYS)
+    return saliency_metrics.tables(sums(), frame_of(), losses, {**OPTIONS, **options}, KEYS, 2)
 
 
 def values(found, loss, table="saliency"):

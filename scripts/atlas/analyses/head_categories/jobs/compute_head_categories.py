@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from atlas.analyses.head_categories.metrics import categories_table, relation_scores
+from atlas.analyses.head_categories.metrics import blank_rows, categories_table, relation_scores
 from atlas.analyses.head_categories.relation_names import check_names
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def run(task: Task) -> Result:
     categories = categories_table(scores, tau=options["tau"], alpha=options["alpha"], draws=options["permutations"])
     if warning := categories["warning"].iloc[-1]:
         task.log.warning("analyses.head_categories.permutations: %s.", warning)
+    scores, categories = blank_rows(scores, categories, int(ranks["depth"]))
     state = {"first_state": document["options"]["first_state"]}
     found = {"head_relations": scores.assign(**task.keys), "head_categories": categories.assign(**task.keys, **state)}
     return found, document

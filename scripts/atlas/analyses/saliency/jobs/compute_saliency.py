@@ -17,9 +17,10 @@ def run(task: Task) -> Result:
     stored, _ = task.arrays("probe")
     check_probe(arrays, stored)
     losses = computed(arrays, options["loss"], stored)
-    found = tables(arrays, task.frame("samples"), losses, options, task.keys)
+    layer = int(stored["layer"])
+    found = tables(arrays, task.frame("samples"), losses, options, task.keys, layer)
     found["saliency_mixture"] = mixture_table(
         found["saliency"], confidence=options["confidence"], draws=options["bootstrap"], seed=options["seed"]
     )
-    document.update(metric_options=options, probe_layer=int(stored["layer"]))
+    document.update(metric_options=options, probe_layer=layer)
     return found, document
