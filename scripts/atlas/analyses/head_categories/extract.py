@@ -77,7 +77,7 @@ def map_heads(
     Returns layers (L,), of hybrid models those with attention, depth (), all layers of the model, heads (H,), k_max (),
     rank_direct and rank_suppression (L, H, P), int32, 0 the top; and the hit list as columns: hit_layer, hit_head,
     hit_sign (1 direct, -1 suppression), hit_pair (row of `pairs`, whose source it is), hit_target (token), hit_rank
-    (< k_max), by layer, head, sign (direct first), pair, target; with `salient` Salient.found. Shards join to these bytes.
+    (< k_max), by layer, head, sign (direct first), pair, target; with `salient` Salient.found. Shards join to these.
     Raises AtlasError: family, tensors, ids outside the vocabulary, too little memory_mb.
     """
     reader = WeightReader(folder, device=device)
