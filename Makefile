@@ -20,7 +20,7 @@ help:
 	@echo "make test-fast    the tests of the library and of the data alone, without Snakemake (about a minute)"
 	@echo "make families     every model type of transformers through every analysis (half an hour); writes docs/models.md"
 	@echo "make test-long    what takes too long for every day: a Slurm makes everything, every architecture runs through everything,"
-	@echo "                  faults in the plain interpreter"
+	@echo "                  faults in the plain interpreter, and more of what make test has a sample of"
 	@echo "make fuzz         hostile input of every kind: FUZZ=10000 examples, other ones each time"
 	@echo "make benchmarks   time each analysis against its published way (after make figures)"
 	@echo "make environment  only set up the environment in $(VENV)"
@@ -77,8 +77,9 @@ test-fast: $(STAMP)
 	$(PYTEST) tests/unit tests/data
 
 test-long: $(CLUSTER_STAMP)
-	$(PYTEST) --long tests/cluster tests/workflow/test_paper.py tests/workflow/test_faults.py tests/workflow/test_kills.py \
+	$(PYTEST) --long tests/cluster tests/device/test_stages.py tests/workflow/test_paper.py tests/workflow/test_faults.py tests/workflow/test_kills.py \
 		tests/reference/analyses/head_categories/test_every_family.py
+	$(PYTEST) --long -m long
 
 estimate: $(STAMP)
 	$(BIN)/python scripts/estimate.py --cores $(CORES) figures/all

@@ -25,7 +25,12 @@ def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="also what takes long: make test-long")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="only with --long: make test-long"))
+
     def place(item):
         path = item.path.relative_to(TESTS).as_posix()
         return next(number for number, start in enumerate(ORDER) if path.startswith(start))

@@ -176,7 +176,7 @@ def peak(run, folder, dtype):
         ("gpt2", "float32"),
         ("vocabulary", "float32"),
         ("vocabulary", "bfloat16"),
-        ("deep", "bfloat16"),
+        pytest.param("deep", "bfloat16", marks=pytest.mark.long),
     ],
 )
 def test_asked_for_is_what_is_taken(shape, dtype, tmp_path):

@@ -1,7 +1,10 @@
 """Copies of the project with tiny data, made once or for each test."""
 
+import sys
+
 import pytest
 
+import warm_python
 from chart import TARGETS
 from projects import copy_project, made_once
 
@@ -47,3 +50,9 @@ def charted(request, tmp_path_factory):
 def chart(charted, tmp_path):
     """A copy of the project with one figure."""
     return charted.copy(tmp_path / "project")
+
+
+@pytest.fixture
+def warm(monkeypatch):
+    """What starts `sys.executable` starts the Python that has its imports behind it, as Project.run does."""
+    monkeypatch.setattr(sys, "executable", warm_python.python())

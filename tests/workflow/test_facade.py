@@ -16,7 +16,7 @@ from places import ROOT
 OPTIONS = {"length": 16, "sequences": 12, "batch_tokens": 64, "bootstrap": 200}
 
 
-def test_a_table_from_python_is_that_of_the_workflow(finished, tmp_path):
+def test_a_table_from_python_is_that_of_the_workflow(finished, tmp_path, warm):
     """The model's rows and those of its control; asked again, nothing is made anew."""
     tiny = finished.folder / "tiny"
     texts = (tiny / "passages.txt").read_text().splitlines()
@@ -72,7 +72,7 @@ def test_an_installed_library_brings_the_workflow(tmp_path):
     assert said.stdout.strip().endswith("atlas/_workflow")
 
 
-def test_the_notebook_runs_from_nothing_to_a_figure_with_the_tables_numbers(finished, tmp_path, monkeypatch):
+def test_the_notebook_runs_from_nothing_to_a_figure_with_the_tables_numbers(finished, tmp_path, monkeypatch, warm):
     """Its cells in order, with the tiny model in place of the parameters."""
     monkeypatch.chdir(tmp_path)
     cells = [

@@ -46,6 +46,7 @@ def test_cache_and_login_reach_the_job_and_run_nothing_again(fresh, hub, tmp_pat
     assert fresh.planned(QUESTIONS, "--config", "hub_login=False", "hub_cache=False") == {}
 
 
+@pytest.mark.long
 def test_python_uses_a_login_where_it_may(hub, tmp_path):
     hub.add_repository("some/model", COMMIT, {"config.json": b"{}"}, refuse=403)
     for allowed in (False, True):

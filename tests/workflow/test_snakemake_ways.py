@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+import warm_python
 from places import ROOT
 from projects import Project, copy_project
 
@@ -76,7 +77,7 @@ def hosted(folder, atlas, prefix=""):
 def host_run(host, *arguments):
     """Without the file that Project.run hands over."""
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+        [warm_python.python(), "-m", "snakemake", "--cores", "2", *arguments],
         cwd=host.folder, env=host.environment(), stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=600,
     )  # fmt: skip

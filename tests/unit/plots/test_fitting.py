@@ -26,7 +26,7 @@ def closed():
     plt.close("all")
 
 
-@pytest.fixture(scope="module", params=SIZES)
+@pytest.fixture(scope="module", params=["one", pytest.param("three", marks=pytest.mark.long), "six"])
 def made(request):
     models, layers, heads = SIZES[request.param]
     config = configuration(LABELS[:models], NARROW if models == 1 else "{}")

@@ -51,7 +51,7 @@ def anonymous_mib():
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_one_layer_streams_within_the_bound(folder):
     generator = np.random.default_rng(0)
