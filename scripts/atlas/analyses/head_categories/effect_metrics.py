@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 _KEY = ["task", "source", "target"]
+_DIGITS = 12
 
 
 class EffectOptions(TypedDict):
@@ -50,14 +51,15 @@ def resampled_loss(
 ) -> tuple[float, Float[np.ndarray, " draws"]]:
     """(value, replicates (draws,)) of the mean loss over tasks of the mean over prompts; prompts are resampled.
 
-    rows: of `losses`, of one relation, set and selection; at least one.
+    rows: of `losses`, of one relation, set and selection; at least one. Rounded to what means of thirds are exact to,
+    so that a loss of 0 is no 1e-18, on which a verdict could hang.
     """
     values, replicates = [], []
     for number, (_, own) in enumerate(rows.groupby("task", sort=True)[column]):
         weights = bootstrap_weights(len(own), draws, seed + number)
         values.append(float(own.mean()))
         replicates.append(weights @ own.to_numpy() / len(own))
-    return float(np.mean(values)), np.mean(replicates, axis=0)
+    return round(float(np.mean(values)), _DIGITS), np.mean(replicates, axis=0).round(_DIGITS)
 
 
 def effect_table(

@@ -10,7 +10,7 @@ import torch
 import families
 from atlas.analyses.head_categories.causal import Completing
 from atlas.analyses.head_categories.completions import SPLIT, Completion, completions, unasked
-from atlas.analyses.head_categories.effect_metrics import effect_table, losses
+from atlas.analyses.head_categories.effect_metrics import effect_table, losses, resampled_loss
 from atlas.analyses.head_categories.extract import map_heads
 from atlas.analyses.head_categories.implementing import direct_scores
 from atlas.analyses.head_categories.relation_effect import relation_answers
@@ -159,6 +159,16 @@ def test_losses_are_of_the_same_prompts_without_ablation(effect):
     part = lost[(lost["relation"] == "next_10") & (lost["selection"] == "relation") & (lost["heads_set"] == "1")]
     own = table.set_index(["relation", "heads_set", "selection"]).loc[("next_10", "1", "relation")]
     assert abs(own["logprob_drop"] - part["logprob_lost"].mean()) < 1e-12
+
+
+def test_losses_that_cancel_are_zero_and_no_rest_of_rounding():
+    """Three draws of random heads give thirds, whose sums are 1e-18 where they should be nothing."""
+    lost = [1 / 3, 1 / 3, -2 / 3, 0.1 + 0.2, -0.3]
+    assert sum(lost) != 0
+    rows = pd.DataFrame({"task": "a", "lost": lost})
+    assert resampled_loss(rows, draws=50, seed=0)[0] == 0
+    replicates = resampled_loss(pd.DataFrame({"task": ["a", "b"], "lost": [0.1 + 0.2, -0.3]}), draws=9, seed=0)[1]
+    assert (replicates == 0).all()
 
 
 def test_prompts_hold_examples_that_are_not_asked_for(tokenizer):
