@@ -11,20 +11,12 @@ from typing import Any
 
 import jsonschema
 
+from atlas.config.forms import form, resolved
 from atlas.config.problems import nearest_of, raise_all
 
 Schema = Mapping[str, Any]
 Finding = Any  # a jsonschema.ValidationError; what it holds is typed there as possibly unset
 
-_TYPES = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "a string",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "null": "null",
-}
 _BOUNDS = {
     "minimum": "at least",
     "exclusiveMinimum": "greater than",
@@ -40,7 +32,7 @@ def check_schema(config: Mapping[str, Any], schema: Schema) -> None:
     """Raise AtlasError with one sentence per deviation of `config` from the JSON `schema`."""
     validator = _Validator(schema)
     found = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
-    raise_all([sentence for error in found for sentence in _sentences(error)])
+    raise_all([sentence for error in found for sentence in _sentences(error, schema)])
 
 
 def _placeholders(validator: Any, known: list[str], value: Any, _: Schema) -> Iterator[jsonschema.ValidationError]:
@@ -95,7 +87,7 @@ def fill_defaults(value: Any, schema: Schema, root: Schema) -> None:
     if schema.get("filled") is False:
         return
     if "$ref" in schema:
-        fill_defaults(value, _resolved(schema["$ref"], root), root)
+        fill_defaults(value, resolved(schema["$ref"], root), root)
     for part in schema.get("allOf", ()):
         fill_defaults(value, part, root)
     if "if" in schema:
@@ -125,43 +117,37 @@ def laid_over(value: Any, base: Any, schema: Schema, root: Schema) -> Any:
 
 def _named(schema: Schema, root: Schema) -> Schema:
     """The keys of a mapping that a schema names, with the schema of each."""
-    return _named(_resolved(schema["$ref"], root), root) if "$ref" in schema else schema.get("properties", {})
-
-
-def _resolved(reference: str, root: Schema) -> Schema:
-    found: Any = root
-    for part in reference.removeprefix("#/").split("/"):
-        found = found[part]
-    return found
+    return _named(resolved(schema["$ref"], root), root) if "$ref" in schema else schema.get("properties", {})
 
 
 def _where(error: Finding) -> str:
     return ".".join(str(part) for part in error.absolute_path) or "the configuration"
 
 
-def _sentences(error: Finding) -> Iterator[str]:
+def _sentences(error: Finding, root: Schema) -> Iterator[str]:
     where, value, rule, wanted = _where(error), error.instance, error.validator, error.validator_value
     if rule == "additionalProperties":
         yield from _unknown_keys(error)
     elif rule == "required":
-        missing = [key for key in wanted if key not in value]
-        yield f"{where}: {', '.join(map(repr, missing))} is missing."
+        missing = [repr(key) for key in wanted if key not in value]
+        yield f"{where}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
     elif rule == "type":
         types = wanted if isinstance(wanted, list) else [wanted]
         if isinstance(value, float) and not math.isfinite(value):
             yield f"{where}: {value} is not a finite number."
             return
-        yield f"{where}: {_show(value)} is not {' or '.join(_TYPES[name] for name in types)}{_as_number(value, types)}."
+        hint = _as_number(value, types) or _as_list(value, error.schema, root)
+        yield f"{where}: {_show(value)} is not {form(error.schema, root)}{hint}."
     elif rule in ("anyOf", "oneOf"):
-        yield _alternatives(error)
+        yield _alternatives(error, root)
     elif rule == "enum":
-        near = nearest_of(value, map(str, wanted))
+        near = _near(error)
         hint = f"; did you mean {near!r}?" if near else "."
         yield f"{where}: {_show(value)} is not one of {', '.join(map(_show, wanted))}{hint}"
     elif rule in _BOUNDS:
         yield f"{where}: {_show(value)} is out of range; it must be {_BOUNDS[rule]} {wanted}."
-    elif rule in ("minProperties", "minItems", "minLength"):
-        yield f"{where}: it is empty; give at least {wanted}."
+    elif rule in ("minProperties", "minItems", "minLength", "maxItems"):
+        yield f"{where}: {_length(error, root)}"
     elif rule == "maxProperties":
         given = ", ".join(map(str, value))
         yield f"{where}: {given} are given together; exactly one is allowed (set the others to null)."
@@ -178,6 +164,22 @@ def _sentences(error: Finding) -> Iterator[str]:
         yield f"{where}: {_unfilled(value, wanted)}"
     else:
         yield f"{where}: {error.message}"
+
+
+def _length(error: Finding, root: Schema) -> str:
+    """What is said of a text, list or mapping that is too short or too long."""
+    value, told = error.instance, form(error.schema, root)
+    if not value and isinstance(value, str):
+        return "it is an empty text; write something, or take it out."
+    if not value:
+        return f"it is empty; give {told}."
+    return f"{_show(value)} has {len(value)} entr{'y' if len(value) == 1 else 'ies'}, and is not {told}."
+
+
+def _as_list(value: Any, schema: Schema, root: Schema) -> str:
+    """How an entry that came without its list is written, as the end of a sentence."""
+    fits = value is not None and schema.get("type") == "array" and "items" in schema
+    return f"; write {[value]}" if fits and _Validator({**schema, "$defs": root["$defs"]}).is_valid([value]) else ""
 
 
 def _as_number(value: Any, types: list[str]) -> str:
@@ -217,16 +219,19 @@ def _unfilled(text: str, known: list[str]) -> str:
     return f"nothing fills {{{wrong[0]}}} in; " + (f"did you mean {{{near}}}?" if near else f"there are: {valid}.")
 
 
-def _alternatives(error: Finding) -> str:
-    branches = [branch.get("expects") for branch in error.schema.get("anyOf", [])]
-    described = error.schema.get("expects") or ", or ".join(filter(None, branches))
-    deepest = max(error.context, key=lambda inner: (len(inner.absolute_path), inner.validator != "type"))
-    if len(deepest.absolute_path) > len(error.absolute_path) or deepest.validator not in ("type", "const"):
-        return " ".join(_sentences(deepest))
-    if described:
-        return f"{_where(error)}: {_show(error.instance)} is not {described}."
-    names = [_TYPES.get(inner.validator_value, inner.message) for inner in error.context if inner.validator == "type"]
-    return f"{_where(error)}: {_show(error.instance)} is not {' or '.join(dict.fromkeys(names))}."
+def _alternatives(error: Finding, root: Schema) -> str:
+    kinds = ("type", "const", "enum")  # what says no more than the form does
+    deepest = max(error.context, key=lambda inner: (len(inner.absolute_path), inner.validator not in kinds))
+    below = len(deepest.absolute_path) > len(error.absolute_path)
+    misspelt = [inner for inner in error.context if inner.validator == "enum" and not below and _near(inner)]
+    if below or misspelt or deepest.validator not in kinds:
+        return " ".join(_sentences(misspelt[0] if misspelt else deepest, root))
+    return f"{_where(error)}: {_show(error.instance)} is not {form(error.schema, root)}."
+
+
+def _near(error: Finding) -> str | None:
+    """Which choice a value that is none of them may have meant."""
+    return nearest_of(error.instance, map(str, error.validator_value))
 
 
 def _show(value: Any) -> str:

@@ -239,7 +239,7 @@ CONFIGS = {
     ),
     "heads that are neither listed nor ranked": (
         "models: {other: {source: {ablated: {of: tiny, heads: 3, ablation: scaling}}}}",
-        ["models.other.source.ablated.heads", "a list of [layer, head], or {top, dataset}"],
+        ["models.other.source.ablated.heads", "a list of pairs [layer, head], such as [[0, 1]], or {top: n, dataset}"],
     ),
     "ranking of another data set": (
         "models: {other: {source: {ablated: {of: tiny, heads: {top: 2, dataset: passages}, ablation: scaling}}}}",

@@ -54,7 +54,11 @@ def whole_schema() -> dict[str, Any]:
         "type": "object",
         "properties": {"plot": {"$ref": "#/$defs/plot"}},
         "allOf": [
-            {"if": {"required": ["plot"], "properties": {"plot": {"const": block.name}}}, "then": _ref(block)}
+            {
+                # `required` holds of everything that is no mapping
+                "if": {"type": "object", "required": ["plot"], "properties": {"plot": {"const": block.name}}},
+                "then": _ref(block),
+            }
             for block in plots
         ],
     }
