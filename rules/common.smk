@@ -31,6 +31,7 @@ from atlas.config import checked, default_of, package_key, packages
 from atlas.config.by_model import block_of, table_made, told_options
 from atlas.config.command_line import typed
 from atlas.config.figure_labels import label_of, labels_in
+from atlas.config.sources import ranking_unknown
 from atlas.errors import AtlasError
 from atlas.fetch.allowed_files import allowed
 from atlas.fetch.entries import made_of
@@ -235,6 +236,8 @@ def source_inputs(entries, key):
         heads = source.get("ablated", {}).get("heads")
         ranked = {}
         if isinstance(heads, dict):
+            if problem := ranking_unknown(key, CONFIG):
+                raise WorkflowError(problem)
             ranks = f"{METRICS}/safety_ranks/{{dataset}}.parquet"
             ranked["ranks"] = ranks.format(model=base, dataset=heads["dataset"])
         return {"base": f"results/models/{base}", **ranked}

@@ -1,6 +1,9 @@
 """Helpers of the rules: what each job asks of the scheduler. The formulas are in scripts/atlas/planning/resources.py."""
 
 import errno
+from functools import cache
+
+from atlas.config.model_sizes import beyond_models
 from atlas.errors import AtlasError
 from atlas.models.architectures import mlp_states, read_config, read_shape
 from atlas.models.devices import visible_gpus
@@ -8,6 +11,7 @@ from atlas.models.gpu_locks import GIVEN
 from atlas.planning.batches import for_gpus, is_auto
 from atlas.planning.estimates import ROWS, Job, Size, Stage
 from atlas.planning.forecast import KNOWN
+from atlas.planning.known_shapes import shape_here as known_shape
 from atlas.planning.resources import (
     STAGES,
     download_mb,
@@ -112,7 +116,15 @@ def large_on_cpus():
             )
 
 
+def shape_here(model):
+    """The sizes of a model whose files are here already; None where they are not."""
+    root = root_of(model)
+    return known_shape(MODELS[root]["source"], Path(placed(MODEL.format(model=root))), PROJECT)
+
+
 if workflow.is_main_process:
+    if problems := list(beyond_models(CONFIG, cache(shape_here))):
+        raise WorkflowError("\n".join(["The configuration asks a model for what it has not:", *problems]))
     for note in large_on_cpus():
         print(note, file=sys.stderr)
 

@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from atlas.plots import style
+from atlas.plots.sentences import of_figure
 from atlas.results.tables import concatenate
 from job import job
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job(snakemake):
+with job(snakemake), of_figure(snakemake.wildcards.figure):
     plot, tables, sources = import_module(f"atlas.analyses.{snakemake.params.plot}"), {}, {}
     for name, columns in snakemake.params.tables.items():
         if (files := snakemake.input.get(name)) or name in snakemake.params.empty:

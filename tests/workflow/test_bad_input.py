@@ -255,12 +255,13 @@ def test_too_few_long_texts_are_named(fresh):
     assert not [path for path in (fresh.folder / "results").rglob("*") if path.name.endswith(".part")]
 
 
-def test_plot_names_a_head_that_is_not_there(project):
+def test_a_head_that_is_not_there_is_refused_at_the_plan(project):
     project.configure(lambda config: config["figures"]["attention_sinks"].update(heads=[[0, 1], [9, 0]]))
     process = project.run("figures/attention_sinks.pdf")
     assert process.returncode != 0
-    assert "no head [9, 0]" in process.stdout
-    assert "4 layers of 6 heads" in process.stdout
+    lacks = "figures.attention_sinks.heads: tiny has no head [9, 0]: its layers are 0 to 3, its heads 0 to 5"
+    assert lacks in process.stdout
+    assert "Building DAG" not in process.stdout
 
 
 def test_mirrors_ask_for_nothing_ahead_and_the_next_one_serves(fresh, server):

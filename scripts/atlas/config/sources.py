@@ -168,16 +168,48 @@ def _ablated(where: str, options: Entries, models: Entries) -> Iterator[str]:
         yield f"{where}.ablated.epsilon: it belongs to scaling, undifferentiated attention has none; take it out."
 
 
+def analysed(config: Entries) -> set[str]:
+    """The models that any analysis has, and those that they are made of; expects resolved analyses."""
+    found = {model for block in config["analyses"].values() for model in block["models"]}
+    waiting = list(found)
+    while waiting:
+        base = made_of(config["models"][waiting.pop()]["source"])
+        if base is not None and base not in found:
+            found.add(base)
+            waiting.append(base)
+    return found
+
+
+def ranking_unknown(key: str, config: Entries) -> str | None:
+    """Why the strongest heads of the base of models.{key} cannot be ablated here; None where they can."""
+    where, out = f"models.{key}.source.ablated.heads", f"leave the model out (models: {{{key}: null}})"
+    if run := config["run"]["name"]:
+        return (
+            f"{where}: the ranking would be that of the run {run}, but models are shared by all runs, which would "
+            f"write over each other's; list the heads as [[layer, head], ...], give the run no name, or {out}."
+        )
+    if "safety_heads" in config["analyses"]:
+        return None
+    only = [config["only"]] if isinstance(config["only"], str) else config["only"]
+    back = f"write only: [{', '.join([*only, 'safety_heads'])}]" if only else "switch it on"
+    return (
+        f"{where}: the ranking is that of analyses.safety_heads, which is switched off; {back}, list the heads as "
+        f"[[layer, head], ...], or {out}."
+    )
+
+
 def ranking_problems(config: Entries) -> Iterator[str]:
     """Problems of ablated models that take the strongest heads of a ranking; expects analyses that are resolved."""
-    block = config["analyses"].get("safety_heads")
+    block, asked = config["analyses"].get("safety_heads"), analysed(config)
     for key, entry in config["models"].items():
         options = entry["source"].get("ablated") if isinstance(entry["source"], dict) else None
         if options is None or not isinstance(options["heads"], dict):
             continue
         where, heads = f"models.{key}.source.ablated.heads", options["heads"]
-        if block is None:
-            yield f"{where}: the ranking is that of analyses.safety_heads, which is not there; list the heads."
+        if key not in asked:  # no job takes it; its folder, asked for by name, is refused by rules/common.smk
+            continue
+        if (problem := ranking_unknown(key, config)) or block is None:
+            yield str(problem)
             continue
         ranks = block["rank"]
         if heads.get("rank") is None:

@@ -74,7 +74,10 @@ def materialise_model(
         kind, options = next(iter(source.items()))
         record |= describe_served(source, access.logged_in)
         if kind in MADE:
-            record |= MADE[kind](options, base, ranks, building, log)
+            try:
+                record |= MADE[kind](options, base, ranks, building, log)
+            except AtlasError as error:
+                raise AtlasError(f"models.{folder.name}.source.{kind}: {error}") from error
         else:
             raw = _collect(kind, options, staging, wheel, tokenizer, access, log) if raw is None else raw
             _arrange(raw, building, record["notes"], log)

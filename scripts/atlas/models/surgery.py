@@ -24,6 +24,7 @@ from atlas.models.architectures import Shape, auto_config, read_config, read_sha
 from atlas.models.checkpoint import Place, quantisation, read_checkpoint
 from atlas.models.families import family_of
 from atlas.models.family_record import Family
+from atlas.models.head_names import no_head
 from atlas.models.query_layouts import query_projection, query_rows, what_forbids_zero
 from atlas.models.safetensors_files import DTYPE_NAMES, Tensor, rewrite
 from atlas.models.stored_tensors import mapped
@@ -87,13 +88,10 @@ class _Stored:
     def check(self, layer: int, head: int) -> None:
         """AtlasError unless there is this head."""
         shape = self.shape
-        if not (0 <= layer < shape.layers and 0 <= head < shape.heads):
-            raise AtlasError(
-                f"Model {self.base} has no head ({layer}, {head}): its layers are 0 to {shape.layers - 1}, its heads 0 "
-                f"to {shape.heads - 1}."
-            )
+        if lacks := no_head(layer, head, shape.layers, shape.heads):
+            raise AtlasError(f"Model {self.base} {lacks}.")
         if self._prefix(layer) + self.family.value + ".weight" not in self.files:
-            raise AtlasError(f"Model {self.base}: layer {layer} has no attention, so head ({layer}, {head}) is none.")
+            raise AtlasError(f"Model {self.base}: layer {layer} has no attention, so it has no head [{layer}, {head}].")
 
     def scaled(self, layer: int, head: int, epsilon: float) -> list[tuple[str, Cut]]:
         """The part of the output projection that reads the head; its bias belongs to no head."""

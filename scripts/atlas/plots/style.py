@@ -70,7 +70,7 @@ def save(figure: Figure, caption: str, output: Any) -> None:
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
         if problem := glyph_problem(text.get_text(), tuple(_added.values())):
-            raise AtlasError(f"a text of the figure, {text.get_text()[:60]!r}, {problem}.")
+            raise AtlasError(f"figures.*: a text of the figure, {text.get_text()[:60]!r}, {problem}.")
     if engine := figure.get_layout_engine():  # ticks that one layout leaves out or adds change the room for the next
         engine.execute(figure)
     figure.draw_without_rendering()

@@ -24,7 +24,8 @@ SAID = {
     "fonts: a.ttf": "fonts: 'a.ttf' is not a list of strings; write ['a.ttf'].",
     "analyses: {saliency: {probe: {layers: []}}}": "analyses.saliency.probe."
     "layers: it is empty; give a list of whole numbers.",
-    "analyses: {mink: {predictions: {max_new_tokens: [48]}}}": "[48] has 1 entry, and is not a list of 3 whole numbers.",
+    "analyses: {mink: {predictions: {max_new_tokens: [48]}}}": "[48] has 1 entry, "
+    "and is not a list of 3 whole numbers.",
     "analyses: {sinks: {inputs: natural}}": "'natural' is not a list of some of natural, random, repeated; "
     "write ['natural'].",
     "analyses: {sinks: {models: tiny}}": "'tiny' is not all, trained (all but controls), or a list of keys.",

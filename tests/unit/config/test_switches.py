@@ -97,3 +97,32 @@ def test_a_block_that_is_not_there_is_not_switched_off():
     config = {**tiny(), "analyses": {key: block for key, block in tiny()["analyses"].items() if key != "mink"}}
     with pytest.raises(AtlasError, match=r"figures.mink_depth: it draws analyses.mink, which is not in the config"):
         check(base=config)
+
+
+CUT = "models: {cut: {source: {ablated: {of: tiny, heads: {top: 2, dataset: questions}, ablation: scaling}}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "only: sinks",
+            "write only: [sinks, safety_heads], list the heads as [[layer, head], ...], or leave the model out",
+        ),
+        ("analyses: {safety_heads: null}", "switched off; switch it on, list the heads"),
+        ("run: {name: mine}", "that of the run mine, but models are shared by all runs"),
+    ],
+)
+def test_the_strongest_heads_need_a_ranking_that_stays(text, sentence):
+    check(CUT)
+    with pytest.raises(AtlasError) as raised:
+        check(f"{CUT}\n{text}")
+    assert str(raised.value).startswith("The configuration has an error: models.cut.source.ablated.heads: ")
+    assert sentence in str(raised.value)
+    assert str(raised.value).endswith("(models: {cut: null}).")
+
+
+@pytest.mark.parametrize("text", ["only: sinks", "run: {name: mine}"])
+def test_a_model_that_no_analysis_has_needs_no_ranking(text):
+    blocks = ", ".join(f"{name}: {{models: [tiny]}}" for name in ANALYSES)
+    check(f"{CUT}\nanalyses: {{{blocks}}}\n{text}")

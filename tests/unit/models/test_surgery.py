@@ -157,8 +157,8 @@ def test_a_norm_between_heads_and_output_forbids_scaling(tmp_path):
 @pytest.mark.parametrize(
     ("heads", "ablation", "epsilon", "said"),
     [
-        ([(4, 0)], "scaling", 0, r"no head \(4, 0\): its layers are 0 to 3, its heads 0 to 5"),
-        ([(0, 6)], "scaling", 0, r"no head \(0, 6\)"),
+        ([(4, 0)], "scaling", 0, r"no head \[4, 0\]: its layers are 0 to 3, its heads 0 to 5"),
+        ([(0, 6)], "scaling", 0, r"no head \[0, 6\]"),
         ([(0, 0)], "mean", 0, "'mean' cannot be written into weights"),
         ([], "scaling", 0, "one head or more"),
         ([(0, 0)], "scaling", float("nan"), "finite epsilon"),

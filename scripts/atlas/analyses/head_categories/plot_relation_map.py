@@ -60,7 +60,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
 def _relation(scores: pd.DataFrame, options: Options) -> str:
     """The relation that is asked for, or that of the highest score of the first model that has one."""
     if options["relation"] is not None:
-        check_names([options["relation"]], sorted(scores["relation"].unique()), "figures: relation")
+        check_names([options["relation"]], sorted(scores["relation"].unique()), "figures.*.relation")
         return str(options["relation"])
     own = next(rows for model in options["models"] if len(rows := scores[scores["model"] == model]))
     return str(own.sort_values(["score", "relation"], ascending=[False, True])["relation"].iloc[0])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import matplotlib.pyplot as plt
 
 from atlas.errors import AtlasError
+from atlas.models.head_names import no_head
 from atlas.plots import style
 from atlas.plots.captions import blank_layers, option_of
 from atlas.plots.fitting import clear, fit
@@ -48,7 +49,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         shown = data[(data["model"] == model) & (data["prompts"] >= options["min_prompts"])]
         if shown.empty:
             raise AtlasError(
-                f"figures: no position of {model} is reached by min_prompts = {options['min_prompts']} prompts; "
+                f"figures.*.min_prompts: no position of {model} is reached by {options['min_prompts']} prompts; "
                 "lower it."
             )
         if _hide_first(shown, chosen[model], options["first_token"]):
@@ -88,8 +89,8 @@ def _of_panel(said: Mapping[str, Any], model: str, column: int, panels: int) -> 
         if own and isinstance(own[0], list):
             if len(own) != panels:
                 raise AtlasError(
-                    f"figures: {key} of the upper or lower row has {len(own)} values, but {model} is shown by {panels} "
-                    "heads; give one for each."
+                    f"figures.*: {key} of the upper or lower row has {len(own)} values, but {model} is shown by "
+                    f"{panels} heads; give one for each."
                 )
             own = own[column]
         found[key] = own
@@ -101,26 +102,26 @@ def choose_heads(effect: pd.DataFrame, heads: Any, model: str) -> list[tuple[int
 
     effect: rows of meaningless_effect of this model. Of a layer without attention the next one that has it is taken.
     """
-    known = set(zip(effect["layer"], effect["head"], strict=True))
     measured = effect[effect["weight_without"].notna()]
     if isinstance(heads, dict) and "auto" in heads:
         layer = heads.get("layer")
         if layer is not None and layer > effect["layer"].max():
-            raise AtlasError(f"figures: {model} has no layer {layer}; layers are 0 to {effect['layer'].max()}.")
+            raise AtlasError(
+                f"figures.*.heads.layer: {model} has no layer {layer}; its layers are 0 to {effect['layer'].max()}."
+            )
         pool = measured if layer is None else measured[measured["layer"] == _attending(measured, layer, model)]
         pool = pool.sort_values(["effect", "layer", "head"]).head(heads["auto"])
         return [(int(row.layer), int(row.head)) for row in pool.itertuples()]
     listed = [tuple(pair) for pair in (heads[model] if isinstance(heads, dict) else heads)]
-    for pair in listed:
-        if pair not in known:
-            raise AtlasError(
-                f"figures: {model} has no head {list(pair)} ([layer, head], 0-based); it has "
-                f"{effect['layer'].max() + 1} layers of {effect['head'].max() + 1} heads."
-            )
-    without = sorted(set(listed) & known - set(zip(measured["layer"], measured["head"], strict=True)))
+    for layer, head in listed:
+        if lacks := no_head(layer, head, effect["layer"].max() + 1, effect["head"].max() + 1):
+            raise AtlasError(f"figures.*.heads: {model} {lacks}; correct it.")
+    without = sorted(set(listed) - set(zip(measured["layer"], measured["head"], strict=True)))
     if without:
         layers = ", ".join(map(str, sorted(measured["layer"].unique())))
-        raise AtlasError(f"figures: layer {without[0][0]} of {model} has no attention; layers {layers} have.")
+        raise AtlasError(
+            f"figures.*.heads: layer {without[0][0]} of {model} has no attention; layers {layers} have it."
+        )
     return listed
 
 
@@ -128,7 +129,9 @@ def _attending(measured: pd.DataFrame, layer: int, model: str) -> int:
     """`layer`, or the next one that has attention."""
     layers = sorted(x for x in measured["layer"].unique() if x >= layer)
     if not layers:
-        raise AtlasError(f"figures: no layer of {model} from {layer} on has attention; choose a lower one.")
+        raise AtlasError(
+            f"figures.*.heads.layer: no layer of {model} from {layer} on has attention; choose a lower one."
+        )
     return int(layers[0])
 
 

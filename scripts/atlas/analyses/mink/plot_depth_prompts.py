@@ -54,7 +54,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         own = scores[scores["model"] == model]
         if own.empty:
             raise AtlasError(
-                f"figures: the table depth_accuracy has no rows of {model} for {options['dataset']}; run it again."
+                f"figures.*: the table depth_accuracy has no rows of {model} for {options['dataset']}; run it again."
             )
         depths = sorted(own["depth"].unique())
         _points(above, own, "depth", depths, "score")

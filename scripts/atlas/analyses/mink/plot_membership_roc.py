@@ -64,7 +64,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         own = found[found["model"] == model]
         if own.empty:
             raise AtlasError(
-                f"figures: the table membership has no rows of {model} for {options['dataset']}; run it again."
+                f"figures.*: the table membership has no rows of {model} for {options['dataset']}; run it again."
             )
         _curves(axes, own, scores[scores["model"] == model], drawn)
         axes.set(xlabel="False positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))

@@ -96,7 +96,7 @@ def _chosen(frame: pd.DataFrame, options: Options) -> pd.DataFrame:
 def _boxes(axes: Axes, values: pd.DataFrame, model: str, options: Options) -> None:
     part = values[values["model"] == model]
     if part.empty:
-        raise AtlasError(f"figures: the table mink has no rows of {model} for {options['dataset']}; run it again.")
+        raise AtlasError(f"figures.*: the table mink has no rows of {model} for {options['dataset']}; run it again.")
     depths = sorted(part["depth"].unique())
     sns.boxplot(
         data=part, x="depth", y=options["measure"], hue="depth", order=depths, hue_order=depths, legend=False, ax=axes,

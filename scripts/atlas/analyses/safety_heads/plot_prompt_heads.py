@@ -69,11 +69,11 @@ def _prompt(data: pd.DataFrame, options: Options) -> str:
     if asked is None:
         shared = given.index[given == models]
         if len(shared) == 0:
-            raise AtlasError("figures: prompt: no prompt was given to all models of the figure; name one.")
+            raise AtlasError("figures.*.prompt: no prompt was given to all models of the figure; name one.")
         return str(shared[0])
     if asked not in given.index:
         raise AtlasError(
-            f"figures: prompt: {options['dataset_label']} has no prompt {asked!r} that a model was given; "
+            f"figures.*.prompt: {options['dataset_label']} has no prompt {asked!r} that a model was given; "
             f"{nearest(asked, map(str, given.index))}"
         )
     return str(asked)

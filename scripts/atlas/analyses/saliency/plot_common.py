@@ -45,8 +45,8 @@ def rows(frame: pd.DataFrame, options: Options, table: str) -> pd.DataFrame:
     for model in options["models"]:
         if not (part["model"] == model).any():
             raise AtlasError(
-                f"figures: the table {table} has no rows of {model} under the loss {options['loss']}, because no probe "
-                "could be trained; set the figure's loss to answer_nll."
+                f"figures.*: the table {table} has no rows of {model} under the loss {options['loss']}, because no "
+                "probe could be trained; set the figure's loss to answer_nll."
             )
     return part
 

@@ -43,7 +43,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
         for number, model in enumerate(options["models"]):
             part = auroc[(auroc["model"] == model) & (auroc["dataset"] == dataset)].sort_values("layer")
             if part.empty:
-                raise AtlasError(f"figures: the table probe_auroc has no rows of {model} on {dataset}; run it again.")
+                raise AtlasError(f"figures.*: the table probe_auroc has no rows of {model} on {dataset}; run it again.")
             _curve(axes, part, style.plain(options["model_labels"][model]), number)
         axes.axhline(0.5, color="0.6", lw=0.7, zorder=0)
         axes.set(xlabel="Hidden state (0: embedding)")
