@@ -229,8 +229,9 @@ def test_relation_dynamic(made):
     check(
         caption,
         numbers.relation_dynamic(made[1], MODELS),
-        ["95%", "15 pairs of a relation in 4 prompts each", "Of Gamma 5 of 6 layers"],
+        ["95%", "15 pairs of a relation in 4 prompts each (No {source} means no / ", "Of Gamma 5 of 6 layers"],
     )
+    assert "/ When I think about {source} I think about); both scores" in caption
     assert "k largest logits" in caption
     assert "no correlation" in texts(figure)
     scores = of(made[1]["relation_dynamic"], sign="direct")

@@ -5,7 +5,8 @@ Source: Elhelo & Geva, ACL 2025, arXiv 2412.11965, section 4.1 (there a table of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -102,19 +103,23 @@ def _correlations(axes: Axes, rows: pd.DataFrame) -> None:
         axes.text(0.5, 0.5, "no correlation", transform=axes.transAxes, ha="center", va="center")
 
 
+def _asked(asked: Mapping[str, Any]) -> str:
+    """How many pairs there are at most, and the prompts that each stands in."""
+    templates = " / ".join(" ".join(template.split()) for template in asked["templates"])
+    number = "1 prompt" if len(asked["templates"]) == 1 else f"{len(asked['templates'])} prompts each"
+    return f"at most {asked['pairs']} pairs of a relation in {number} ({templates})"
+
+
 def _caption(lines: pd.DataFrame, options: Options, sources: Documents) -> str:
     labels = options["model_labels"]
     extreme = {"direct": "largest", "suppression": "smallest"}[options["sign"]]
-    asked = option_of(
-        sources, options,
-        lambda d: f"at most {d['options']['pairs']} pairs of a relation in {len(d['options']['templates'])} prompts",
-    )  # fmt: skip
+    asked = option_of(sources, options, lambda document: _asked(document["options"]))
     tau = option_of(sources, options, lambda d: f"tau = {d['metric_options']['tau']:g}")
     confidence = option_of(sources, options, lambda d: format(d["metric_options"]["confidence"], ".0%"))
     parts = [
         f"phi of every head and relation (share of targets among the k {extreme} logits) by the map of its weights, "
         "and by what it writes at the last token of prompts that hold the source: with context, as it attends; "
-        f"without, as if it saw the source token alone. Of {asked} each; both scores are of the same "
+        f"without, as if it saw the source token alone. Of {asked}; both scores are of the same "
         f"pairs. Right: Pearson's correlation over all heads, with {confidence} jackknife intervals over pairs; none "
         f"where all heads score the same. Data: {options['dataset_label']}."
     ]
