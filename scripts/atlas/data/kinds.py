@@ -171,8 +171,10 @@ def _rows_and_files(kind: str, raw: Path, entry: dict) -> tuple[Iterable[Row], l
 
 def _unused_files(raw: Path, files: list[Path]) -> list[str]:
     """Files of a folder that no row came from, by name."""
-    every = raw.rglob("*") if raw.is_dir() else ()
-    return sorted(_relative(file, raw) for file in {*every} - {*files} if file.is_file() and file.name != NAME)
+    every = {file for file in raw.rglob("*") if file.is_file()} if raw.is_dir() else set()
+    names = (file.relative_to(raw) for file in every - {*files} if file.name != NAME)
+    # What systems and Snakemake leave behind (.snakemake_timestamp, .DS_Store, .cache/) came with no source.
+    return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
 
 
 def _relative(file: Path, raw: Path) -> str:

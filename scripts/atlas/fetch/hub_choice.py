@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,16 @@ def hub_problems(options: Mapping[str, Any], model: bool) -> Iterator[str]:
         yield f".patterns: {told[0]} says already which files are taken; keep one of the two."
     elif told == ["config"]:
         yield ".config: a configuration has several splits; give split too, such as split: test."
+    split = options.get("split") or ""
+    if found := re.search(r"[\[+]", split):
+        whole = split[: found.start()].strip() or "train"
+        if found[0] == "[":
+            yield (
+                f".split: {split!r} is a part of a split, and splits are taken whole; give split: {whole}, and beside "
+                "the source limit: n (its first rows) or sample: {n: n} (rows drawn from all of it)."
+            )
+        else:
+            yield (f".split: {split!r} is several splits; give split: {whole} alone, or name all files by `patterns`.")
     for pattern in options.get("patterns") or ():
         if not is_plain_path(pattern):
             yield f".patterns: {pattern!r} is no plain path; write it without a slash at its beginning, '.' and '..'."

@@ -83,9 +83,10 @@ class FreshWeights:
                 f"{self.base}: tensor {tensor.name} is not part of the architecture; it cannot be reinitialised."
             )
         if tuple(values.shape) != tensor.shape:
+            stored, implied = (" x ".join(map(str, shape)) for shape in (tensor.shape, values.shape))
             raise AtlasError(
-                f"{self.base}: tensor {tensor.name} has shape {tensor.shape}, where config.json says "
-                f"{tuple(values.shape)}."
+                f"{self.base}: tensor {tensor.name} has the shape {stored}, where config.json implies {implied}; get "
+                "the config.json that belongs to the weights."
             )
         values = values.to(_TORCH_DTYPES[tensor.dtype]).contiguous()
         return values.view(torch.int16).numpy() if tensor.dtype == "BF16" else values.numpy()

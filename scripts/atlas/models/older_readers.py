@@ -51,9 +51,11 @@ def write_old_keys(folder: Path, config: PreTrainedConfig) -> None:
     _write(path, old_rotation(stored["rope_parameters"]) | stored)
     read = type(config).from_pretrained(folder, local_files_only=True).rope_parameters
     if read != rotation:
+        found = read or {}
+        others = sorted(key for key in {**found, **rotation} if found.get(key) != rotation.get(key))
         raise AtlasError(
-            f"{path}: with the keys of older transformers its rotation is read as {read}, but is {rotation}; use the "
-            "model's safetensors through a hub or path source."
+            f"{path}: with the keys of older transformers its rotation is read otherwise ({', '.join(others)}); use "
+            "the model's safetensors through a hub or path source."
         )
 
 

@@ -20,8 +20,8 @@ def conform(frame: pd.DataFrame, columns: Mapping[str, str], source: object = "t
     missing, extra = set(columns) - set(frame.columns), set(frame.columns) - set(columns)
     if missing or extra:
         raise AtlasError(
-            f"{source}: not the table that it should be (missing columns: {sorted(missing)}, unknown: {sorted(extra)});"
-            " delete the file and run again."
+            f"{source}: not the table that it should be (missing columns: {', '.join(sorted(missing)) or 'none'}; "
+            f"unknown: {', '.join(sorted(extra)) or 'none'}); delete the file and run again."
         )
     return frame[list(columns)].astype(dict(columns))
 

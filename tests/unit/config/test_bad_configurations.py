@@ -76,6 +76,28 @@ CONFIGS = {
         f"analyses: {{safety_heads: {{epsilon: 1{'0' * 400}}}}}",
         ["analyses.safety_heads.epsilon", "out of range"],
     ),
+    "a part of a split": (
+        f"datasets: {{other: {{kind: text, source: {{hub: {{repo: a/b, revision: '{'0' * 40}', "
+        "split: 'train[:10]'}}}}",
+        ["datasets.other.source.hub.split: 'train[:10]' is a part of a split", "give split: train", "limit", "sample"],
+    ),
+    "several splits": (
+        f"datasets: {{other: {{kind: text, source: {{hub: {{repo: a/b, revision: '{'0' * 40}', "
+        "split: train+test}}}}",
+        ["datasets.other.source.hub.split: 'train+test' is several splits", "split: train alone", "patterns"],
+    ),
+    "more salient tokens than are kept": (
+        "{figures: {explorer: {salient: 11}}, analyses: {head_categories: {salient_tokens: 10, salient_mapped: 20}}}",
+        ["figures.explorer.salient: 11 tokens", "analyses.head_categories.salient_tokens keeps 10"],
+    ),
+    "more than each salient token is mapped to": (
+        "{figures: {explorer: {salient: 11}}, analyses: {head_categories: {salient_tokens: 20, salient_mapped: 10}}}",
+        ["figures.explorer.salient: 11 tokens that each is", "analyses.head_categories.salient_mapped keeps 10"],
+    ),
+    "larger groups than candidates": (
+        "analyses: {head_groups: {size: 5, candidates: 4}}",
+        ["analyses.head_groups.size: groups of 5 heads cannot be made of candidates: 4"],
+    ),
     "negative size": ("analyses: {sinks: {sequences: -3}}", ["analyses.sinks.sequences", "-3", "at least 2"]),
     "zero shards": ("analyses: {sinks: {shards: 0}}", ["analyses.sinks.shards", "at least 1"]),
     "epsilon above 1": ("analyses: {sinks: {epsilon: 1.5}}", ["analyses.sinks.epsilon", "less than 1"]),
@@ -253,7 +275,10 @@ CONFIGS = {
     "ranking without safety heads": (
         "{models: {other: {source: {ablated: {of: tiny, heads: {top: 2, dataset: questions}, ablation: scaling}}}}, "
         "only: sinks}",
-        ["models.other.source.ablated.heads", "analyses.safety_heads, which is not there"],
+        [
+            "models.other.source.ablated.heads",
+            "analyses.safety_heads, which is switched off; write only: [sinks, safety_heads]",
+        ],
     ),
     "ablated tokenizer": (
         "models: {other: {tokenizer: file, source: {ablated: {of: tiny, heads: [[0, 0]], ablation: scaling}}}}",

@@ -163,6 +163,9 @@ def test_what_was_not_read_is_named(tmp_path):
         '{"question": "q", "answer": {"aliases": ["a"]}, "question_span": [[0, 1]], "level": 2}'
     )
     (tmp_path / "README.md").write_text("about")
+    (tmp_path / ".snakemake_timestamp").touch()
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "x.lock").touch()
     _, report = prepare("qa", {"columns": {"answers": "answer.aliases"}}, tmp_path)
     assert report["unused_columns"] == ["level", "question_span"]
     assert report["unused_files"] == ["README.md"]

@@ -10,6 +10,7 @@ from atlas import yaml_text
 from atlas.analyses.heads.measures import analysis_of
 from atlas.analyses.registry import HEAD_ANALYSES
 from atlas.config.analyses import datasets_of, trained
+from atlas.config.by_model import block_of
 from atlas.config.problems import nearest
 
 Config = dict[str, Any]
@@ -46,6 +47,8 @@ def problems(where: str, block: Config, config: Config) -> Iterator[str]:
 
 def figure_problems(where: str, figure: Config, config: Config) -> Iterator[str]:
     """The measures of a figure: those of the block, or listed ones that are computed."""
+    if figure["plot"] == "explorer":
+        yield from _salient(where, figure, config)
     block = config["analyses"]["heads"]
     if figure["metrics"] is None:
         figure["metrics"] = list(block["metrics"])
@@ -56,6 +59,21 @@ def figure_problems(where: str, figure: Config, config: Config) -> Iterator[str]
             yield f"{where}.metrics: {metric!r} is not computed; {reason}."
         elif figure["plot"] == "head_overlap" and metric not in block["metrics"]:
             yield f"{where}.metrics: {metric!r} is not among analyses.heads.metrics; add it there."
+
+
+def _salient(where: str, figure: Config, config: Config) -> Iterator[str]:
+    """As many salient tokens as are kept of each head, where any are."""
+    analysis, asked = config["analyses"].get("head_categories", {"models": []}), figure["salient"]
+    for model in figure["models"]:
+        kept = block_of("head_categories", model, config) if model in analysis["models"] else {}
+        for option, what in (("salient_tokens", "tokens"), ("salient_mapped", "tokens that each is mapped to")):
+            if kept.get("salient_tokens") and asked > kept[option]:
+                yield (
+                    f"{where}.salient: {asked} {what} are to be listed of each head of {model}, but "
+                    f"analyses.head_categories.{option} keeps {kept[option]}; raise {option}, or take salient: "
+                    f"{kept[option]}."
+                )
+                break
 
 
 def without(block: Config, off: Iterable[str]) -> None:

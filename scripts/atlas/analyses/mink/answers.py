@@ -68,9 +68,8 @@ def question_prompts(
         else:
             dropped[objection] = dropped.get(objection, 0) + 1
     if not found:
-        counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
         raise AtlasError(
-            f"none of the questions can be asked ({counts}): {limits.describe()}; lower "
+            f"none of the questions can be asked ({_counted(dropped)}): {limits.describe()}; lower "
             "analyses.mink.predictions.max_new_tokens or take another data set."
         )
     return found, dropped
@@ -122,11 +121,17 @@ def context_prompts(
             else:
                 dropped[kind][objection] = dropped[kind].get(objection, 0) + 1
     if not found:
+        counts = "; ".join(f"{kind}: {_counted(lost)}" for kind, lost in dropped.items())
         raise AtlasError(
-            f"analyses.mink.prompts: no question can be asked behind those that it builds on ({dropped}): "
+            f"analyses.mink.prompts: no question can be asked behind those that it builds on ({counts}): "
             f"{limits.describe()}; leave zero_shot alone or take another data set."
         )
     return found, asked, dropped
+
+
+def _counted(dropped: Mapping[str, int]) -> str:
+    """`dropped`, {why: how many}, in words."""
+    return ", ".join(f"{count} {why}" for why, count in dropped.items() if count) or "there are none"
 
 
 def context_frame(

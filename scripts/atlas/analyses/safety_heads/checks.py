@@ -12,6 +12,11 @@ def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Itera
     """What starts from the ranks of safety_heads names one that is computed there."""
     if not where.endswith(".safety_heads"):
         yield from first_of(where, block, "rank", "safety_heads.rank", config["analyses"]["safety_heads"])
+    if where.endswith(".head_groups") and block["size"] > block["candidates"]:
+        yield (
+            f"{where}.size: groups of {block['size']} heads cannot be made of candidates: {block['candidates']}; lower "
+            "size, or raise candidates."
+        )
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:

@@ -57,7 +57,8 @@ def _sample(number: int, row: _Row, shared: tuple[int, ...]) -> AnsweredSample:
     sets = {name: _plain(getattr(row, f"{name}_tokens")) for name in ("question", "answer", "random")}
     for name, positions in sets.items():
         if not positions or min(positions) < 0 or max(positions) >= len(ids):
-            raise AtlasError(f"Sample {row.sample!r}: its {name} tokens {list(positions)} do not lie in its text.")
+            told = ", ".join(map(str, positions)) or "none"
+            raise AtlasError(f"Sample {row.sample!r}: its {name} tokens ({told}) do not lie in its text.")
     if min(sets["answer"]) <= max((*sets["question"], *sets["random"])):
         raise AtlasError(f"Sample {row.sample!r}: its exact answer tokens do not follow those of its question.")
     if ids[: len(shared)] != shared:

@@ -81,7 +81,10 @@ def train(
     depth = states.shape[1] - 1
     candidates = list(range(1, depth + 1)) if layers == "all" else sorted(layers)
     if candidates[0] < 1 or candidates[-1] > depth:
-        raise AtlasError(f"analyses.saliency.probe.layers: the model has hidden states 1 to {depth}; got {candidates}.")
+        wrong = ", ".join(str(layer) for layer in candidates if not 1 <= layer <= depth)
+        raise AtlasError(
+            f"analyses.saliency.probe.layers: the model has hidden states 1 to {depth}, and no {wrong}; leave it out."
+        )
     weights = np.asarray(weights, float) / np.mean(weights)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     fold = np.empty(len(correct), int)

@@ -65,8 +65,9 @@ def test_what_cannot_be_asked_is_counted_by_prompt_and_reason():
     *_, order, dropped = asked(limit=limit)
     assert {pair for pair, length in lengths.items() if length <= limit} == set(order)
     assert sum(sum(reasons.values()) for reasons in dropped.values()) == 6 - len(order) > 0
-    with pytest.raises(AtlasError, match=r"analyses\.mink\.prompts: no question can be asked behind"):
+    with pytest.raises(AtlasError, match=r"analyses\.mink\.prompts: no question can be asked behind") as raised:
         asked(limit=20)
+    assert "(gold: 3 longer than the model's context; predicted: 3 longer than" in str(raised.value)
 
 
 def test_answers_keep_their_prompt_and_row():

@@ -40,7 +40,7 @@ def test_samples_are_the_chosen_rows_cut_at_the_last_exact_answer_token():
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"answer_tokens": [6]}, "'s2': its answer tokens \\[6\\] do not lie in its text"),
+    ({"answer_tokens": [6]}, "'s2': its answer tokens \\(6\\) do not lie in its text"),
     ({"random_tokens": []}, "'s2': its random tokens"),
     ({"answer_tokens": [3]}, "'s2': its exact answer tokens do not follow"),
     ({"ids": [7, 9, 2, 9, 9, 9]}, "'s2': its text does not begin with the 2 tokens"),
@@ -147,7 +147,7 @@ def test_too_few_answers_of_a_kind_are_counted():
     assert not table["chosen"].any()
     assert (table["correct"].item(), table["wrong"].item()) == (9, 21)
     assert saliency_metrics.computed({}, ["probe_bce"], stored) == ["answer_nll"]
-    with pytest.raises(AtlasError, match="hidden states 1 to 6; got \\[9\\]"):
+    with pytest.raises(AtlasError, match="hidden states 1 to 6, and no 9; leave it out"):
         truth_probe.train(*noise(), np.ones(60), folds=5, regularisation=1.0, layers=[9])
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.analyses.head_categories.completions import unasked
 from atlas.analyses.head_categories.dynamic import dynamic_hits
 from atlas.analyses.head_categories.dynamic_prompts import placed_prompts
 from atlas.attention import ATTENTION, START, checked
@@ -30,9 +31,10 @@ def run(task: ModelTask) -> Result:
         found, dropped[str(relation)] = placed_prompts(task.tokenizer, rows, options, task.limits)
         prompts |= found
     if not prompts:
+        why = "; ".join(f"{relation}: {unasked(lost)}" for relation, lost in dropped.items())
         raise AtlasError(
-            f"analyses.relation_dynamic.templates: no pair of any relation makes a prompt ({dropped}); each source "
-            "must be one token that stands once in every template."
+            f"analyses.relation_dynamic.templates: no relation can be asked for. {why}. Each source must be one token "
+            "that stands once in every template."
         )
     chosen = pairs.loc[list(prompts)]
     model = checked(task.model, *NEEDS)
