@@ -1,7 +1,8 @@
 """Helpers of the rules: what each job asks of the scheduler. The formulas are in scripts/atlas/planning/resources.py."""
 
+import dataclasses
 import errno
-from functools import cache
+import functools
 
 from atlas.config.model_sizes import beyond_models
 from atlas.errors import AtlasError
@@ -23,6 +24,7 @@ from atlas.planning.resources import (
     runtime_minutes,
     stage_options,
 )
+from atlas.planning.rows_at_hand import rows_at_hand
 from atlas.results.provenance import read_provenance
 
 # Whatever a scheduler starts uses the GPUs that it has given. Told by Snakemake's mode, and not by the scheduler's own
@@ -123,8 +125,10 @@ def shape_here(model):
 
 
 if workflow.is_main_process:
-    if problems := list(beyond_models(CONFIG, cache(shape_here))):
-        raise WorkflowError("\n".join(["The configuration asks a model for what it has not:", *problems]))
+    if problems := list(beyond_models(CONFIG, functools.cache(shape_here))):
+        raise WorkflowError(
+            "\n".join(["The configuration asks a model for what it has not:", *problems])
+        )
     for note in large_on_cpus():
         print(note, file=sys.stderr)
 
@@ -166,6 +170,15 @@ def planned_job(stage, model, dataset, size, options):
     )
 
 
+rows_of = functools.cache(lambda dataset: rows_at_hand(DATASETS[dataset], PROJECT))
+
+
+def forecast_job(stage, model, dataset):
+    """The same for a forecast, with the rows that are here already: no result and no request depends on it."""
+    job = job_of(stage, model, dataset, size_or_guess(model))
+    return dataclasses.replace(job, rows=rows_of(dataset) or job.rows)
+
+
 def asks(stage, analysis=None):
     """The `resources:` of jobs that run a model; analysis: whose dtype it runs in."""
     STAGE_DTYPE[stage] = analysis
@@ -174,8 +187,8 @@ def asks(stage, analysis=None):
         model = wildcards.model
         return job_of(stage, model, wildcards.dataset, size_of(model, input.model))
 
-    KNOWN.jobs[stage] = lambda wildcards: job_of(
-        stage, wildcards["model"], wildcards["dataset"], size_or_guess(wildcards["model"])
+    KNOWN.jobs[stage] = lambda wildcards: forecast_job(
+        stage, wildcards["model"], wildcards["dataset"]
     )
 
     def minutes(wildcards, input, attempt):

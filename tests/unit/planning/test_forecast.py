@@ -3,7 +3,8 @@
 import pytest
 
 from atlas.planning.estimates import Job, Size
-from atlas.planning.forecast import DISK_MB, DOWNLOADS, LIGHT_S, OTHER, START_S, Forecast, Known
+from atlas.planning.forecast import DISK_MB, DOWNLOADS, LIGHT_S, OTHER, START_S, TAKES, Forecast, Known
+from atlas.planning.resources import STAGES
 from atlas.planning.speed import rate_of
 
 SIZE = Size(1_000_000_000, 16, 512, 64, 512, 2048, 32_000, file_bytes=2)
@@ -27,7 +28,7 @@ def extract(shards=1):
 
 
 # two operations for each parameter and token
-WORK_S = 2 * 1e9 * 100 * 50 / 1e11
+WORK_S = TAKES["extract_sinks"] * 2 * 1e9 * 100 * 50 / 1e11
 START = START_S + 2e9 / 1e6 / DISK_MB
 
 
@@ -87,3 +88,8 @@ def test_the_rate_is_one_of_a_core_and_leaves_the_threads_alone():
     threads = torch.get_num_threads()
     assert rate_of("float32", "cpu") > 1e8
     assert torch.get_num_threads() == threads
+
+
+def test_what_stages_take_of_their_operations_is_of_stages_that_there_are():
+    assert TAKES.keys() <= STAGES.keys()
+    assert all(0.1 <= share <= 10 for share in TAKES.values())
