@@ -77,6 +77,10 @@ class Progress:
         """A job has failed."""
         self._running.pop(number, None)
 
+    def waiting(self) -> list[tuple[str, dict[str, str]]]:
+        """Rule and wildcards of every job that has not begun."""
+        return [(rule, dict(wildcards)) for rule, wildcards in self._waiting]
+
     def quiet(self) -> str | None:
         """What runs, where nothing was said for QUIET_S."""
         now = self.clock()
