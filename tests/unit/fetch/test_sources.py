@@ -289,6 +289,16 @@ def test_bad_sources(tmp_path, source, message):
     assert_nothing_left(tmp_path)
 
 
+@pytest.mark.parametrize("heads", [[[9, 0]], [[0, 0], [0, 99]]])
+def test_a_head_beyond_the_base_is_named_with_its_key(model, tmp_path, heads):
+    base = materialise_model({"path": str(model)}, tmp_path / "base", staging=tmp_path / "staging", log=lambda _: None)
+    source = {"ablated": {"of": "base", "heads": heads, "ablation": "scaling"}}
+    said = r"^models\.m\.source\.ablated: Model .*base has no head \[(9, 0|0, 99)\]: its layers are 0 to \d, its heads"
+    with pytest.raises(AtlasError, match=said):
+        bring(source, tmp_path, base=base)
+    assert_nothing_left(tmp_path)
+
+
 DAMAGE = {
     "no record": (without("provenance.json"), r"provenance\.json is missing"),
     "file gone": (without("tokenizer.json"), r"tokenizer\.json is missing: delete"),
