@@ -27,7 +27,7 @@ from atlas.data.relations_folder import (
 from atlas.data.selection import by_row, select
 from atlas.errors import AtlasError
 from atlas.names import closest
-from atlas.results.provenance import NAME, check_files, rows_from
+from atlas.results.provenance import NAME, check_files, is_hidden, rows_from
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
@@ -171,10 +171,8 @@ def _rows_and_files(kind: str, raw: Path, entry: dict) -> tuple[Iterable[Row], l
 
 def _unused_files(raw: Path, files: list[Path]) -> list[str]:
     """Files of a folder that no row came from, by name."""
-    every = {file for file in raw.rglob("*") if file.is_file()} if raw.is_dir() else set()
-    names = (file.relative_to(raw) for file in every - {*files} if file.name != NAME)
-    # What systems and Snakemake leave behind (.snakemake_timestamp, .DS_Store, .cache/) came with no source.
-    return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
+    every = {_relative(file, raw) for file in raw.rglob("*") if file.is_file()} if raw.is_dir() else set()
+    return sorted(name for name in every - {_relative(file, raw) for file in files} - {NAME} if not is_hidden(name))
 
 
 def _relative(file: Path, raw: Path) -> str:

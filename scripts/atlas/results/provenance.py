@@ -75,12 +75,16 @@ def lost(path: Path, folder: Path) -> AtlasError:
     return AtlasError(f"{path} is missing: delete {folder} and run again.")
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file, by its name within a folder, is one that systems and Snakemake leave behind."""
+    return any(part.startswith(".") for part in Path(name).parts)
+
+
 def refuse_added(folder: Path, recorded: Mapping[str, object]) -> None:
     """Raises AtlasError for a file that was put there later: a generation_config.json would be read with the others."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        hidden = any(part.startswith(".") for part in Path(name).parts)  # what systems and Snakemake leave behind
-        if path.is_file() and not hidden and name != NAME and name not in recorded:
+        if path.is_file() and not is_hidden(name) and name != NAME and name not in recorded:
             raise AtlasError(
                 f"{path} is not among the files that were brought in, and would be read with them: take it away, or "
                 f"delete {folder} and run again."
