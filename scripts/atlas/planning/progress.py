@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from atlas.planning.forecast import LIGHT_S, Forecast, Known
 from atlas.planning.resources import gpus
 
-# Per second, until jobs have finished: under it planned seconds of the default run are about those that it took on a
-# core that does a third of that; its texts are shorter than they are planned.
+# Per second, until jobs have finished: under it planned seconds of the default run (forecast.TAKES) are about those of
+# the processor that it took.
 NOMINAL_FLOPS = 2e11
 PRIOR_S = 20.0  # planned seconds that the nominal speed counts as much as
 KINDS = MODEL, GPU, LIGHT = "with a model", "on a GPU", "without a model"
