@@ -8,6 +8,7 @@ the positions T - Q .. T - 1.  Masks and weights over positions may be longer th
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -78,12 +79,14 @@ class Stripe:
 class Flow:
     """Token pairs over which saliency is summed: destination i in rows, source j in columns, i - j >= min_distance.
 
-    rows, columns: (B, T) or (T,) bool, absolute positions.
+    rows, columns: (B, T) or (T,) bool, absolute positions. without: names of flows that stand before this one; their
+    pairs are none of it.
     """
 
     rows: Shaped[Tensor, "*batch tokens"]
     columns: Shaped[Tensor, "*batch tokens"]
     min_distance: int = 0
+    without: Sequence[str] = ()
 
 
 @dataclass

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..errors import AtlasError
 from ..models.transfers import fetched, sent
 from .kernels import TILE_ELEMENTS, AttentionInputs, Scratch, block_rows, tile_weights
 from .masks import Span
@@ -105,11 +106,17 @@ class FlowPairs:
     """The pairs of `flows` as a forward meets them: which rows and columns any flow needs, made once for all layers.
 
     Worked out on the CPU and sent to each device that asks. batch texts, keys and offset as of AttentionInputs.
-    Raises AtlasError for a flow whose masks do not fit the batch.
+    Raises AtlasError for a flow whose masks do not fit the batch, or that is without one that does not stand before it.
     """
 
     def __init__(self, flows: Mapping[str, Flow], batch: int, keys: int, offset: int) -> None:
         self.distances = {name: flow.min_distance for name, flow in flows.items()}
+        self.without = {name: tuple(flow.without) for name, flow in flows.items()}
+        names = list(flows)
+        for name, others in self.without.items():
+            for other in others:
+                if other not in names[: names.index(name)]:
+                    raise AtlasError(f"flow '{name}' is without '{other}', which is no flow before it; put it there.")
         self.shape = batch, keys, offset
         given = fetched([torch.as_tensor(part) for flow in flows.values() for part in (flow.rows, flow.columns)])
         whats = [f"{part} of flow '{name}'" for name in flows for part in ("rows", "columns")]
@@ -199,9 +206,13 @@ def flow_sums(
         g = grad[:, here].transpose(1, 2).to(x.dtype).reshape(x.batch, x.kv_heads, -1, grad.shape[-1])
         s = torch.matmul(g, columns.value.transpose(-1, -2)).view_as(a).mul_(a)  # (B, H, R, C)
         gap = (local + x.offset)[None, :, None] - picked[:, None]  # (B, R, C) distance i - j
+        masks: dict[str, Bool[Tensor, "batch rows columns"]] = {}
         for n, (name, distance) in enumerate(pairs.distances.items()):
             chosen = in_rows[n][:, local + x.offset, None] & in_columns[n][:, None]
             chosen &= gap >= distance
+            for other in pairs.without[name]:
+                chosen &= ~masks[other]
+            masks[name] = chosen
             part = s * chosen[:, None]
             sums[name].signed += part.sum((-1, -2))
             sums[name].sum_then_abs += part.sum(1).abs().sum((-1, -2))

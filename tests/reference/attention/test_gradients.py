@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from atlas.attention import Flow, Plan, attend, flow_sums
+from atlas.attention import Flow, FlowPairs, Plan, attend, flow_sums
 from atlas.errors import AtlasError
 from attention_engine_reference import (
     ENGINE_FAMILIES,
@@ -92,6 +92,43 @@ def test_flows_of_all_rows_and_of_few(name):
         with attend(model, Plan(grads=True, flows={"f": Flow(given, columns)}, block=7)) as record:
             objective(model, ids, mask).backward()
         assert_flow(record.flows["f"], expected_flow(weights, grads, rows, columns, 0))
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
+def test_a_flow_without_the_pairs_of_others(name):
+    """Pairs that two of the others share are left out once."""
+    model, (ids, mask) = model_of(name), batch()
+    weights, grads = attention_and_gradients(name, "none")
+    rows, columns = token_sets(mask)
+    every = torch.ones_like(mask).bool()
+    flows = {
+        "some": Flow(rows, columns, 1),
+        "early": Flow(every, columns, 3),
+        "rest": Flow(every, every, 1, without=("some", "early")),
+        "most": Flow(every, every, 1, without=("some",)),
+    }
+    with attend(model, Plan(grads=True, flows=flows, block=5)) as record:
+        objective(model, ids, mask).backward()
+    i, j = torch.arange(TOKENS)[:, None], torch.arange(TOKENS)
+    some = rows[:, :, None] & columns[:, None] & (i - j >= 1)
+    early = columns[:, None].expand(-1, TOKENS, -1) & (i - j >= 3)
+    assert bool((some & early).any())
+    for flow, out in (("some", None), ("early", None), ("rest", some | early), ("most", some)):
+        kept = {"some": some, "early": early}.get(flow) if out is None else (i > j) & ~out
+        s = weights * grads * kept[None, :, None]
+        expected = s.sum((-1, -2)), s.abs().sum((-1, -2)), s.sum(2).abs().sum((-1, -2)), kept.sum((-1, -2))
+        assert_flow(record.flows[flow], expected)
+
+
+def test_a_flow_without_one_that_comes_later_is_refused():
+    anything = torch.ones(TOKENS).bool()
+    for flows in (
+        {"rest": Flow(anything, anything, without=("a",)), "a": Flow(anything, anything)},
+        {"rest": Flow(anything, anything, without=("rest",))},
+        {"rest": Flow(anything, anything, without=("b",))},
+    ):
+        with pytest.raises(AtlasError, match=r"flow 'rest' is without '\w+', which is no flow before it"):
+            FlowPairs(flows, 1, TOKENS, 0)
 
 
 @pytest.mark.parametrize("name", ENGINE_FAMILIES)
