@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 
 from atlas.analyses.sinks.inputs import INPUTS
-from atlas.analyses.sinks.panels import panels_of_models
 from atlas.errors import AtlasError
 from atlas.plots import style
 from atlas.plots.captions import blank_layers, option_of, told
+from atlas.plots.panels import panels_of_models
 
 if TYPE_CHECKING:
     import pandas as pd
