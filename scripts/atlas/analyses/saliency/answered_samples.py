@@ -29,6 +29,11 @@ class AnsweredSample:
     answer: tuple[int, ...]
     random: tuple[int, ...]
 
+    @property
+    def first(self) -> int:
+        """The first position that some flow ends in, or that predicts an answer token."""
+        return min(min((*self.question, *self.random)) + 1, min(self.answer) - 1)
+
 
 class _Row(NamedTuple):
     """What is read of a row of the samples file."""

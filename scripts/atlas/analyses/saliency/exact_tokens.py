@@ -54,10 +54,10 @@ def question_spans(question: str, given: Sequence[Span] | None, stop_words: Coll
     return content_words(question, stop_words), "content_words"
 
 
-def random_tokens(question_tokens: Sequence[int], count: int, seed: int, number: int) -> list[int]:
-    """`count`, sorted, of all tokens of a question, drawn with a seed that is the same for every model."""
-    drawn = np.random.default_rng([seed, number]).choice(len(question_tokens), size=count, replace=False)
-    return sorted(question_tokens[i] for i in drawn)
+def random_tokens(tokens: Sequence[int], count: int, *seed: int) -> list[int]:
+    """`count`, sorted, of all `tokens` of a text, drawn with a seed that is the same for every model."""
+    drawn = np.random.default_rng(seed).choice(len(tokens), size=count, replace=False)
+    return sorted(tokens[i] for i in drawn)
 
 
 def inked(text: str, places: Sequence[Span]) -> list[int]:

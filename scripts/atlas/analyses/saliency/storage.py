@@ -33,15 +33,15 @@ def backward_losses(losses: Iterable[str]) -> list[str]:
     return [loss for loss in ("probe_logit", "answer_nll") if loss in wanted]
 
 
-def empty(losses: Iterable[str], layers: int, heads: int) -> dict[str, np.ndarray]:
-    """The arrays of no samples. losses: those that run backward."""
-    shape = (0, layers, len(FLOWS))
+def empty(losses: Iterable[str], layers: int, heads: int, flows: int) -> dict[str, np.ndarray]:
+    """The arrays of no samples. losses: those that run backward; flows: how many there are."""
+    shape = (0, layers, flows)
     arrays = {"number": np.zeros(0, np.int32), "logit": np.zeros(0, np.float32), "nll": np.zeros(0, np.float32)}
     for loss in losses:
         arrays[f"{loss}.signed"] = np.zeros((*shape, heads), np.float32)
         arrays[f"{loss}.absolute"] = np.zeros((*shape, heads), np.float32)
         arrays[f"{loss}.sum_then_abs"] = np.zeros(shape, np.float32)
-        arrays[f"{loss}.pairs"] = np.zeros((0, len(FLOWS)), np.int32)
+        arrays[f"{loss}.pairs"] = np.zeros((0, flows), np.int32)
     return arrays
 
 
