@@ -32,6 +32,16 @@ FIELDS = {
         "answers": st.one_of(st.lists(words, max_size=3), words),
         "question_spans": st.one_of(st.none(), st.lists(st.lists(st.integers(-1, 9), max_size=3), max_size=2)),
     },
+    "marked": {
+        "id": ids,
+        "prompt": words,
+        "answer": words,
+        "spans": st.dictionaries(
+            st.one_of(st.sampled_from(["label", "text", "a b"]), nasty_texts),
+            st.one_of(st.none(), st.lists(st.lists(st.integers(-1, 9), max_size=3), max_size=2)),
+            max_size=2,
+        ),
+    },
     "depth": {
         "id": ids,
         "depth": st.one_of(st.integers(0, 4), numbers),
@@ -82,7 +92,7 @@ def written(rows, format):
                 writer = csv.writer(stream, delimiter="," if format == "csv" else "\t", lineterminator="\n")
                 writer.writerow(names)
                 cells = ([row.get(name) for name in names] for row in rows)
-                writer.writerows([json.dumps(c) if isinstance(c, list) else c for c in line] for line in cells)
+                writer.writerows([json.dumps(c) if isinstance(c, list | dict) else c for c in line] for line in cells)
                 return stream.getvalue().encode()
         table, stream = pa.Table.from_pylist(rows), io.BytesIO()
         if format == "parquet":
@@ -172,6 +182,13 @@ def check_prepared(kind, frame, report, folder):
         assert all(isinstance(text, str) and text for text in frame["id"])
     if kind == "qa":
         assert all(len(a) and all(isinstance(t, str) and t.strip() for t in a) for a in frame["answers"])
+    if kind == "marked":
+        for prompt, spans in zip(frame["prompt"], frame["spans"], strict=True):
+            assert spans
+            for name, own in spans.items():
+                assert name.replace("_", "a").isalnum()
+                assert name not in ("text", "predicting")
+                assert all(0 <= begin < end <= len(prompt) for begin, end in own or ())
     if kind == "depth":
         assert frame["depth"].between(1, 3).all()
         depths = dict(zip(frame["id"], frame["depth"], strict=True))

@@ -1,10 +1,15 @@
 """Checks over a whole table, once every row by itself is right."""
 
+import re
+from typing import Any
+
 import pandas as pd
 
 from atlas.errors import AtlasError
 from atlas.names import closest
 
+ALWAYS = ("text", "predicting")  # what parts of a prompt are called that every prompt has, marked or not
+_SPAN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 MEAN = "(mean)"  # stands in tables where the name of a relation does, in rows of the mean over relations
 
 
@@ -31,14 +36,24 @@ def unusable_question(record: dict) -> str | None:
     """Why a question that is written as it should be cannot be used: nothing is right, or a part of it is not there."""
     if record.get("answers") == []:
         return "question without answers"
-    question, spans = record.get("question"), record.get("question_spans")
-    if not isinstance(spans, list) or not isinstance(question, str):
-        return None  # for the schema to refuse
-    for span in spans:
-        pair = isinstance(span, list) and len(span) == 2 and all(isinstance(end, int) for end in span)
-        if pair and not 0 <= span[0] < span[1] <= len(question):
-            return "question span outside the question"
-    return None
+    outside = _outside(record.get("question_spans"), record.get("question"))
+    return "question span outside the question" if outside else None
+
+
+def unusable_prompt(record: dict) -> str | None:
+    """Why a prompt with marked parts that is written as it should be cannot be used."""
+    spans = record.get("spans")
+    named = list(spans.values()) if isinstance(spans, dict) else []
+    return "marked span outside the prompt" if any(_outside(own, record.get("prompt")) for own in named) else None
+
+
+def _outside(spans: Any, text: Any) -> bool:
+    """Whether one of `spans`, pairs [begin, end), is no part of `text`; not so of what the schema is to refuse."""
+    if not isinstance(spans, list) or not isinstance(text, str):
+        return False
+    pairs = [span for span in spans if isinstance(span, list) and len(span) == 2]
+    numbers = [span for span in pairs if all(isinstance(end, int | float) for end in span)]
+    return any(not 0 <= begin < end <= len(text) for begin, end in numbers)
 
 
 def check_predecessors(table: pd.DataFrame, places: list[str]) -> None:
@@ -116,3 +131,15 @@ def check_labels(table: pd.DataFrame, places: list[str]) -> None:
                 f"{places[0].partition(':')[0]}: no row has the label {label} ({name}); membership needs texts of both "
                 "labels."
             )
+
+
+def check_marked(table: pd.DataFrame, places: list[str]) -> None:
+    """Names of marked parts are words that an option can name, and none that every prompt has anyway."""
+    for spans, place in zip(table["spans"], places, strict=True):
+        for name in spans:
+            if name in ALWAYS or not _SPAN_NAME.fullmatch(name):
+                why = "every prompt has a part of that name" if name in ALWAYS else "no option can name it"
+                raise AtlasError(
+                    f"{place}: field 'spans' has a part named {name!r}: {why}; call it otherwise, in letters, digits "
+                    "and _."
+                )

@@ -66,9 +66,9 @@ def convert(value: Any, schema: dict, from_text: bool) -> Any:
     """The value as the field's schema wants it, as far as that is plain; otherwise unchanged, for the schema to refuse.
 
     Whole numbers become text where text is wanted (ids); a single text becomes a list of one, and a text that holds a
-    list becomes that list. Cells of CSV files are all text (`from_text`): numbers are read out of them, and empty cells
-    of optional fields are nothing. Raises ValueError, the end of a sentence about the field, for a text that looks like
-    a list and is none, and for a list or mapping where one text is wanted.
+    list or, where one is wanted, a mapping becomes that. Cells of CSV files are all text (`from_text`): numbers are
+    read out of them, and empty cells of optional fields are nothing. Raises ValueError, the end of a sentence about the
+    field, for a text that looks like a list and is none, and for a list or mapping where one text is wanted.
     """
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
@@ -80,6 +80,8 @@ def convert(value: Any, schema: dict, from_text: bool) -> Any:
         _refuse_listed(value, "write one text, or name the part by a path such as messages.0.content under `columns`")
     if "array" in types:
         return _as_list(value, schema)
+    if "object" in types and isinstance(value, str):
+        return value if (found := mapped(value)) is None else found
     if "integer" in types and isinstance(value, float) and value.is_integer():
         return int(value)  # pandas writes whole numbers as floats where a column has gaps
     return value

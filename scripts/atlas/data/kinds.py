@@ -81,6 +81,7 @@ KINDS = {
         Kind("text"),
         Kind("membership", checks.check_labels),
         Kind("qa", unusable=checks.unusable_question),
+        Kind("marked", checks.check_marked, unusable=checks.unusable_prompt),
         Kind("depth", checks.check_graph, choose=trees.choose_trees),
         Kind("relations", checks.check_relations, choose=trees.check_relations_have),
     )
@@ -255,7 +256,7 @@ def _sentence(error: ValidationError) -> str:
     if value is None:
         return f"{subject} is empty; give a value or remove the row"
     match error.validator:
-        case "minLength" | "pattern" | "minItems" if not len(value) or not str(value).strip():
+        case "minLength" | "pattern" | "minItems" | "minProperties" if not len(value) or not str(value).strip():
             return f"{subject} is empty; give a value or remove the row"
         case "type":
             wanted = " or ".join(name for name in ([limit] if isinstance(limit, str) else limit) if name != "null")
@@ -273,7 +274,7 @@ def _sentence(error: ValidationError) -> str:
 def _check_characters(record: dict, place: str) -> None:
     """Half of a surrogate pair, as JSON escapes allow, is no character: it could not be stored."""
     for field, value in record.items():
-        for text in value if isinstance(value, list) else [value]:
+        for text in value if isinstance(value, list | dict) else [value]:
             if isinstance(text, str):
                 try:
                     text.encode("utf-8")
@@ -292,8 +293,7 @@ def _as_table(rules: Kind, records: list[dict]) -> pd.DataFrame:
 
 def _column(values: list, name: str, rules: Kind) -> pd.Series:
     """Integers as int64, scores as float64, everything else as Python objects (None for nothing)."""
-    kind = rules.field_schema(name).get("type")
-    if kind == "integer":
+    if rules.field_schema(name).get("type") == "integer":
         return pd.Series(values, dtype="int64")
     if name not in rules.fields:
         return pd.Series(values, dtype="float64")
