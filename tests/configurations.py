@@ -57,6 +57,7 @@ def _place() -> tempfile.TemporaryDirectory[str]:
         "trivia.jsonl",
         "graph.jsonl",
         "collection.jsonl",
+        "marked.jsonl",
     ):
         Path(folder.name, "tiny", name).mkdir(parents=True)
     return folder

@@ -18,6 +18,9 @@ from atlas.analyses.safety_heads.head_groups import search
 from atlas.analyses.saliency import extract as saliency
 from atlas.analyses.saliency import hidden_states
 from atlas.analyses.saliency.answered_samples import AnsweredSample
+from atlas.analyses.saliency.flow_batches import extract_flows
+from atlas.analyses.saliency.marked_prompts import MarkedPrompt, NamedFlow
+from atlas.analyses.saliency.span_flows import span_flows
 from atlas.analyses.sinks.extract import column_means
 from atlas.attention.apart import attention_layers
 from atlas.models.generation import Prompt, generate
@@ -46,6 +49,14 @@ def sample(number):
     return AnsweredSample(number, PREFIX + question + answer, inside, tuple(range(end, end + len(answer))), drawn)
 
 
+def marked(number):
+    text = some(12, 20)
+    length = len(text)
+    always = {"text": tuple(range(length - 1)), "predicting": (length - 2,)}
+    parts = {"marked": {**always, "label": (3, 7)}, "random": {**always, "label": (5, 9)}}
+    return MarkedPrompt(number, text, (length - 1,), parts, 0)
+
+
 def scored(number, prefix=PREFIX):
     text = some(8, 20)
     marks = (False,) * (len(prefix) + 2) + (True,) * (len(text) - 2)
@@ -58,6 +69,7 @@ def spanned(_):
 
 
 SAMPLES = [sample(i) for i in range(6)]
+NAMED = [NamedFlow("S_wp", "text", "label"), NamedFlow("S_pq", "label", "predicting"), NamedFlow("S_ww")]
 TEXTS, BARE = [scored(i) for i in range(6)], [scored(i, ()) for i in range(6)]
 PROMPTS = [spanned(i) for i in range(6)]
 QUERIES = [PREFIX[:3] + some(4, 9) for _ in range(6)]
@@ -65,6 +77,7 @@ ASKED = [Prompt(i, query, 8) for i, query in enumerate(QUERIES)]
 PAIRS = pd.DataFrame({"relation": ["a"] * 20 + ["b"] * 20, "source_id": ids(40), "target_id": ids(40)})
 SEQUENCES = np.array([ids(24) for _ in range(4)])
 TWICE = np.array([2 * tuple(DRAWN.sample(range(5, 190), 11)) for _ in range(4)])
+MARKED = [marked(i) for i in range(6)]
 VARIANTS = [("undifferentiated", []), ("undifferentiated", [(0, 1), (3, 2)]), ("scaling", [(1, 1)]), ("mean", [(2, 2)])]
 RANKS = pd.DataFrame(
     [(ablation, 1, place, layer, head, 1.0, 1.0) for ablation in ABLATIONS
@@ -121,6 +134,9 @@ STAGES = {
     "saliency of the answer": lambda folder, model, _: flows(model, ["answer_nll"]),
     "saliency of both": lambda folder, model, _: flows(model, ["probe_bce", "probe_logit", "answer_nll"]),
     "saliency, nothing shared": lambda folder, model, _: flows(model, ["probe_logit"], ()),
+    "saliency between spans": lambda folder, model, _: extract_flows(
+        model, MARKED, (), span_flows(NAMED), backward=["answer_nll"], batch_tokens=60
+    ),
     "answers": lambda folder, model, _: {
         "ids": np.concatenate([[*one.ids, -1] for one in generate(model, ASKED, [7, 9, 20], batch_size=4, prefix=3)])
     },

@@ -271,6 +271,34 @@ def _saliency(config, models, layers, heads, rng):
     return {name: (parts, lambda model: document | {"model": {"source": model}}) for name, parts in made.items()}
 
 
+def _spans(config, models, layers, heads, rng):
+    block = config["analyses"]["span_saliency"]
+    parts = []
+    for model, dataset, flow, source in itertools.product(
+        models, block["datasets"], block["flows"], ("marked", "random")
+    ):
+        value = rng.gamma(2, 1e-3, layers)
+        numbers = {"saliency": value, "low": 0.8 * value, "high": 1.2 * value}
+        # The random tokens of one prompt of each model but the first have no pair of the first flow.
+        lost = flow is block["flows"][0] and number_of(model) > 0
+        parts.append(
+            pd.DataFrame({"layer": np.arange(layers), **numbers}).assign(
+                **{"from": flow.get("from", ""), "to": flow.get("to", "")}, model=model, dataset=dataset,
+                flow=flow["name"], source=source, prompts=20 + number_of(model) - lost, pairs=rng.uniform(5, 90),
+                nll=0.5 + number_of(model), dropped=number_of(model), reduction=block["reduction"],
+                heads=block["heads"],
+            )
+        )  # fmt: skip
+
+    def of(model):
+        number = number_of(model)
+        dropped = {"no span named label": [f"p{i}" for i in range(number)]} if number else {}
+        samples = {"measured": 20 + number, "given": 20 + 2 * number, "dropped": dropped, "unused_spans": []}
+        return {"options": block, "metric_options": block, "samples": samples}
+
+    return {"span_saliency": (parts, of)}
+
+
 def _heads(config, models, layers, heads, rng):
     block = config["analyses"]["heads"]
     parts, overlaps = [], []
@@ -356,6 +384,7 @@ MAKERS = {
     "membership": _membership,
     "safety_heads": _safety,
     "saliency": _saliency,
+    "span_saliency": _spans,
     "heads": _heads,
     "claims": _claims,
     "costs": _costs,

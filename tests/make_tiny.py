@@ -13,8 +13,8 @@ FAMILY = "llama"
 
 
 def make(folder, family=FAMILY):
-    """A tiny random model, 24 questions, 20 passages, 12 graphs of questions, 40 labelled texts and 40 trivia
-    questions below `folder`."""
+    """A tiny random model, 24 questions, 20 passages, 12 graphs of questions, 40 labelled texts, 40 trivia
+    questions and 12 marked prompts below `folder`."""
     folder = Path(folder)
     save_folder(folder / "model", family)
     draw = random.Random(0)
@@ -29,6 +29,7 @@ def make(folder, family=FAMILY):
     _collection(folder / "collection.jsonl", random.Random(3))
     _relations(folder / "relations", draw)
     _trivia(folder, random.Random(2))
+    _marked(folder / "marked.jsonl", random.Random(4))
 
 
 def _collection(file, draw):
@@ -41,6 +42,20 @@ def _collection(file, draw):
         }
         for i in range(40)
     ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _marked(file, draw):
+    """12 prompts of marked words, each behind a few others; the last has none marked."""
+    rows = []
+    for number in range(12):
+        prompt, labels = "", []
+        for _ in range(3):
+            prompt += " ".join(f"w{draw.randrange(10, 190)}" for _ in range(draw.randrange(3, 6))) + " "
+            labels.append([len(prompt), len(prompt) + 2])
+            prompt += f"w{draw.randrange(2, 4)} "
+        spans = {"label": labels} if number < 11 else {"other": labels}
+        rows.append({"id": f"m{number}", "prompt": f"{prompt}w5", "answer": f" w{2 + number % 2}", "spans": spans})
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -21,6 +21,9 @@ from atlas.analyses.safety_heads.ablated_generation import answers
 from atlas.analyses.saliency import extract as saliency
 from atlas.analyses.saliency import hidden_states
 from atlas.analyses.saliency.answered_samples import AnsweredSample
+from atlas.analyses.saliency.flow_batches import extract_flows
+from atlas.analyses.saliency.marked_prompts import MarkedPrompt, NamedFlow
+from atlas.analyses.saliency.span_flows import span_flows
 from atlas.analyses.sinks.extract import column_means
 from atlas.models.architectures import mlp_states, read_config, read_shape
 from atlas.models.generation import Prompt, generate
@@ -45,6 +48,7 @@ SHAPES = {
     "gpt2": {"n_embd": 128, "n_layer": 3, "n_head": 4, "n_positions": 4096, "vocab_size": 1000},
 }  # fmt: skip
 TOKENS, TEXTS, PREFIX, NEW = 64, 8, 960, 8  # as resources.py of saliency has them
+BATCH = TOKENS * TEXTS
 BEFORE = 512 - TOKENS - NEW  # of a short answer
 
 
@@ -78,9 +82,12 @@ RELATION = [Completion(ids(24), 7, "a", "b", 20) for _ in range(TEXTS)]
 # As many as of twenty relations.
 PLACED = [[Placed(ids(24), 20)] for _ in range(20 * TEXTS)]
 SEQUENCES = np.array([ids(TOKENS) for _ in range(TEXTS)])
+# As resources.py has them: the answer's token is the last.
+NAMED = [NamedFlow("S_wp", "text", "label"), NamedFlow("S_pq", "label", "predicting"), NamedFlow("S_ww")]
+PARTS = {"text": tuple(range(127)), "predicting": (126,), "label": (20, 50, 80, 110)}
+MARKED = [MarkedPrompt(i, ids(128), (127,), {"marked": PARTS, "random": PARTS}, 0) for i in range(BATCH // 128)]
 PAIRS = pd.DataFrame({"relation": ["a"] * 2000, "source_id": np.arange(2000) + 5, "target_id": np.arange(2000)[::-1]})
 VARIANTS = [("scaling", [(0, 0)]), ("scaling", [(1, 1)]), ("scaling", [(2, 1)]), ("scaling", [(0, 2)])]
-BATCH = TOKENS * TEXTS
 
 
 def flows(model, losses):
@@ -110,6 +117,8 @@ MEASURED = {
                       lambda _, model, __: hidden_states.extract(model, SAMPLES, SHARED, batch_tokens=BATCH)),
     "saliency of the probe": saliency_of("probe_logit"),
     "saliency of the answer": saliency_of("answer_nll"),
+    "saliency between spans": ("extract_span_saliency", {"batch_tokens": BATCH}, lambda _, model, __: extract_flows(
+        model, MARKED, (), span_flows(NAMED), backward=["answer_nll"], batch_tokens=BATCH)),
     "saliency of both": saliency_of("probe_bce", "answer_nll"),
     "short answers": ("generate_qa_answers", {"batch_size": TEXTS},
                       lambda _, model, __: generate(model, QUESTIONS, [1], batch_size=TEXTS, prefix=BEFORE)),

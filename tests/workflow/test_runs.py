@@ -19,7 +19,7 @@ FIGURES = [
     "attention_sinks", "sink_rates", "sink_profile", "sink_norms", "head_types", "head_categories",
     "head_categories_null", "category_share", "relation_map", "relation_effect", "relation_dynamic", "mink_depth",
     "depth_prompts", "membership_roc", "safety_heads", "prompt_heads", "safety_effect", "head_overlap", "costs",
-    "saliency_density", "saliency_by_layer", "probe_auroc", "claims",
+    "saliency_density", "saliency_by_layer", "probe_auroc", "span_saliency", "claims",
 ]  # fmt: skip
 # What a change of the sinks' metrics runs again.
 AFTER_SINKS = {

@@ -29,8 +29,10 @@ from atlas.analyses.safety_heads import claims as safety_claims
 from atlas.analyses.safety_heads.metrics import head_table, query_table, replicates_of
 from atlas.analyses.safety_heads.ships import ranking
 from atlas.analyses.saliency import head_columns as saliency_columns
-from atlas.analyses.saliency import plot_saliency_by_layer
+from atlas.analyses.saliency import plot_saliency_by_layer, plot_span_saliency
+from atlas.analyses.saliency.marked_prompts import named_flows
 from atlas.analyses.saliency.metrics import tables as saliency_tables
+from atlas.analyses.saliency.span_metrics import span_table
 from atlas.analyses.saliency.storage import FLOWS
 from atlas.analyses.sinks.head_columns import MEASURES as SINKS
 from atlas.analyses.sinks.metrics import head_sinks, heads_table, rates_table, sink_rates
@@ -406,4 +408,48 @@ def test_saliency_by_layer_is_drawn_with_marks_where_layers_are_missing():
         assert line.get_xdata().tolist() == [1, 3]
         assert np.isfinite(line.get_ydata()).all()
     assert "Of Model M 2 of 4 layers that the loss reaches have attention; the others are blank." in caption
+    plt.close("all")
+
+
+def span_saliency(spread_or_not=lambda a: spread(a, 1)):
+    """The table span_saliency of seven prompts, of which one has no pair of the second flow."""
+    rng, prompts = np.random.default_rng(5), 7
+    flows = named_flows([{"name": "S_pq", "from": "label", "to": "predicting"}, {"name": "S_ww", "rest": True}])
+    signed = spread_or_not(rng.normal(size=(prompts, len(ATTENDING), 2 * len(flows), HEADS)))
+    arrays = {"number": np.arange(prompts), "nll": np.ones(prompts), "answer_nll.signed": signed,
+              "answer_nll.sum_then_abs": np.abs(signed.sum(-1)), "answer_nll.absolute": np.abs(signed),
+              "answer_nll.pairs": rng.integers(1, 9, (prompts, 2 * len(flows)))}  # fmt: skip
+    arrays["answer_nll.pairs"][2, 1] = 0
+    table = span_table(arrays, flows, KEYS, reduction="mean", heads="sum_then_abs", confidence=0.95, dropped=1)
+    return conform(table, TABLES["span_saliency"])
+
+
+def test_saliency_between_spans():
+    found, expected = span_saliency(), span_saliency(lambda a: a)
+    constant = ("model", "dataset", "from", "to", "prompts", "pairs", "nll", "dropped", "reduction", "heads")
+    same_but_blank(found, expected, ["flow", "source", "layer"], constant)
+    counted = found.groupby(["source", "flow"])["prompts"].unique().map(list).to_dict()
+    assert counted == {
+        ("marked", "S_pq"): [7],
+        ("marked", "S_ww"): [6],
+        ("random", "S_pq"): [7],
+        ("random", "S_ww"): [7],
+    }
+
+
+def test_saliency_between_spans_is_drawn_with_marks_where_layers_are_missing():
+    samples = {"measured": 7, "given": 8, "dropped": {"no span named label": ["a"]}}
+    sources = {
+        "results/metrics/m/span_saliency/d.parquet": {"metric_options": {"confidence": 0.95}, "samples": samples}
+    }
+    figure, caption = plot_span_saliency.draw(
+        {"span_saliency": span_saliency()}, {**PANELS, "flows": None}, {"span_saliency": sources}
+    )
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata())]
+    assert len(lines) == 4
+    for line in lines:
+        assert line.get_marker() in ("o", "x")
+        assert line.get_xdata().tolist() == ATTENDING
+        assert np.isfinite(line.get_ydata()).all()
+    assert SENTENCE in caption
     plt.close("all")

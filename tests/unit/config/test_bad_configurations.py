@@ -413,6 +413,34 @@ CONFIGS = {
         "figures: {membership_roc: {k_percent: 7}}",
         ["figures.membership_roc.k_percent: 7 is not among analyses.membership.k_percent (20, 5, 10, 50, 100)"],
     ),
+    "flow of one end": (
+        "analyses: {span_saliency: {flows: [{name: a, from: text}]}}",
+        ["analyses.span_saliency.flows: a needs `from` and `to`, or rest: true."],
+    ),
+    "rest with an end": (
+        "analyses: {span_saliency: {flows: [{name: a, to: text, rest: true}]}}",
+        ["analyses.span_saliency.flows: a has rest and `to`; keep one of them"],
+    ),
+    "flows of one name": (
+        "analyses: {span_saliency: {flows: [{name: a, from: b, to: c}, {name: a, rest: true}]}}",
+        ["analyses.span_saliency.flows: a stands there twice"],
+    ),
+    "two rests": (
+        "analyses: {span_saliency: {flows: [{name: a, rest: true}, {name: b, rest: true}]}}",
+        ["analyses.span_saliency.flows: a and b are both the rest"],
+    ),
+    "no rest": (
+        "analyses: {span_saliency: {flows: [{name: a, rest: false}]}}",
+        ["analyses.span_saliency.flows.0.rest"],
+    ),
+    "name of a flow": (
+        "analyses: {span_saliency: {flows: [{name: a b, rest: true}]}}",
+        ["analyses.span_saliency.flows.0.name", "a name of letters, digits and _"],
+    ),
+    "flow that no analysis has": (
+        "figures: {span_saliency: {flows: [S_pqs]}}",
+        ["figures.span_saliency.flows: 'S_pqs' is not among analyses.span_saliency.flows; did you mean 'S_pq'?"],
+    ),
     "collection of another kind": (
         "analyses: {membership: {datasets: [graph]}}",
         ["analyses.membership.datasets: 'graph' is of kind depth; membership needs kind membership."],

@@ -1,12 +1,17 @@
 """From raw rows to the checked table of each kind, and at least one sentence for each way of getting it wrong."""
 
+import importlib.util
 import json
+from collections import Counter
 
+import pandas as pd
 import pytest
 
+from atlas.analyses.saliency.marked_prompts import spans_of
 from atlas.data.kinds import KINDS, prepare
 from atlas.data.sources import materialise_dataset
 from atlas.errors import AtlasError
+from atlas.results.files import read_frame, write_frame
 from places import ROOT
 
 
@@ -421,3 +426,75 @@ def test_the_shipped_passages_come_in_pairs():
     assert {name.removesuffix("-new") for name in by_label[0]} == by_label[1]
     words = table["text"].str.split().map(len).groupby(table["label"]).mean()
     assert abs(words[0] - words[1]) < 2
+
+
+def marked(tmp_path, spans, name="m.jsonl", prompt="Good: yes", answer=" yes"):
+    file = tmp_path / name
+    rows = [{"id": "a", "prompt": prompt, "answer": answer, "spans": spans}]
+    if name.endswith("csv"):
+        cell = json.dumps(spans).replace('"', '""')
+        file.write_text(f'id,prompt,answer,spans\n"a","{prompt}","{answer}","{cell}"\n')
+    elif name.endswith("parquet"):
+        pd.DataFrame([*rows, {**rows[0], "id": "b", "spans": {"other": [[0, 4]]}}]).to_parquet(file)
+    else:
+        rows.append({**rows[0], "id": "b", "spans": {"b": [[0, 1]]}})
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return prepare("marked", {}, file)
+
+
+@pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.parquet"])
+def test_marked_prompts_have_spans_by_name_in_every_format(name, tmp_path):
+    table, _ = marked(tmp_path, {"label": [[6, 9], [0, 4]]}, name)
+    assert list(table.columns) == ["id", "prompt", "answer", "spans"]
+    assert table["spans"][0]["label"] == [[6, 9], [0, 4]]
+    assert table["answer"][0] == " yes"
+    # and as jobs read them back
+    write_frame(tmp_path / "out.parquet", table, {})
+    assert spans_of(read_frame(tmp_path / "out.parquet")["spans"][0]) == {"label": [(6, 9), (0, 4)]}
+
+
+def test_spans_outside_the_prompt_are_left_out_and_counted(tmp_path):
+    for spans in ([[6, 10]], [[3, 3]], [[0, 1], [-1, 2]], [[0, 99.0]]):
+        _, report = marked(tmp_path, {"label": spans})
+        assert report["dropped"] == {"marked span outside the prompt": 1}
+        assert report["unusable"] == {"marked span outside the prompt": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("spans", "said"),
+    [
+        ({}, "field 'spans' is empty"),
+        ({"label": []}, r"field 'spans' \(item label\) is empty"),
+        ({"label": [[0]]}, "field 'spans'"),
+        ({"label": [["a", "b"]]}, "field 'spans'"),
+        ({"text": [[0, 1]]}, "a part named 'text': every prompt has a part of that name; call it otherwise"),
+        ({"a b": [[0, 1]]}, "a part named 'a b': no option can name it"),
+        ([[0, 1]], "field 'spans' must be of type object"),
+        ("label", "field 'spans' must be of type object"),
+    ],
+)
+def test_spans_that_nothing_can_be_made_of_are_refused(spans, said, tmp_path):
+    with pytest.raises(AtlasError, match=said):
+        marked(tmp_path, spans)
+
+
+def test_the_shipped_reviews_are_balanced_and_what_their_script_writes():
+    folder = ROOT / "data" / "marked"
+    specification = importlib.util.spec_from_file_location("build", folder / "build.py")
+    build = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(build)
+    assert (folder / "reviews.jsonl").read_text() == build.text()
+    table, report = prepare("marked", {}, folder / "reviews.jsonl")
+    assert report["dropped"] == {}
+    shown = [
+        [prompt[begin:end] for begin, end in spans["label"]]
+        for prompt, spans in zip(table["prompt"], table["spans"], strict=True)
+    ]
+    orders = Counter((*labels, answer.strip()) for labels, answer in zip(shown, table["answer"], strict=True))
+    assert set(orders.values()) == {2}
+    assert len(orders) == 6 * 2
+    sentences = [line for prompt in table["prompt"] for line in prompt.splitlines() if line.startswith("Review: ")]
+    assert max(Counter(sentences).values()) <= 3
+    for prompt in table["prompt"]:
+        own = [line for line in prompt.splitlines() if line.startswith("Review: ")]
+        assert len(set(own)) == len(own) == 5

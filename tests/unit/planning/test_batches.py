@@ -20,7 +20,8 @@ WITH_BATCHES = [stage for stage, record in STAGES.items() if record.batch]
 BEFORE = {
     "generate_qa_answers": 64, "extract_exact_answers": 64, "extract_hidden_states": 512, "extract_saliency": 512,
     "extract_attention": 4096, "extract_sinks": 4096, "generate_answers": 64, "extract_token_logprobs": 1024,
-    "extract_head_types": 4096, "extract_membership": 1024, "generate_context_answers": 64,
+    "extract_head_types": 4096, "extract_membership": 1024, "extract_span_saliency": 512,
+    "generate_context_answers": 64,
 }  # fmt: skip
 
 

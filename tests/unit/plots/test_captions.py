@@ -335,6 +335,34 @@ def test_membership_roc(made, measures):
     check(" / ".join(texts(figure)), dict.fromkeys(legend), ["Min-20%++", *(["Min-20%:"] if measures is None else [])])
 
 
+@pytest.mark.parametrize("flows", [None, ["S_pq"]])
+def test_span_saliency(made, flows):
+    figure, caption = draw(made, "span_saliency", flows=flows)
+    table, expected = made[1]["span_saliency"], []
+    for number, (model, label) in enumerate(MODELS.items()):
+        left_out = f", {number} left out (no span named label)" if number else ""
+        pairs = []
+        for flow in flows or ("S_wp", "S_pq", "S_ww"):
+            row = of(table, model=model, flow=flow, source="marked").iloc[0]
+            fewer = f" (in {row.prompts})" if row.prompts < 20 + number else ""
+            pairs.append(f"{flow} {row.pairs:.1f}{fewer}")
+        expected.append(
+            f"{label}: {20 + number} prompts{left_out}; pairs in each, on average: {', '.join(pairs)}; the answers' "
+            f"mean loss is {row.nll:.2f}."
+        )
+    assert ("(in 20)" in caption) == (flows is None)
+    check(caption, expected, ["Wang et al. 2023", "95% intervals", "count from 0"])
+    assert ("S_wp, from all tokens of the prompt to the tokens marked label; S_pq" in caption) == (flows is None)
+    legend = [r"$S_{wp}$", r"$S_{pq}$", r"$S_{ww}$"] if flows is None else [r"$S_{pq}$"]
+    assert [text for text in texts(figure) if text in legend] == legend
+    upper = figure.axes[0]
+    assert len([line for line in upper.lines if len(line.get_xdata())]) == 2 * len(legend)
+    for line, source in zip(upper.lines, ["marked", "random"] * len(legend), strict=False):
+        flow = (flows or ["S_wp", "S_pq", "S_ww"])[upper.lines.index(line) // 2]
+        own = of(table, model="m0", flow=flow, source=source).sort_values("layer")
+        np.testing.assert_array_equal(line.get_ydata(), own["saliency"])
+
+
 def test_groups_without_a_density_have_no_axis_of_densities(made):
     figure, _ = draw(made, "mink_depth")
     lower = [axes for axes in figure.axes if axes.get_xlabel().startswith("Score Gap")]

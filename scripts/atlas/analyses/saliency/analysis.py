@@ -1,4 +1,5 @@
-"""Saliency of the flow from question to answer (Luo et al. 2026, arXiv 2601.07422): what the project knows of it."""
+"""Saliency of the flow from question to answer (Luo et al. 2026, arXiv 2601.07422), and between marked parts of prompts
+(Wang et al. 2023, arXiv 2305.14160): what the project knows of them."""
 
 from atlas.analyses.record import Analysis, Plot
 
@@ -25,5 +26,11 @@ ANALYSES = {
         },
         head_tables=("head_saliency",),
         head_place=5,
+    ),
+    "span_saliency": Analysis(
+        kind="marked",
+        tables=("span_saliency",),
+        extractions={"span_saliency": "storage"},
+        plots={"span_saliency": Plot(("span_saliency",), "Saliency between marked spans")},
     ),
 }

@@ -1,4 +1,4 @@
-"""Checks of the figures of analyses.saliency that a schema cannot make."""
+"""Checks of analyses.saliency, analyses.span_saliency and their figures that a schema cannot make."""
 
 from __future__ import annotations
 
@@ -6,10 +6,36 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlas.config.analyses import first_of
+from atlas.config.problems import nearest
+
+
+def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """Flows between spans have names of their own, and two ends or none."""
+    if not where.endswith(".span_saliency"):
+        return
+    flows = block["flows"]
+    names = [flow["name"] for flow in flows]
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        yield f"{where}.flows: {name} stands there twice; give each flow a name of its own."
+    for flow in flows:
+        ends = [end for end in ("from", "to") if end in flow]
+        if flow.get("rest") and ends:
+            yield f"{where}.flows: {flow['name']} has rest and `{ends[0]}`; keep one of them, rest has all other pairs."
+        elif not flow.get("rest") and len(ends) < 2:
+            yield f"{where}.flows: {flow['name']} needs `from` and `to`, or rest: true."
+    rest = [flow["name"] for flow in flows if flow.get("rest")]
+    if len(rest) > 1:
+        yield f"{where}.flows: {' and '.join(rest)} are both the rest; there is one rest of all pairs."
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
-    """The loss of a figure is one that the analysis computes."""
+    """The loss, or the flows, of a figure are among those that the analysis computes."""
+    if figure["plot"] == "span_saliency":
+        known = [flow["name"] for flow in config["analyses"]["span_saliency"]["flows"]]
+        for name in figure["flows"] or ():
+            if name not in known:
+                yield f"{where}.flows: {name!r} is not among analyses.span_saliency.flows; {nearest(name, known)}"
+        return
     block = config["analyses"]["saliency"]
     if "loss" in figure:
         yield from first_of(where, figure, "loss", "saliency.loss", block)

@@ -24,7 +24,7 @@ _LOSSES = {
     "probe_logit": "the logit of a truthfulness probe on the hidden state",
     "answer_nll": "minus the mean log-probability of the exact answer tokens",
 }
-_HEADS = {"sum_then_abs": "absolute value of the sum over heads", "abs_then_sum": "sum over heads of absolute values"}
+HEADS = {"sum_then_abs": "absolute value of the sum over heads", "abs_then_sum": "sum over heads of absolute values"}
 
 
 def colour(options: Options, dataset: str, flow: str, own: Sequence[str] | None = None) -> Any:
@@ -55,7 +55,7 @@ def measure(part: pd.DataFrame, options: Options) -> str:
     """What is shown, in sentences; how layers are joined is not among it."""
     first = {model: part[part["model"] == model].iloc[0] for model in options["models"]}
     labels, loss = options["model_labels"], options["loss"]
-    per_layer = {m: f"{row['reduction']} over token pairs of the {_HEADS[row['heads']]}" for m, row in first.items()}
+    per_layer = {m: f"{row['reduction']} over token pairs of the {HEADS[row['heads']]}" for m, row in first.items()}
     return (
         "Saliency A x dLoss/dA of the attention from the exact answer tokens (E_A) or from all later tokens (*) to "
         "the exact question tokens (E_Q), Luo et al. 2026. "

@@ -1,0 +1,105 @@
+"""From marked characters to tokens: which prompts can be measured, with which tokens, and why others cannot."""
+
+import pandas as pd
+import pytest
+
+from atlas.analyses.saliency.marked_prompts import MARKED, RANDOM, marked_prompts, named_flows
+from atlas.errors import AtlasError
+from atlas.models.limits import Limits
+from byte_tokenizer import tokenizer
+
+FLOWS = [
+    {"name": "S_ww", "rest": True},
+    {"name": "S_wp", "from": "text", "to": "label"},
+    {"name": "S_pq", "from": "label", "to": "predicting"},
+]
+ANY = Limits(None, 400)
+
+
+def row(prompt="bad: no\nfine: yes\nwell:", answer=" yes", name="a", **spans):
+    return {"id": name, "prompt": prompt, "answer": answer, "spans": spans or {"label": [[5, 7], [14, 17]]}}
+
+
+def given(*rows, flows=FLOWS, limits=ANY, seed=0, bos=True):
+    table = pd.DataFrame(list(rows))
+    return marked_prompts(tokenizer(bos=bos), table, named_flows(flows), seed=seed, limits=limits)
+
+
+def test_every_byte_is_a_token_behind_the_one_in_front():
+    (prompt,), report = given(row())
+    assert report == {"measured": 1, "given": 1, "dropped": {}, "unused_spans": []}
+    text = "bad: no\nfine: yes\nwell:"
+    assert len(prompt.ids) == 1 + len(text) + 4
+    assert prompt.parts[MARKED]["text"] == tuple(range(1, 1 + len(text)))  # white space too, not what stands in front
+    assert prompt.parts[MARKED]["label"] == (6, 7, 15, 16, 17)
+    assert prompt.answer == (24, 25, 26, 27)
+    assert prompt.parts[MARKED]["predicting"] == (23, 24, 25, 26)
+    assert prompt.first == 1
+
+
+def test_as_many_random_tokens_stand_for_each_part_and_are_the_same_again():
+    (prompt,), _ = given(row())
+    for seed in range(5):
+        (one,), _ = given(row(), seed=seed)
+        drawn = one.parts[RANDOM]["label"]
+        assert len(set(drawn)) == 5
+        assert set(drawn) <= {i + 1 for i, sign in enumerate(row()["prompt"]) if sign.strip()}
+        assert one.parts[RANDOM]["text"] == one.parts[MARKED]["text"]
+        assert one.parts[MARKED] == prompt.parts[MARKED]
+        assert given(row(), seed=seed)[0][0].parts == one.parts
+    assert prompt.parts[RANDOM] != one.parts[RANDOM]
+
+
+def test_the_graph_may_start_where_the_first_flow_ends():
+    flows = [FLOWS[2]]
+    (prompt,), _ = given(row(), flows=flows)
+    assert prompt.first == 23
+    (prompt,), _ = given(row(), flows=FLOWS[1:])
+    assert prompt.first == min(6, *prompt.parts[RANDOM]["label"])
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (row(name="b", other=[[0, 3]]), "no span named label"),
+        ({**row(name="b"), "spans": {"label": None, "other": [[0, 3]]}}, "no span named label"),
+        (row(name="b", label=[[5, 7], [7, 8]]), "a span label without a token"),  # the end of a line
+        (row("bad: no\nfine: i", "y", name="b", label=[[14, 15]]), "a span label in one token with the answer"),
+        (row(answer="yes " * 40, name="b"), "prompt longer than the context"),
+        (row("i", "y", name="b", label=[[0, 1]]), "prompt without a token of its own"),
+    ],
+)
+def test_prompts_that_cannot_be_measured_are_counted_by_reason(bad, reason):
+    found, report = given(row(), bad, row(name="c"), limits=Limits(100, 400))
+    assert [prompt.number for prompt in found] == [0, 2]
+    assert report["dropped"] == {reason: ["b"]}
+    assert (report["measured"], report["given"]) == (2, 3)
+
+
+def test_a_token_that_the_model_does_not_know():
+    other = row("bad: no\nwell:", " iy", name="b", label=[[5, 7]])
+    _, report = given(row(), other, limits=Limits(None, tokenizer().convert_tokens_to_ids("iy")))
+    assert report["dropped"] == {"prompt has a token that the model does not know": ["b"]}
+
+
+def test_spans_that_no_flow_reads_are_named():
+    _, report = given(row(label=[[5, 7]], question=[[0, 3]], else_=[[1, 2]]))
+    assert report["unused_spans"] == ["else_", "question"]
+
+
+def test_a_name_that_the_data_lacks_is_told_with_the_nearest():
+    with pytest.raises(AtlasError) as error:
+        given(row(labels=[[5, 7]]))
+    said = str(error.value)
+    assert "none of 1 prompts can be measured (1 no span named label)" in said
+    assert "'label': did you mean 'labels'?" in said
+    assert "analyses.span_saliency.flows" in said
+
+
+def test_a_flow_that_looks_ahead_is_refused():
+    with pytest.raises(AtlasError, match="no token of predicting stands before one of label in any prompt, so S_x has"):
+        given(row(), flows=[{"name": "S_x", "from": "predicting", "to": "label"}])
+
+
+def test_the_rest_stands_last():
+    assert [flow.name for flow in named_flows(FLOWS)] == ["S_wp", "S_pq", "S_ww"]
