@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 import any_family
 import families
@@ -108,6 +109,10 @@ def test_every_mean_is_that_of_the_pairs_counted_one_by_one(name):
         for place, (source, flow) in enumerate(flows):
             own = table[(table["source"] == source) & (table["flow"] == flow)].sort_values("layer")
             scale = np.nanmax(wanted[:, place])
+            each = np.array(per_prompt)[known[:, place], :, place]
+            spread = stats.sem(each, axis=0) * stats.t.ppf(0.95, len(each) - 1)
+            np.testing.assert_allclose(own["high"] - own["saliency"], spread, rtol=1e-3, atol=1e-4 * scale)
+            np.testing.assert_allclose(own["saliency"] - own["low"], spread, rtol=1e-3, atol=1e-4 * scale)
             np.testing.assert_allclose(own["saliency"], wanted[:, place], rtol=1e-4, atol=2e-5 * scale)
 
 
