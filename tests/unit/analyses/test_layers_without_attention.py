@@ -443,7 +443,7 @@ def test_saliency_between_spans_is_drawn_with_marks_where_layers_are_missing():
         "results/metrics/m/span_saliency/d.parquet": {"metric_options": {"confidence": 0.95}, "samples": samples}
     }
     figure, caption = plot_span_saliency.draw(
-        {"span_saliency": span_saliency()}, {**PANELS, "flows": None}, {"span_saliency": sources}
+        {"span_saliency": span_saliency()}, {**PANELS, "flows": None, "scale": "log"}, {"span_saliency": sources}
     )
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata())]
     assert len(lines) == 4

@@ -335,9 +335,9 @@ def test_membership_roc(made, measures):
     check(" / ".join(texts(figure)), dict.fromkeys(legend), ["Min-20%++", *(["Min-20%:"] if measures is None else [])])
 
 
-@pytest.mark.parametrize("flows", [None, ["S_pq"]])
-def test_span_saliency(made, flows):
-    figure, caption = draw(made, "span_saliency", flows=flows)
+@pytest.mark.parametrize(("flows", "scale"), [(None, "log"), (["S_pq"], "linear")])
+def test_span_saliency(made, flows, scale):
+    figure, caption = draw(made, "span_saliency", flows=flows, scale=scale)
     table, expected = made[1]["span_saliency"], []
     for number, (model, label) in enumerate(MODELS.items()):
         left_out = f", {number} left out (no span named label)" if number else ""
@@ -351,7 +351,12 @@ def test_span_saliency(made, flows):
             f"mean loss is {row.nll:.2f}."
         )
     assert ("(in 20)" in caption) == (flows is None)
-    check(caption, expected, ["Wang et al. 2023", "95% intervals", "count from 0"])
+    check(
+        caption,
+        expected,
+        ["Wang et al. 2023", "95% intervals", "count from 0", *(["what is 0"] if flows is None else [])],
+    )
+    assert {axes.get_yscale() for axes in figure.axes if axes.get_visible()} == {scale}
     assert ("S_wp, from all tokens of the prompt to the tokens marked label; S_pq" in caption) == (flows is None)
     legend = [r"$S_{wp}$", r"$S_{pq}$", r"$S_{ww}$"] if flows is None else [r"$S_{pq}$"]
     assert [text for text in texts(figure) if text in legend] == legend

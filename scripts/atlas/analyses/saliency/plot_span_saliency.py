@@ -37,26 +37,32 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     frame = tables["span_saliency"]
     frame = frame[frame["dataset"] == options["dataset"]]
     drawn = options["flows"] or list(dict.fromkeys(frame["flow"]))
-    figure = panels_of_models(frame, options, partial(_panel, drawn))
+    figure = panels_of_models(frame, options, partial(_panel, drawn, options["scale"]))
     blank = blank_layers(frame, "saliency", options)
     return figure, " ".join([_caption(frame, drawn, options, sources["span_saliency"]), *blank])
 
 
-def _panel(drawn: Sequence[str], axes: Axes, part: pd.DataFrame) -> None:
+def _panel(drawn: Sequence[str], scale: str, axes: Axes, part: pd.DataFrame) -> None:
     marked = bool(part["saliency"].isna().any()) or part["layer"].nunique() == 1
+    shown = part.loc[part["flow"].isin(drawn) & (part["saliency"] > 0), "saliency"]
+    least = 0.5 * shown.min() if scale == "log" and len(shown) else 0.0
     for place, flow in enumerate(drawn):
         colour = _COLOURS[place % len(_COLOURS)]
         for source, dashes, mark in ((MARKED, "-", "o"), (RANDOM, "--", "x")):
             one = part[(part["flow"] == flow) & (part["source"] == source)].dropna(subset="saliency")
+            if scale == "log":
+                one = one[one["saliency"] > 0]
             if source == MARKED:
-                low = np.maximum(one["low"], 0)
+                low = np.maximum(one["low"], least)
                 axes.fill_between(one["layer"], low, one["high"], color=colour, alpha=0.25, lw=0)
             axes.plot(
                 one["layer"], one["saliency"], color=colour, ls=dashes, marker=mark if marked else "", ms=3,
                 label=_symbol(flow) if source == MARKED else None,
             )  # fmt: skip
     axes.plot([], [], color="0.3", ls="--", label="from random tokens")
-    axes.set_ylim(bottom=0)
+    axes.set_yscale(scale if len(shown) else "linear")
+    axes.set_ylim(bottom=least)
+    axes.tick_params(which="minor", length=1.5, width=0.4)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="Layer", ylabel="Saliency per pair" if (part["reduction"] == "mean").all() else "Saliency")
 
@@ -79,7 +85,8 @@ def _caption(frame: pd.DataFrame, drawn: Sequence[str], options: Options, docume
             "Loss: minus the mean log-probability of the answer's tokens behind the prompt. "
             f"Per layer: {told(how, labels)}. Flows: {meanings}.",
             f"Mean over prompts, and {confidence} intervals over prompts; dashed: as many random tokens of the prompt "
-            "in place of those of each marked part. Layers count from 0; axes are per panel.",
+            "in place of those of each marked part. Layers count from 0; axes are per panel"
+            f"{', logarithmic, without what is 0' if options['scale'] == 'log' else ''}.",
             f"Data: {options['dataset_label']}.",
             *(_counts(model, frame, drawn, options, documents) for model in models),
         ]
