@@ -12,6 +12,11 @@ from snakemake.utils import update_config
 from atlas.config import checked
 from places import ROOT
 
+# What configs/tiny.yaml reads below tiny/, beside the model.
+TINY_DATA = (
+    "relations", "questions.jsonl", "passages.txt", "trivia.jsonl", "graph.jsonl", "collection.jsonl", "marked.jsonl"
+)  # fmt: skip
+
 
 def check(text: str = "{}", base: dict[str, Any] | None = None) -> dict[str, Any]:
     """The checked configuration of `base` (by default `tiny()`) with a YAML text over it."""
@@ -49,15 +54,6 @@ def _place() -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory()
     for name in ("schemas", "data"):
         Path(folder.name, name).symlink_to(ROOT / name)
-    for name in (
-        "model",
-        "relations",
-        "questions.jsonl",
-        "passages.txt",
-        "trivia.jsonl",
-        "graph.jsonl",
-        "collection.jsonl",
-        "marked.jsonl",
-    ):
+    for name in ("model", *TINY_DATA):
         Path(folder.name, "tiny", name).mkdir(parents=True)
     return folder

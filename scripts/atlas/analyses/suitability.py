@@ -22,7 +22,7 @@ ASKED = {
     "answers": "mink.jobs.generate_answers",
     "hidden states": "saliency.jobs.extract_hidden_states",
     "saliency": "saliency.jobs.extract_saliency",
-    "saliency between spans": "saliency.jobs.extract_span_saliency",
+    "saliency of spans": "saliency.jobs.extract_span_saliency",
     "safety heads": "safety_heads.jobs.extract_head_ablations",
     "ablated answers": "safety_heads.jobs.generate_ablated",
 }

@@ -14,7 +14,7 @@ from atlas.config.generate.schema_text import whole_schema
 from atlas.errors import AtlasError
 from atlas.own_options import own_options
 from atlas.results.provenance import write_provenance
-from configurations import check, merged, tiny
+from configurations import TINY_DATA, check, merged, tiny
 from places import ROOT
 
 OPTIONS = [(block.name, option.name) for block in analysis_blocks() for option in block.options]
@@ -166,7 +166,7 @@ def place(tmp_path, monkeypatch):
     """A folder with all that configs/tiny.yaml names, and a model without a chat template; the working directory."""
     for name in ("schemas", "data"):
         (tmp_path / name).symlink_to(ROOT / name)
-    for name in ("relations", "questions.jsonl", "passages.txt", "trivia.jsonl", "graph.jsonl", "collection.jsonl"):
+    for name in TINY_DATA:
         (tmp_path / "tiny" / name).mkdir(parents=True)
     model(tmp_path / "tiny" / "model")
     monkeypatch.chdir(tmp_path)

@@ -12,9 +12,10 @@ from places import ROOT
 
 FOLDERS = ROOT / "scripts" / "atlas" / "analyses"
 AXES = ("xlim", "ylim", "xticks", "yticks")
+PANELS = "../../plots/panels"
 # Modules that draw functions hand their options to.
-HELPERS = {"saliency": ["plot_common"], "explorer": ["explorer_data"], "sink_norms": ["panels"],
-           "sink_profile": ["panels"]}  # fmt: skip
+HELPERS = {"saliency": ["plot_common"], "explorer": ["explorer_data"], "sink_norms": [PANELS],
+           "sink_profile": [PANELS], "span_saliency": [PANELS]}  # fmt: skip
 # What the checks and the rules add to a figure's options.
 ADDED = {"model_labels", "dataset_label", "dataset_labels", "datasets", "average", "confidence", "bootstrap",
          "kde_dataset_label"}  # fmt: skip
