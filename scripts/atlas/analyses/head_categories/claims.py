@@ -40,7 +40,7 @@ def heads(evidence: Evidence, significance: str, relative: str = "") -> pd.DataF
     """
     frame = evidence.frame("head_categories", relative)
     frame = frame[frame["significance"] == significance]
-    frame = frame.assign(depth=frame["layer"] / (frame["layer"].max() + 1)).dropna(subset="label")
+    frame = frame.assign(depth=frame["layer"] / (frame["layer"].max() + 1)).dropna(subset="categories")
     names = frame["categories"].map(lambda text: frozenset(text.split(";")) - {""})
     return frame[["layer", "head", "depth"]].assign(categories=names)
 
