@@ -16,7 +16,7 @@ START_S = 6.0  # of a job that runs a model: imports, and the checks of its mode
 LIGHT_S = 3.0  # of a job without a model
 DISK_MB = 300  # per second, from a disk of this machine
 # What a stage takes of its planned operations at the rate of the others, from the jobs of a default run on both threads
-# of a busy core (the mean of the wall clock's and the processor's seconds, which differ by a third). Texts are shorter
+# of a busy core (the mean of the wall clock's and the processor's seconds), fitted to that one run. Texts are shorter
 # than they are planned (answers), or time goes into what is not counted (logits, norms, sums of attention).
 TAKES = {
     "extract_token_logprobs": 1.4,
