@@ -28,6 +28,20 @@ def check_unique(values: pd.Series, places: list[str], field: str) -> None:
         seen[value] = place
 
 
+def check_characters(record: dict, place: str) -> None:
+    """Raises AtlasError for half of a surrogate pair, as JSON escapes allow: no character that could be stored."""
+    for field, value in record.items():
+        for text in value if isinstance(value, list | dict) else [value]:
+            if isinstance(text, str):
+                try:
+                    text.encode("utf-8")
+                except UnicodeEncodeError as error:
+                    raise AtlasError(
+                        f"{place}: field {field!r} holds half of a surrogate pair at character {error.start}, which is "
+                        "no valid text; correct the row."
+                    ) from error
+
+
 def never(record: dict) -> None:
     """For kinds of which every row is used or refused."""
 

@@ -233,8 +233,8 @@ def _columns_read(rules: Kind, columns: dict[str, str], row: Row) -> set[str]:
 
 def _check_record(rules: Kind, record: dict, place: str) -> None:
     for error in _validator(rules.name).iter_errors(record):
-        raise AtlasError(f"{place}: {_sentence(error)}.")
-    _check_characters(record, place)
+        raise AtlasError(f"{place}: {_sentence(error, rules)}.")
+    checks.check_characters(record, place)
 
 
 @cache
@@ -244,8 +244,8 @@ def _validator(kind: str) -> Draft202012Validator:
     return Draft202012Validator(KINDS[kind].schema)
 
 
-def _sentence(error: ValidationError) -> str:
-    """A schema error in the words of someone who looks at the row."""
+def _sentence(error: ValidationError, rules: Kind) -> str:
+    """A schema error in the words of someone who looks at the row; of a nested field, with its `form`."""
     field = str(error.path[0]) if error.path else "?"
     inside = f" (item {error.path[1]})" if len(error.path) > 1 else ""
     value: Any = error.instance
@@ -255,9 +255,12 @@ def _sentence(error: ValidationError) -> str:
     subject = f"field {field!r}{inside}"
     if value is None:
         return f"{subject} is empty; give a value or remove the row"
+    form = rules.field_schema(field).get("form")
     match error.validator:
         case "minLength" | "pattern" | "minItems" | "minProperties" if not len(value) or not str(value).strip():
             return f"{subject} is empty; give a value or remove the row"
+        case _ if form:
+            return f"{subject} holds {shown}; it must be {form}"
         case "type":
             wanted = " or ".join(name for name in ([limit] if isinstance(limit, str) else limit) if name != "null")
             return f"{subject} must be of type {wanted}, not {shown}"
@@ -269,20 +272,6 @@ def _sentence(error: ValidationError) -> str:
             return f"{subject} names something twice: {shown}"
         case _:
             return f"{subject} does not fit the schema of its kind: {shown}"
-
-
-def _check_characters(record: dict, place: str) -> None:
-    """Half of a surrogate pair, as JSON escapes allow, is no character: it could not be stored."""
-    for field, value in record.items():
-        for text in value if isinstance(value, list | dict) else [value]:
-            if isinstance(text, str):
-                try:
-                    text.encode("utf-8")
-                except UnicodeEncodeError as error:
-                    raise AtlasError(
-                        f"{place}: field {field!r} holds half of a surrogate pair at character {error.start}, which is "
-                        "no valid text; correct the row."
-                    ) from error
 
 
 def _as_table(rules: Kind, records: list[dict]) -> pd.DataFrame:

@@ -465,12 +465,17 @@ def test_spans_outside_the_prompt_are_left_out_and_counted(tmp_path):
     [
         ({}, "field 'spans' is empty"),
         ({"label": []}, r"field 'spans' \(item label\) is empty"),
-        ({"label": [[0]]}, "field 'spans'"),
-        ({"label": [["a", "b"]]}, "field 'spans'"),
+        ({"label": [[0]]}, r"field 'spans' \(item label\) holds \[0\]; it must be \{name: \[\[first, end\]"),
+        (
+            {"label": [[0, 1, 2]]},
+            r"field 'spans' \(item label\) holds \[0, 1, 2\]; it must be \{name: \[\[first, end\]",
+        ),
+        ({"label": [["a", "b"]]}, r"field 'spans' \(item label\) holds \"a\"; it must be"),
+        ({"label": 3}, r"field 'spans' \(item label\) holds 3; it must be"),
         ({"text": [[0, 1]]}, "a part named 'text': every prompt has a part of that name; call it otherwise"),
         ({"a b": [[0, 1]]}, "a part named 'a b': no option can name it"),
-        ([[0, 1]], "field 'spans' must be of type object"),
-        ("label", "field 'spans' must be of type object"),
+        ([[0, 1]], r"field 'spans' holds \[\[0, 1\]\]; it must be \{name"),
+        ("label", "field 'spans' holds \"label\"; it must be"),
     ],
 )
 def test_spans_that_nothing_can_be_made_of_are_refused(spans, said, tmp_path):
