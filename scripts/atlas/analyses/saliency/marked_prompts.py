@@ -102,10 +102,11 @@ def marked_prompts(
             found.append(asked)
     if not found:
         counts = ", ".join(f"{len(rows)} {reason}" for reason, rows in dropped.items())
-        missing = "; ".join(f"{name!r}: {nearest(name, sorted(known))}" for name in names if name not in known)
+        told = {name: nearest(name, sorted(known)).removesuffix(".") for name in names if name not in known}
+        missing = "".join(f"; {name!r}: {words}" for name, words in told.items())
         raise AtlasError(
             f"analyses.span_saliency: none of {len(table)} prompts can be measured ({counts}); {limits.describe()}"
-            f"{f'; {missing}' if missing else ''}. Correct the data set or analyses.span_saliency.flows."
+            f"{missing}{'' if missing.endswith('?') else '.'} Correct the data set or analyses.span_saliency.flows."
         )
     for flow in flows:
         if not flow.rest and not any(_pairs(sample.parts[MARKED], flow) for sample in found):

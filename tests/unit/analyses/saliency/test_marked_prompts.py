@@ -92,7 +92,7 @@ def test_a_name_that_the_data_lacks_is_told_with_the_nearest():
         given(row(labels=[[5, 7]]))
     said = str(error.value)
     assert "none of 1 prompts can be measured (1 no span named label)" in said
-    assert "'label': did you mean 'labels'?" in said
+    assert "'label': did you mean 'labels'? Correct the data set" in said
     assert "analyses.span_saliency.flows" in said
 
 
