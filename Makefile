@@ -17,7 +17,7 @@ help:
 	@echo "make estimate     what make figures would take on this machine, before it starts: minutes, memory, disk"
 	@echo "make check MODEL=FOLDER  which analyses a model can have, and why not the others"
 	@echo "make test         set up the environment and run all tests"
-	@echo "make test-fast    the tests of the library and of the data alone, without Snakemake and without drawing (two minutes)"
+	@echo "make test-fast    the tests of the library and of the data alone, without Snakemake and without drawing (three minutes)"
 	@echo "make families     every model type of transformers through every analysis (half an hour); writes docs/models.md"
 	@echo "make test-long    what takes too long for every day: a Slurm makes everything, every architecture runs through everything,"
 	@echo "                  faults in the plain interpreter, and more of what make test has a sample of"
@@ -74,7 +74,7 @@ test: $(STAMP)
 	$(PYTEST)
 
 test-fast: $(STAMP)
-	$(PYTEST) tests/unit tests/data --ignore tests/unit/plots
+	$(PYTEST) -m 'not slow' tests/unit tests/data --ignore tests/unit/plots
 
 test-long: $(CLUSTER_STAMP)
 	$(PYTEST) --long tests/cluster tests/device/test_stages.py tests/workflow/test_paper.py tests/workflow/test_faults.py tests/workflow/test_kills.py \

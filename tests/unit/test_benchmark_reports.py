@@ -13,6 +13,8 @@ from growth_report import fit, fixed_cost, markdown, panels, summary, table
 
 from places import ROOT
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = (256, 512, 1024, 2048, 4096)
 
 

@@ -47,6 +47,7 @@ def import_all(names):
     return subprocess.run(command, capture_output=True, text=True, cwd=SCRIPTS, check=False).stderr
 
 
+@pytest.mark.slow
 def test_metrics_tables_figures_data_and_configuration_import_no_model_code():
     """One process imports all that these scripts and modules reach, inside functions too."""
     found = [sorted(SCRIPTS.glob(pattern)) for pattern in LIGHT] + [computing()]

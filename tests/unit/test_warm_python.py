@@ -26,6 +26,8 @@ ENDS = {
 }
 WAITS = """
 import os, signal, subprocess, sys, time
+
+pytestmark = pytest.mark.slow
 if len(sys.argv) > 2:
     signal.signal(signal.SIGINT, lambda *_: sys.exit(7))
 open(sys.argv[1], "w").write(str(os.getpid()))

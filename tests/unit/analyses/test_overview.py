@@ -14,6 +14,8 @@ from made_figures import configuration
 from made_tables import tables_of
 from places import ROOT
 
+pytestmark = pytest.mark.slow
+
 NASTY = '<!--<script></script> "quoted" & שלום 🙂 {{ config }} | *bold*_'
 DIGEST = "ab" * 32
 PICTURE = bytes(range(256)) * 90  # as large as a small figure: its text has more letters than a line may have

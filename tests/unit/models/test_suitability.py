@@ -46,6 +46,7 @@ def test_every_job_that_runs_a_model_is_asked():
     assert {needs[name] for name in ASKED.values()} == set(needs.values())
 
 
+@pytest.mark.slow
 def test_the_script_prints_the_row_and_names_a_folder_that_is_none(tmp_path):
     def script(folder):
         command = [sys.executable, str(ROOT / "scripts" / "check_model.py"), str(folder), "--device", "cpu"]

@@ -10,6 +10,8 @@ import planted_claims as planted
 from atlas.analyses.claims import plot_claims
 from atlas.analyses.claims.said import read
 
+pytestmark = pytest.mark.slow
+
 CLAIMS = sum(len(read(folder).claims) for folder in planted.FOLDERS)
 LABELS = {"true": "Model T", "false": "Model F", "few": "Model U"}
 OPTIONS = {

@@ -153,6 +153,7 @@ def test_a_label_begins_no_comment_and_no_script():
     assert "<script" not in text.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "from bokeh.plotting import figure; figure().line([1], [2]); "])
 def test_same_bytes_in_every_process(before):
     page, _ = explorer.draw(tables(), options(), {})

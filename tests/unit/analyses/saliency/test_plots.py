@@ -12,6 +12,8 @@ from atlas.analyses.saliency.storage import FLOWS
 from atlas.config.figures import figure_problems
 from atlas.errors import AtlasError
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTS = {"results/metrics/m/saliency/a.parquet": {"metric_options": {"layers": "mean"}}}
 OPTIONS = {
     "models": ["m"], "model_labels": {"m": "Model M"}, "datasets": ["a", "b"],
