@@ -14,7 +14,7 @@ FAMILY = "llama"
 
 def make(folder, family=FAMILY):
     """A tiny random model, 24 questions, 20 passages, 12 graphs of questions, 40 labelled texts, 40 trivia
-    questions and 12 marked prompts below `folder`."""
+    questions and 13 marked prompts below `folder`."""
     folder = Path(folder)
     save_folder(folder / "model", family)
     draw = random.Random(0)
@@ -46,7 +46,7 @@ def _collection(file, draw):
 
 
 def _marked(file, draw):
-    """12 prompts of marked words, each behind a few others; the last has none marked."""
+    """13 prompts of marked words, each behind a few others; the last two have none marked, or one that is not there."""
     rows = []
     for number in range(12):
         prompt, labels = "", []
@@ -56,6 +56,7 @@ def _marked(file, draw):
             prompt += f"w{draw.randrange(2, 4)} "
         spans = {"label": labels} if number < 11 else {"other": labels}
         rows.append({"id": f"m{number}", "prompt": f"{prompt}w5", "answer": f" w{2 + number % 2}", "spans": spans})
+    rows.append({**rows[0], "id": "m12", "spans": {"label": [[0, 999]]}})
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from atlas.planning.imports import closure
 from places import ROOT
 

@@ -89,7 +89,7 @@ def test_questions_that_cannot_be_used_are_named_in_the_table(project):
     project.edit("tiny/trivia.jsonl", '"question_spans": [[0, 3]]', '"question_spans": [[0, 300]]')
     project.run(TABLES[1])
     dropped = pd.read_parquet(project.folder / TABLES[1]).set_index(["model", "reason"])
-    row = dropped.loc["tiny", "question span outside the question"]
+    row = dropped.loc["tiny", "question span that is empty or outside the question"]
     assert row["dropped"] == len(row["samples"].split(";")) > 0
 
 

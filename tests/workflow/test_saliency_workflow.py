@@ -53,6 +53,16 @@ def test_figures(finished):
     assert "Hidden state" in (finished.folder / "figures" / "probe_auroc.svg").read_text()
 
 
+def test_marked_prompts_that_are_left_out_are_counted_whoever_left_them_out(finished):
+    """One by the analysis, for want of a label, and one by the data set, whose span it does not have."""
+    found = table(finished, "span_saliency")
+    assert set(found["dropped"]) == {2}
+    assert set(found["prompts"]) == {11}
+    caption = (finished.folder / "results" / "captions" / "span_saliency.txt").read_text()
+    left_out = "1 left out (marked span that is empty or outside the prompt), 1 left out (no span named label)"
+    assert f"Tiny Llama: 11 prompts, {left_out};" in caption
+
+
 def test_reductions_run_no_model_and_train_no_probe(project):
     change(project, reduction="mean", layers="sum")
     jobs = project.planned("figures/saliency_density")

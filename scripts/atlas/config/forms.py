@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -39,7 +40,7 @@ def form(schema: Schema, root: Schema) -> str:
     if "$ref" in schema:
         return form({**resolved(schema["$ref"], root), **{key: schema[key] for key in schema if key != "$ref"}}, root)
     if "const" in schema:
-        return str(schema["const"])
+        return json.dumps(schema["const"])
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"
     if "allOf" in schema:

@@ -140,6 +140,9 @@ def _sentences(error: Finding, root: Schema) -> Iterator[str]:
         yield f"{where}: {_show(value)} is not {form(error.schema, root)}{hint}."
     elif rule in ("anyOf", "oneOf"):
         yield _alternatives(error, root)
+    elif rule == "const":
+        only = form(error.schema, root)
+        yield f"{where}: {_show(value)} is not {only}; write {only}, or leave the key out."
     elif rule == "enum":
         near = _near(error)
         hint = f"; did you mean {near!r}?" if near else "."

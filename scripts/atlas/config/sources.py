@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from atlas.fetch.url_source import url_problems
 from atlas.plots.labels import label_problem
 
 Entries = dict[str, Any]
+_KINDS = Path(__file__).resolve().parents[3] / "schemas" / "kinds"  # one row of each
 
 
 def packages(config: Entries) -> dict[str, dict[str, str]]:
@@ -57,6 +59,7 @@ def source_problems(models: Entries, datasets: Entries, base: Path, allow_unpinn
             source, where = entry["source"], f"{section}.{key}.source"
             if section == "datasets":
                 yield from _relations(f"{section}.{key}.relations", entry)
+                yield from _columns(f"{section}.{key}.columns", entry)
             if isinstance(source, dict):
                 yield from _problems(source, where, wheels)
                 yield from _place(section, key, source, models, base, allow_unpinned)
@@ -68,6 +71,15 @@ def source_problems(models: Entries, datasets: Entries, base: Path, allow_unpinn
                 shared_files(source)
             except AtlasError as error:
                 yield f"{where}: {error}"
+
+
+def _columns(where: str, entry: Entries) -> Iterator[str]:
+    """Fields that columns are taken for are those of the kind, or scores where it has any number of them."""
+    row = json.loads((_KINDS / f"{entry['kind']}.schema.json").read_text(encoding="utf-8"))
+    fields = list(row["properties"])
+    for field in entry.get("columns") or {}:
+        if field not in fields and not row["additionalProperties"]:
+            yield f"{where}: data sets of kind {entry['kind']} have no field {field!r}; {nearest(field, fields)}"
 
 
 def _relations(where: str, entry: Entries) -> Iterator[str]:

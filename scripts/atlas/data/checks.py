@@ -51,14 +51,15 @@ def unusable_question(record: dict) -> str | None:
     if record.get("answers") == []:
         return "question without answers"
     outside = _outside(record.get("question_spans"), record.get("question"))
-    return "question span outside the question" if outside else None
+    return "question span that is empty or outside the question" if outside else None
 
 
 def unusable_prompt(record: dict) -> str | None:
     """Why a prompt with marked parts that is written as it should be cannot be used."""
     spans = record.get("spans")
     named = list(spans.values()) if isinstance(spans, dict) else []
-    return "marked span outside the prompt" if any(_outside(own, record.get("prompt")) for own in named) else None
+    outside = any(_outside(own, record.get("prompt")) for own in named)
+    return "marked span that is empty or outside the prompt" if outside else None
 
 
 def _outside(spans: Any, text: Any) -> bool:

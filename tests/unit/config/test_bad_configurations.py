@@ -431,7 +431,15 @@ CONFIGS = {
     ),
     "no rest": (
         "analyses: {span_saliency: {flows: [{name: a, rest: false}]}}",
-        ["analyses.span_saliency.flows.0.rest"],
+        ["analyses.span_saliency.flows.0.rest: false is not true; write true, or leave the key out."],
+    ),
+    "column of no field": (
+        "datasets: {questions: {columns: {txt: body}}}",
+        ["datasets.questions.columns: data sets of kind prompts have no field 'txt'; did you mean 'text'?"],
+    ),
+    "zero on a logarithmic axis": (
+        "figures: {span_saliency: {ylim: [0, 1]}}",
+        ["figures.span_saliency.ylim: 0 has no place on a logarithmic axis; give numbers above 0, or scale: linear."],
     ),
     "name of a flow": (
         "analyses: {span_saliency: {flows: [{name: a b, rest: true}]}}",

@@ -67,7 +67,7 @@ def test_questions_that_cannot_be_used_are_left_out_named_and_counted(tmp_path):
     ]
     table, report = prepare("qa", {}, jsonl(tmp_path, rows))
     assert table["id"].tolist() == ["0", "5"]
-    without, outside = "question without answers", "question span outside the question"
+    without, outside = "question without answers", "question span that is empty or outside the question"
     assert report["dropped"] == {without: 2, outside: 2}
     assert report["unusable"] == {without: ["1", "4"], outside: ["2", "3"]}
     assert (report["rows_in_file"], report["rows_used"]) == (6, 2)
@@ -184,7 +184,7 @@ BAD = {
     ),
     "nothing but questions without answers": (
         "qa", {}, [{"question": "q", "answers": []}, {"question": "q", "answers": ["a"], "question_spans": [[1, 1]]}],
-        r"no row can be used \(1 question without answers, 1 question span outside the question\)",
+        r"no row can be used \(1 question without answers, 1 question span that is empty or outside the question\)",
     ),
     "empty answer": ("qa", {}, [{"question": "q", "answers": ["x", ""]}], r"field 'answers' \(item 1\) is empty"),
     "answers of objects": (
@@ -456,8 +456,8 @@ def test_marked_prompts_have_spans_by_name_in_every_format(name, tmp_path):
 def test_spans_outside_the_prompt_are_left_out_and_counted(tmp_path):
     for spans in ([[6, 10]], [[3, 3]], [[0, 1], [-1, 2]], [[0, 99.0]]):
         _, report = marked(tmp_path, {"label": spans})
-        assert report["dropped"] == {"marked span outside the prompt": 1}
-        assert report["unusable"] == {"marked span outside the prompt": ["a"]}
+        assert report["dropped"] == {"marked span that is empty or outside the prompt": 1}
+        assert report["unusable"] == {"marked span that is empty or outside the prompt": ["a"]}
 
 
 @pytest.mark.parametrize(
@@ -465,10 +465,10 @@ def test_spans_outside_the_prompt_are_left_out_and_counted(tmp_path):
     [
         ({}, "field 'spans' is empty"),
         ({"label": []}, r"field 'spans' \(item label\) is empty"),
-        ({"label": [[0]]}, r"field 'spans' \(item label\) holds \[0\]; it must be \{name: \[\[first, end\]"),
+        ({"label": [[0]]}, r"field 'spans' \(item label\) holds \[0\]; it must be \{name: \[\[begin, end\]"),
         (
             {"label": [[0, 1, 2]]},
-            r"field 'spans' \(item label\) holds \[0, 1, 2\]; it must be \{name: \[\[first, end\]",
+            r"field 'spans' \(item label\) holds \[0, 1, 2\]; it must be \{name: \[\[begin, end\]",
         ),
         ({"label": [["a", "b"]]}, r"field 'spans' \(item label\) holds \"a\"; it must be"),
         ({"label": 3}, r"field 'spans' \(item label\) holds 3; it must be"),

@@ -35,8 +35,21 @@ def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) 
         for name in figure["flows"] or ():
             if name not in known:
                 yield f"{where}.flows: {name!r} is not among analyses.span_saliency.flows; {nearest(name, known)}"
+        yield from _below_zero(where, figure)
         return
     block = config["analyses"]["saliency"]
     if "loss" in figure:
         yield from first_of(where, figure, "loss", "saliency.loss", block)
     figure["confidence"] = block["confidence"]
+
+
+def _below_zero(where: str, figure: dict[str, Any]) -> Iterator[str]:
+    """Limits and ticks that a logarithmic axis has not."""
+    for name in ("ylim", "yticks") if figure["scale"] == "log" else ():
+        given = figure[name]
+        for numbers in given.values() if isinstance(given, dict) else [given]:
+            if wrong := [number for number in numbers or () if number <= 0]:
+                yield (
+                    f"{where}.{name}: {wrong[0]:g} has no place on a logarithmic axis; give numbers above 0, or scale: "
+                    "linear."
+                )

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
+import numpy as np
+
 from atlas.analyses.saliency.exact_tokens import inked, overlapping, random_tokens
 from atlas.analyses.saliency.prompts import place
 from atlas.data.checks import ALWAYS
@@ -81,16 +83,18 @@ def marked_prompts(
     *,
     seed: int,
     limits: Limits,
+    unusable: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[MarkedPrompt], Report]:
-    """([MarkedPrompt], report) of a data set of kind marked.
+    """([MarkedPrompt], report) of a data set of kind marked; unusable: {reason: ids} of rows that it left out itself.
 
     A token that overlaps a marked part by a visible character belongs to it. Random tokens are drawn among the visible
     ones of the prompt, for each part by itself. Raises AtlasError where no prompt can be measured, and for a flow that
     no prompt has a pair of tokens for.
     """
     names = marked_names(flows)
+    total = len(table) + sum(map(len, (unusable or {}).values()))
     found: list[MarkedPrompt] = []
-    dropped: dict[str, list[str]] = {}
+    dropped = {reason: [*rows] for reason, rows in (unusable or {}).items()}
     known: set[str] = set()
     for number, row in enumerate(table.to_dict("records")):
         spans = spans_of(row["spans"])
@@ -105,17 +109,22 @@ def marked_prompts(
         told = {name: nearest(name, sorted(known)).removesuffix(".") for name in names if name not in known}
         missing = "".join(f"; {name!r}: {words}" for name, words in told.items())
         raise AtlasError(
-            f"analyses.span_saliency: none of {len(table)} prompts can be measured ({counts}); {limits.describe()}"
+            f"analyses.span_saliency: none of {total} prompts can be measured ({counts}); {limits.describe()}"
             f"{missing}{'' if missing.endswith('?') else '.'} Correct the data set or analyses.span_saliency.flows."
         )
     for flow in flows:
+        if flow.rest and not any(_rest(sample.parts[MARKED], flows) for sample in found):
+            raise AtlasError(
+                f"analyses.span_saliency.flows: the other flows have every pair of tokens of every prompt, so "
+                f"{flow.name} has none; take it out."
+            )
         if not flow.rest and not any(_pairs(sample.parts[MARKED], flow) for sample in found):
             raise AtlasError(
                 f"analyses.span_saliency.flows: no token of {flow.source} stands before one of {flow.target} in any "
                 f"prompt, so {flow.name} has no pair; attention looks back, so `from` is the earlier part."
             )
     unused = sorted(known - {*names})
-    return found, {"measured": len(found), "given": len(table), "dropped": dropped, "unused_spans": unused}
+    return found, {"measured": len(found), "given": total, "dropped": dropped, "unused_spans": unused}
 
 
 def spans_of(stored: Mapping[str, Sequence[Sequence[int]] | None]) -> dict[str, list[Span]]:
@@ -173,3 +182,15 @@ def _asked(
 def _pairs(parts: Parts, flow: NamedFlow) -> bool:
     """Whether some token of the flow's source stands before one of its target."""
     return min(parts[flow.source]) < max(parts[flow.target])
+
+
+def _rest(parts: Parts, flows: Sequence[NamedFlow]) -> bool:
+    """Whether some token stands before another in a pair that no named flow has."""
+    every = np.array([*parts["text"], *parts["predicting"]])
+    size = int(every.max()) + 1
+    left = np.zeros((size, size), bool)
+    left[np.ix_(every, every)] = True
+    for flow in flows:
+        if not flow.rest:
+            left[np.ix_([*parts[flow.target]], [*parts[flow.source]])] = False
+    return bool(np.tril(left, -1).any())

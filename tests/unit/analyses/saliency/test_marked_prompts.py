@@ -20,9 +20,9 @@ def row(prompt="bad: no\nfine: yes\nwell:", answer=" yes", name="a", **spans):
     return {"id": name, "prompt": prompt, "answer": answer, "spans": spans or {"label": [[5, 7], [14, 17]]}}
 
 
-def given(*rows, flows=FLOWS, limits=ANY, seed=0, bos=True):
+def given(*rows, flows=FLOWS, limits=ANY, seed=0, bos=True, unusable=None):
     table = pd.DataFrame(list(rows))
-    return marked_prompts(tokenizer(bos=bos), table, named_flows(flows), seed=seed, limits=limits)
+    return marked_prompts(tokenizer(bos=bos), table, named_flows(flows), seed=seed, limits=limits, unusable=unusable)
 
 
 def test_every_byte_is_a_token_behind_the_one_in_front():
@@ -99,6 +99,22 @@ def test_a_name_that_the_data_lacks_is_told_with_the_nearest():
 def test_a_flow_that_looks_ahead_is_refused():
     with pytest.raises(AtlasError, match="no token of predicting stands before one of label in any prompt, so S_x has"):
         given(row(), flows=[{"name": "S_x", "from": "predicting", "to": "label"}])
+
+
+def test_rows_that_the_data_set_left_out_are_counted_with_the_others():
+    bad = row(name="b", other=[[0, 3]])
+    _, report = given(row(), bad, unusable={"outside": ["x", "y"], "no span named label": ["z"]})
+    assert report["dropped"] == {"outside": ["x", "y"], "no span named label": ["z", "b"]}
+    assert (report["measured"], report["given"]) == (1, 5)
+
+
+def test_a_rest_of_nothing_is_refused():
+    """One token predicts the answer, the last of the prompt, so that all pairs are within the prompt."""
+    flows = [{"name": "all", "from": "text", "to": "text"}, {"name": "left", "rest": True}]
+    with pytest.raises(AtlasError, match="have every pair of tokens of every prompt, so left has none; take it out"):
+        given(row(answer="y"), flows=flows)
+    (prompt,), _ = given(row(answer="yes"), flows=flows)  # of more tokens, the later ones look at what is no prompt
+    assert prompt.parts[MARKED]["predicting"][-1] not in prompt.parts[MARKED]["text"]
 
 
 def test_the_rest_stands_last():

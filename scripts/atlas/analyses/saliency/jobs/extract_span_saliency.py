@@ -22,7 +22,12 @@ def run(task: ModelTask) -> Result:
     options = task.options
     flows = named_flows(options["flows"])
     prompts, report = marked_prompts(
-        task.tokenizer, task.frame("dataset"), flows, seed=options["seed"], limits=task.limits
+        task.tokenizer,
+        task.frame("dataset"),
+        flows,
+        seed=options["seed"],
+        limits=task.limits,
+        unusable=task.document("dataset")["dataset"].get("unusable", {}),
     )
     task.log.info("%s", report)
     arrays = extract_flows(
