@@ -10,6 +10,8 @@ import pytest
 
 import warm_python
 
+pytestmark = pytest.mark.slow
+
 ENDS = {
     "the end": "print('done')",
     "a number": "import sys; print('done'); sys.exit(3)",
@@ -26,8 +28,6 @@ ENDS = {
 }
 WAITS = """
 import os, signal, subprocess, sys, time
-
-pytestmark = pytest.mark.slow
 if len(sys.argv) > 2:
     signal.signal(signal.SIGINT, lambda *_: sys.exit(7))
 open(sys.argv[1], "w").write(str(os.getpid()))
