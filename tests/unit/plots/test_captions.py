@@ -343,14 +343,16 @@ def test_span_saliency(made, flows, scale):
         left_out = f", {number} left out (no span named label)" if number else ""
         pairs = []
         for flow in flows or ("S_wp", "S_pq", "S_ww"):
-            row = of(table, model=model, flow=flow, source="marked").iloc[0]
+            row, control = (of(table, model=model, flow=flow, source=one).iloc[0] for one in ("marked", "random"))
             fewer = f" (in {row.prompts})" if row.prompts < 20 + number else ""
+            if control.prompts != row.prompts:
+                fewer = f" (in {row.prompts}, from random tokens in {control.prompts})"
             pairs.append(f"{flow} {row.pairs:.1f}{fewer}")
         expected.append(
             f"{label}: {20 + number} prompts{left_out}; pairs in each, on average: {', '.join(pairs)}; the answers' "
             f"mean loss is {row.nll:.2f}."
         )
-    assert ("(in 20)" in caption) == (flows is None)
+    assert ("(in 20)" in caption) == ("(in 21, from random tokens in 20)" in caption) == (flows is None)
     check(
         caption,
         expected,
