@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from atlas import yaml_text
 from atlas.analyses.heads.measures import analysis_of
 from atlas.analyses.registry import HEAD_ANALYSES
 from atlas.config.analyses import datasets_of, trained
 from atlas.config.by_model import block_of
+from atlas.config.defaults import default_of
 from atlas.config.problems import nearest
 
 Config = dict[str, Any]
@@ -96,7 +95,7 @@ def _metrics(block: Config, analyses: Mapping[str, Config], config: Config) -> I
     reasons = {metric: reason for metric in block["metrics"] if (reason := _not_computed(metric, analyses))}
     if not reasons:
         return
-    asked = block["metrics"] != _default_metrics()
+    asked = block["metrics"] != default_of("heads", "metrics")
     for metric, reason in reasons.items():
         if asked and _OWNER[metric] in analyses:
             yield f"analyses.heads.metrics: {metric!r} is not computed; {reason}."
@@ -120,11 +119,6 @@ def _not_computed(metric: str, analyses: Mapping[str, Config]) -> str | None:
     if option and variant not in analyses[analysis][option]:
         return f"add {variant} to analyses.{analysis}.{option}"
     return None
-
-
-def _default_metrics() -> list[str]:
-    options = yaml_text.load(Path(__file__).with_name("options.yaml").read_text(encoding="utf-8"))
-    return options["heads"]["options"]["metrics"]["default"]
 
 
 def _datasets(block: Config, analyses: Mapping[str, Config]) -> Iterator[str]:
