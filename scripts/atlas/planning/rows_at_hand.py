@@ -21,7 +21,7 @@ _SINGLE = 0.28  # of the shipped pairs are single tokens on both sides to a mode
 
 
 class Rows(NamedTuple):
-    """Rows of a data set, as its `sample` or `limit` leaves them; of kind relations the pairs that a model is left with."""
+    """Rows of a data set, as its `sample` or `limit` leaves them; of relations the pairs that a model is left with."""
 
     rows: int
     relations: int = RELATIONS

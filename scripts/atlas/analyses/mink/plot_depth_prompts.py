@@ -5,13 +5,14 @@ Source: Ko et al. 2024, arXiv 2406.19502, whose models answer without and with w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
 from atlas.errors import AtlasError
 from atlas.plots import style
-from atlas.plots.captions import by_model, told
+from atlas.plots.captions import by_model, option_of, told
 from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def _caption(scores: pd.DataFrame, gaps: pd.DataFrame, options: Options, documen
         "row: mean judged score, from 1 to 5, by depth of question. Lower row: forward discrepancy, how far a question "
         f"falls below the mean of what it builds on where that reaches {told(limits, labels)}, over 4; by {by}. Bars: "
         f"{one['metric_options']['confidence']:.0%} bootstrap intervals. Judge: {told(judges, labels)}. Data: "
-        f"{options['dataset_label']}."
+        f"{options['dataset_label']}.",
+        *_answered(documents, options),
     ]
     for model in models:
         own = scores[scores["model"] == model]
@@ -131,6 +133,23 @@ def _caption(scores: pd.DataFrame, gaps: pd.DataFrame, options: Options, documen
         note = "" if base == model else " A control's answers and scores are its base's."
         parts.append(f"{labels[model]}: {counts}{_left_out(by_model(documents)[model])}.{note}")
     return " ".join(parts)
+
+
+def _answered(documents: Documents, options: Options) -> Iterator[str]:
+    """How questions were put and how long answers may be; nothing where the scores came with the data set."""
+    said = {file: document for file, document in documents.items() if "predictions" in document.get("options", {})}
+    if said:
+        yield f"Greedy answers, {option_of(said, options, _framing)}."
+
+
+def _framing(document: Document) -> str:
+    given = document["options"]
+    *some, last = given["predictions"]["max_new_tokens"]
+    system = "" if given["system"] is None else f", system message {given['system']!r}"
+    return (
+        f"template {given['template']}{system}, of at most {', '.join(map(str, some))} and {last} tokens at depth 1, 2 "
+        "and 3"
+    )
 
 
 def _left_out(document: Document) -> str:
