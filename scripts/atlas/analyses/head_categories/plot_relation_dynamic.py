@@ -123,8 +123,9 @@ def _caption(lines: pd.DataFrame, options: Options, sources: Documents) -> str:
         f"phi of every head and relation (share of targets among the k {extreme} logits, {k} unless the relation has "
         "its own) by the map of its weights, and by what it writes at the last token of prompts that hold the source: "
         "with context, as it attends; without, as if it saw the source token alone. "
-        f"Of {asked}; both scores are of the same pairs. Right: Pearson's correlation over all heads, with {confidence} "
-        f"jackknife intervals over pairs; none where all heads score the same. Data: {options['dataset_label']}."
+        f"Of {asked}; both scores are of the same pairs. Right: Pearson's correlation over all heads, with "
+        f"{confidence} jackknife intervals over pairs; none where all heads score the same. "
+        f"Data: {options['dataset_label']}."
     ]
     for model in options["models"]:
         means = lines[(lines["model"] == model) & (lines["relation"] == MEAN)].set_index("context")
