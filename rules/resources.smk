@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import functools
 
+from atlas.config.idle_shards import idle_shards
 from atlas.config.model_sizes import beyond_models
 from atlas.errors import AtlasError
 from atlas.models.architectures import mlp_states, read_config, read_shape
@@ -24,7 +25,7 @@ from atlas.planning.resources import (
     runtime_minutes,
     stage_options,
 )
-from atlas.planning.rows_at_hand import planned_rows, rows_at_hand
+from atlas.planning.rows_at_hand import most_rows, planned_rows, rows_at_hand
 from atlas.results.provenance import read_provenance
 
 # Whatever a scheduler starts uses the GPUs that it has given. Told by Snakemake's mode, and not by the scheduler's own
@@ -124,12 +125,23 @@ def shape_here(model):
     return known_shape(MODELS[root]["source"], Path(placed(MODEL.format(model=root))), PROJECT)
 
 
+@functools.cache
+def rows_of(dataset):
+    """The rows that lie here already, under `path` or since an earlier run."""
+    downloaded = Path(placed(f"results/downloads/datasets/{dataset}"))
+    return rows_at_hand(DATASETS[dataset], PROJECT, downloaded)
+
+
+def most_rows_of(dataset):
+    return most_rows(DATASETS[dataset], rows_of(dataset))
+
+
 if workflow.is_main_process:
     if problems := list(beyond_models(CONFIG, functools.cache(shape_here))):
         raise WorkflowError(
             "\n".join(["The configuration asks a model for what it has not:", *problems])
         )
-    for note in large_on_cpus():
+    for note in (*large_on_cpus(), *idle_shards(CONFIG, most_rows_of, functools.cache(shape_here))):
         print(note, file=sys.stderr)
 
 
@@ -168,13 +180,6 @@ def planned_job(stage, model, dataset, size, options):
         dtype=dtype_of(model, STAGE_DTYPE.get(stage)),
         **{key: entry[key] for key in ("device_map", "gpu_memory_gb", "gpu_capability", "threads")},
     )
-
-
-@functools.cache
-def rows_of(dataset):
-    """The rows that lie here already, under `path` or since an earlier run."""
-    downloaded = Path(placed(f"results/downloads/datasets/{dataset}"))
-    return rows_at_hand(DATASETS[dataset], PROJECT, downloaded)
 
 
 def forecast_job(stage, model, dataset):

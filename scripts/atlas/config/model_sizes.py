@@ -15,6 +15,7 @@ ShapeOf = Callable[[str], Shape | None]
 # (option, what a block asks for, the field of Shape that is the most there is, how it is told)
 Lengths = Sequence[tuple[str, Callable[[Config], int], str, str]]
 
+_ENDS = {"context": "tokens of context", "vocabulary": "token ids", "layers": "layers"}
 _TOPS = ("prompt_heads", "safety_heads")  # plots of the `top` strongest heads
 # An answer of new tokens stands behind a prompt of one token at least.
 _LENGTHS: dict[str, Lengths] = {
@@ -29,6 +30,7 @@ _LENGTHS: dict[str, Lengths] = {
         ("max_new_tokens", lambda block: block["max_new_tokens"] + 1, "context", "answers and one token take {asked}")
     ],
     "head_categories": [
+        ("shards", lambda block: block["shards"], "layers", "layers are cut into {asked} jobs"),
         ("k_max", lambda block: block["k_max"], "vocabulary", "{asked} ranks are kept"),
         ("salient_tokens", lambda block: block["salient_tokens"], "vocabulary", "{asked} tokens are kept"),
         ("salient_mapped", lambda block: block["salient_mapped"], "vocabulary", "{asked} tokens are kept"),
@@ -123,8 +125,7 @@ def _lengths(analysis: str, lengths: Lengths, config: Config, shape_of: ShapeOf)
             most = getattr(shape, end)
             if most is not None and (asked := least(block)) > most:
                 what = words.format(asked=asked, option=option)
-                limit = f"{most} tokens of context" if end == "context" else f"{most} token ids"
-                yield f"analyses.{analysis}.{option}: {what}, and {model} has {limit}; take less."
+                yield f"analyses.{analysis}.{option}: {what}, and {model} has {most} {_ENDS[end]}; take less."
 
 
 def _effect(config: Config, shape_of: ShapeOf) -> Iterator[str]:

@@ -53,6 +53,15 @@ def rows_at_hand(entry: Mapping[str, Any], project: Path, downloaded: Path | Non
         return None
 
 
+def most_rows(entry: Mapping[str, Any], here: Rows | None) -> int | None:
+    """Rows that a data set has at most, None where that is not known; here: as rows_at_hand counts them."""
+    asked = _asked(entry, 1)
+    if entry["kind"] in ("depth", "relations") and asked is not None:  # graphs differ in size
+        return None
+    known = [number for number in (asked, here and here.rows) if number is not None]
+    return min(known, default=None)
+
+
 def _counted(entry: Mapping[str, Any], raw: Path) -> Rows | None:
     files, relations = _files(entry, raw)
     counts = [_rows_of(file, entry) for file in files]

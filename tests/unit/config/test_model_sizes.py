@@ -62,6 +62,9 @@ SAID = {
     "analyses: {saliency: {models: [tiny], max_new_tokens: 63}}": "",
     "analyses: {saliency: {models: [tiny], max_new_tokens: 64}}": "analyses.saliency.max_new_tokens: answers and one "
     "token take 65, and tiny has 64 tokens of context; take less.",
+    "analyses: {head_categories: {models: [tiny], shards: 4}}": "",
+    "analyses: {head_categories: {models: [tiny], shards: 5}}": "analyses.head_categories.shards: layers are cut into "
+    "5 jobs, and tiny has 4 layers; take less.",
     "analyses: {head_categories: {models: [tiny], k_max: 300}}": "",
     "analyses: {head_categories: {models: [tiny], k_max: 301}}": "analyses.head_categories.k_max: 301 ranks are kept, "
     "and tiny has 300 token ids; take less.",
