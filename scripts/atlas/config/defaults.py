@@ -13,8 +13,10 @@ _ANALYSES = Path(__file__).parents[1] / "analyses"
 
 
 def default_of(analysis: str, option: str) -> Any:
-    """Of an option of an analysis, as its options.yaml has it."""
-    return _read(_ANALYSES / FOLDER[analysis] / "options.yaml")[analysis]["options"][option]["default"]
+    """Of an option of an analysis, as its options.yaml has it; of one with options of its own, with theirs."""
+    found = _read(_ANALYSES / FOLDER[analysis] / "options.yaml")[analysis]["options"][option]
+    inner = {name: one["default"] for name, one in found.get("properties", {}).items() if "default" in one}
+    return {**inner, **found["default"]} if inner else found["default"]
 
 
 def default_of_plot(plot: str, option: str) -> Any:

@@ -94,6 +94,10 @@ CONFIGS = {
         "{figures: {explorer: {salient: 11}}, analyses: {head_categories: {salient_tokens: 10, salient_mapped: 20}}}",
         ["figures.explorer.salient: 11 tokens", "analyses.head_categories.salient_tokens keeps 10"],
     ),
+    "salient tokens of which none is kept": (
+        "{figures: {explorer: {salient: 4}}, analyses: {head_categories: {salient_tokens: 0}}}",
+        ["figures.explorer.salient: 4 tokens are to be listed, but none is kept of tiny, tiny-shuffled: analyses."],
+    ),
     "more than each salient token is mapped to": (
         "{figures: {explorer: {salient: 11}}, analyses: {head_categories: {salient_tokens: 20, salient_mapped: 10}}}",
         ["figures.explorer.salient: 11 tokens that each is", "analyses.head_categories.salient_mapped keeps 10"],

@@ -9,7 +9,7 @@ from atlas.analyses.heads.measures import analysis_of
 from atlas.analyses.registry import HEAD_ANALYSES
 from atlas.config.analyses import datasets_of, trained
 from atlas.config.by_model import block_of
-from atlas.config.defaults import default_of
+from atlas.config.defaults import default_of, default_of_plot
 from atlas.config.problems import nearest
 
 Config = dict[str, Any]
@@ -19,6 +19,10 @@ _OWNER = analysis_of(HEAD_ANALYSES)
 
 # Measures with variants, {measure}_{variant}: the option of the analysis that lists the variants to compute.
 _VARIANTS = {"alpha": "inputs", "ships": "ablations", "kl": "ablations"}
+
+
+# analysis -> options of the explorer that say how much of it is listed
+_LISTED = {"head_categories": ("relations", "salient"), "meaningless_tokens": ("curves", "min_prompts")}
 
 
 def problems(where: str, block: Config, config: Config) -> Iterator[str]:
@@ -48,6 +52,7 @@ def figure_problems(where: str, figure: Config, config: Config) -> Iterator[str]
     """The measures of a figure: those of the block, or listed ones that are computed."""
     if figure["plot"] == "explorer":
         yield from _salient(where, figure, config)
+        config["notes"] += _unread(where, figure, config)
     block = config["analyses"]["heads"]
     if figure["metrics"] is None:
         figure["metrics"] = list(block["metrics"])
@@ -61,10 +66,14 @@ def figure_problems(where: str, figure: Config, config: Config) -> Iterator[str]
 
 
 def _salient(where: str, figure: Config, config: Config) -> Iterator[str]:
-    """As many salient tokens as are kept of each head, where any are."""
+    """As many salient tokens as are kept of each head; a number of the user's own where none are is refused."""
     analysis, asked = config["analyses"].get("head_categories", {"models": []}), figure["salient"]
+    own = asked != default_of_plot("explorer", "salient")
+    none = []
     for model in figure["models"]:
         kept = block_of("head_categories", model, config) if model in analysis["models"] else {}
+        if asked and kept.get("salient_tokens") == 0:
+            none.append(model)
         for option, what in (("salient_tokens", "tokens"), ("salient_mapped", "tokens that each is mapped to")):
             if kept.get("salient_tokens") and asked > kept[option]:
                 yield (
@@ -73,6 +82,20 @@ def _salient(where: str, figure: Config, config: Config) -> Iterator[str]:
                     f"{kept[option]}."
                 )
                 break
+    said = f"{', '.join(none)}: analyses.head_categories.salient_tokens is 0"
+    if none and own:
+        yield f"{where}.salient: {asked} tokens are to be listed, but none is kept of {said}; raise it, or salient: 0."
+    elif none:
+        config["notes"].append(f"{where}.salient lists nothing of {said}.")
+
+
+def _unread(where: str, figure: Config, config: Config) -> Iterator[str]:
+    """Notes on numbers of the user's own about analyses that no model of the page has."""
+    for analysis, options in _LISTED.items():
+        covered = config["analyses"].get(analysis, {"models": []})["models"]
+        for option in options if not set(covered) & set(figure["models"]) else ():
+            if figure[option] not in (0, default_of_plot("explorer", option)):
+                yield f"{where}.{option} is not used: no model of it is in analyses.{analysis}."
 
 
 def without(block: Config, off: Iterable[str]) -> None:
