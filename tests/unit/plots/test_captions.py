@@ -324,6 +324,12 @@ def test_depth_prompts(made):
     constant = ["Questions of depth 1 build", "from 1 to 5", "reaches 4, over 4; by question", "95% bootstrap"]
     framed = "Greedy answers, template chat, of at most 48, 96 and 160 tokens at depth 1, 2 and 3."
     check(caption, expected, [*constant, framed])
+    words = (
+        "Answers to the question alone, and behind the questions that it builds on with their gold answers, and behind"
+    )
+    assert caption.startswith(words)
+    alone = {name: of(made[1][name], prompt="zero_shot") for name in ("depth_accuracy", "discrepancy")}
+    assert draw(made, "depth_prompts", alone)[1].startswith("Answers to the question alone. Upper row: mean")
     documents = copy.deepcopy(made[2])
     for document in documents["depth_accuracy"].values():
         document["options"]["system"] = "Be brief."

@@ -26,6 +26,11 @@ _PROMPTS = {
     "gold": ("behind gold answers", style.ORANGE, "s"),
     "predicted": ("behind own answers", style.GREEN, "^"),
 }
+_ASKED = {
+    "zero_shot": "to the question alone",
+    "gold": "behind the questions that it builds on with their gold answers",
+    "predicted": "behind the questions that it builds on with the model's own answers",
+}
 _LEVELS = ("D1-D2", "D2-D3", "all")
 _COLUMNS = 3
 _STEP = 0.18  # between the prompts at one place of the axis
@@ -114,9 +119,8 @@ def _caption(scores: pd.DataFrame, gaps: pd.DataFrame, options: Options, documen
     limits = {model: f"{threshold[gaps['model'] == model].iloc[0]:g}" for model in models}
     judges = {model: scores.loc[scores["model"] == model, "judge"].iloc[0] for model in models}
     parts = [
-        "Answers to the question alone, behind the questions that it builds on with their gold answers, and behind the "
-        "same with the model's own answers. Questions of depth 1 build on nothing: one answer counts for all. Upper "
-        "row: mean judged score, from 1 to 5, by depth of question. Lower row: forward discrepancy, how far a question "
+        f"{_asked(scores)} Upper row: mean judged score, from 1 to 5, by depth of question. Lower row: forward "
+        "discrepancy, how far a question "
         f"falls below the mean of what it builds on where that reaches {told(limits, labels)}, over 4; by {by}. Bars: "
         f"{one['metric_options']['confidence']:.0%} bootstrap intervals. Judge: {told(judges, labels)}. Data: "
         f"{options['dataset_label']}.",
@@ -133,6 +137,13 @@ def _caption(scores: pd.DataFrame, gaps: pd.DataFrame, options: Options, documen
         note = "" if base == model else " A control's answers and scores are its base's."
         parts.append(f"{labels[model]}: {counts}{_left_out(by_model(documents)[model])}.{note}")
     return " ".join(parts)
+
+
+def _asked(scores: pd.DataFrame) -> str:
+    """What stands before the questions."""
+    words = [words for prompt, words in _ASKED.items() if (scores["prompt"] == prompt).any()]
+    more = " Questions of depth 1 build on nothing: one answer counts for all." if len(words) > 1 else ""
+    return f"Answers {', and '.join(words)}.{more}"
 
 
 def _answered(documents: Documents, options: Options) -> Iterator[str]:
