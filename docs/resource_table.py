@@ -11,8 +11,9 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from atlas.config import checked
-from atlas.planning.estimates import ROWS, Job, Size
+from atlas.planning.estimates import Job, Size
 from atlas.planning.resources import STAGES, gpu_mb, gpus, memory_mb, runtime_minutes, stage_options
+from atlas.planning.rows_at_hand import Rows, planned_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- table: python docs/resource_table.py -->\n", "<!-- end of table -->\n"
@@ -40,10 +41,9 @@ SIZES: dict[str, tuple[Size, tuple[str, ...]]] = {
 CARDS = (24, 40, 80)
 
 
-def rows(config: Mapping[str, Any], block: Mapping[str, Any]) -> int:
+def rows(config: Mapping[str, Any], block: Mapping[str, Any]) -> Rows:
     """Rows of an analysis's first data set, as far as the configuration tells them."""
-    entry = config["datasets"][block["dataset"] if "dataset" in block else block["datasets"][0]]
-    return (entry["sample"] or {}).get("n") or entry["limit"] or ROWS
+    return planned_rows(config["datasets"][block["dataset"] if "dataset" in block else block["datasets"][0]])
 
 
 def jobs(size: Size, **loaded: Any) -> dict[str, tuple[Job, int]]:
@@ -53,7 +53,7 @@ def jobs(size: Size, **loaded: Any) -> dict[str, tuple[Job, int]]:
     for stage, record in STAGES.items():
         options = stage_options(stage, blocks.__getitem__)
         shards = blocks[record.analyses[0]].get("shards", 1) if len(record.analyses) == 1 else 1
-        found[stage] = Job(size, options, rows(config, blocks[record.analyses[-1]]), **loaded), shards
+        found[stage] = Job(size, options, *rows(config, blocks[record.analyses[-1]]), **loaded), shards
     return found
 
 

@@ -298,6 +298,13 @@ def own_options(figure, models):
     return {label: ", ".join(lines) for label, lines in said.items() if lines}
 
 
+def docs_apart():
+    """Whether figures/ stands elsewhere than beside the project's docs/: in another working directory, behind a prefix or
+    in a storage. No more of where it is stands among a figure's params."""
+    stored = workflow.storage_settings.default_storage_provider is not None
+    return stored or placed(DRAWN) != DRAWN or PROJECT.resolve() != Path.cwd().resolve()
+
+
 def figure_params(wildcards):
     """A figure's own options, and the labels of what it shows."""
     figure = dict(FIGURES[wildcards.figure])
@@ -319,6 +326,7 @@ def figure_params(wildcards):
         **({"not_made": lost} if lost else {}),
         **({"own_options": own} if own else {}),
         **labels_in(figure, list(shown), CONFIG),
+        **({"docs_apart": True} if figure["plot"] == "explorer" and docs_apart() else {}),
     }
     if registry.PLOT_ANALYSES[figure["plot"]] == "heads":
         # Figures of the joined table: what its options were.

@@ -4,13 +4,14 @@ import dataclasses
 import errno
 import functools
 
+from atlas.config.idle_shards import idle_shards
 from atlas.config.model_sizes import beyond_models
 from atlas.errors import AtlasError
 from atlas.models.architectures import mlp_states, read_config, read_shape
 from atlas.models.devices import visible_gpus
 from atlas.models.gpu_locks import GIVEN
 from atlas.planning.batches import for_gpus, is_auto
-from atlas.planning.estimates import ROWS, Job, Size, Stage
+from atlas.planning.estimates import Job, Size, Stage
 from atlas.planning.forecast import KNOWN
 from atlas.planning.known_shapes import shape_here as known_shape
 from atlas.planning.resources import (
@@ -24,7 +25,7 @@ from atlas.planning.resources import (
     runtime_minutes,
     stage_options,
 )
-from atlas.planning.rows_at_hand import rows_at_hand
+from atlas.planning.rows_at_hand import most_rows, planned_rows, rows_at_hand
 from atlas.results.provenance import read_provenance
 
 # Whatever a scheduler starts uses the GPUs that it has given. Told by Snakemake's mode, and not by the scheduler's own
@@ -124,12 +125,23 @@ def shape_here(model):
     return known_shape(MODELS[root]["source"], Path(placed(MODEL.format(model=root))), PROJECT)
 
 
+@functools.cache
+def rows_of(dataset):
+    """The rows that lie here already, under `path` or since an earlier run."""
+    downloaded = Path(placed(f"results/downloads/datasets/{dataset}"))
+    return rows_at_hand(DATASETS[dataset], PROJECT, downloaded)
+
+
+def most_rows_of(dataset):
+    return most_rows(DATASETS[dataset], rows_of(dataset))
+
+
 if workflow.is_main_process:
     if problems := list(beyond_models(CONFIG, functools.cache(shape_here))):
         raise WorkflowError(
             "\n".join(["The configuration asks a model for what it has not:", *problems])
         )
-    for note in large_on_cpus():
+    for note in (*large_on_cpus(), *idle_shards(CONFIG, most_rows_of, functools.cache(shape_here))):
         print(note, file=sys.stderr)
 
 
@@ -159,24 +171,22 @@ def job_of(stage, model, dataset, size):
 
 def planned_job(stage, model, dataset, size, options):
     """The same with these options."""
-    entry, source = MODELS[model], DATASETS[dataset]
+    entry = MODELS[model]
     return Job(
         size=size,
         options=options,
-        rows=(source["sample"] or {}).get("n") or source["limit"] or ROWS,
+        **planned_rows(DATASETS[dataset])._asdict(),
         gpu=on_gpu(entry),
         dtype=dtype_of(model, STAGE_DTYPE.get(stage)),
         **{key: entry[key] for key in ("device_map", "gpu_memory_gb", "gpu_capability", "threads")},
     )
 
 
-rows_of = functools.cache(lambda dataset: rows_at_hand(DATASETS[dataset], PROJECT))
-
-
 def forecast_job(stage, model, dataset):
     """The same for a forecast, with the rows that are here already: no result and no request depends on it."""
     job = job_of(stage, model, dataset, size_or_guess(model))
-    return dataclasses.replace(job, rows=rows_of(dataset) or job.rows)
+    here = rows_of(dataset)
+    return job if here is None else dataclasses.replace(job, **here._asdict())
 
 
 def asks(stage, analysis=None):

@@ -203,7 +203,8 @@ def relation_dynamic(config, models, layers, heads, rng):
         correlation_by_template=lambda table: table["correlation"], static_max=0.9, dynamic_max=0.9, others=1,
         reason=lambda table: np.where(table["correlation"].isna(), "all heads score the same by the map", ""),
     )  # fmt: skip
-    document = {"options": block, "metric_options": {**block, "tau": tau}}
+    k = config["analyses"]["head_categories"]["k"]
+    document = {"options": block, "metric_options": {**block, "tau": tau, "k": k}}
     return {
         "relation_dynamic": (scores, lambda _: document), "relation_correlation": ([lines], lambda _: document),
     }  # fmt: skip

@@ -279,8 +279,10 @@ def _spans(config, models, layers, heads, rng):
     ):
         value = rng.gamma(2, 1e-3, layers)
         numbers = {"saliency": value, "low": 0.8 * value, "high": 1.2 * value}
-        # The random tokens of one prompt of each model but the first have no pair of the first flow.
-        lost = flow is block["flows"][0] and number_of(model) > 0
+        # One prompt of each model but the first has no pair of the first flow, and one more of the last model, in
+        # which random tokens stand behind all others.
+        lost = (number_of(model) > 0) + (source == "random" and number_of(model) == 2)
+        lost *= flow is block["flows"][0]
         parts.append(
             pd.DataFrame({"layer": np.arange(layers), **numbers}).assign(
                 **{"from": flow.get("from", ""), "to": flow.get("to", "")}, model=model, dataset=dataset,

@@ -385,6 +385,17 @@ def test_links_lead_to_the_folder_beside_the_figures_or_where_the_option_says(br
     unfold(page)
     link = page.find("#figure-alpha_natural details a").get_attribute("href")
     assert link == (tmp_path / "docs" / "attention_sinks.md").as_uri()
-    page = Page(browser, tmp_path, tables(), docs="https://example.org/{page}.html")
+    page = Page(browser, tmp_path, tables(), docs="https://example.org/{page}.html", docs_apart=True)
     unfold(page)
     assert page.find("#figure-score details a").get_attribute("href") == "https://example.org/head_categories.html"
+
+
+def test_pages_are_named_without_a_link_where_docs_are_not_beside_the_figures(browser, tmp_path):
+    (tmp_path / "figures").mkdir()
+    page = Page(browser, tmp_path / "figures", tables(), docs_apart=True)
+    unfold(page)
+    assert page.text("#figure-alpha_natural details code") == "docs/attention_sinks.md"
+    page.find("#table tbody button").click()
+    named = page.run("return Array.from(document.querySelectorAll('#detail details code'), one => one.textContent)")
+    assert "docs/attention_sinks.md" in named
+    assert not page.driver.find_elements("css selector", "a[href*='docs/']")

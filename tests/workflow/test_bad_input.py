@@ -202,11 +202,6 @@ DATA = {
         (OF_TINY + "attention/questions.safetensors", "extract_attention/tiny/questions/{}-of-2.log"),
         ["24 longer than max_tokens", "raise it"],
     ),
-    "more shards than layers": (
-        option("head_categories", shards=5),
-        (OF_TINY + "head_mappings/relations.safetensors", "extract_head_mappings/tiny/relations/{}-of-5.log"),
-        ["shards = 5", "4 layers"],
-    ),
 }
 
 

@@ -144,3 +144,17 @@ def test_other_rules_cannot_be_cached(fresh_shared, rule):
     process = fresh_shared.run("figures/sink_rates", "-n", "--cache", rule)
     assert process.returncode != 0
     assert f"--cache {rule}: only download_package" in process.stdout
+
+
+def test_in_another_directory_the_explorer_names_its_documentation_without_a_link(project, tmp_path):
+    """figures/ is not beside docs/ there; where it is, nothing changes. No folder of this machine is in the page."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    beside = (project.folder / "figures" / "explorer.html").read_text()
+    (project.folder / "results").rename(elsewhere / "results")
+    process = project.run("figures/explorer.html", "--directory", str(elsewhere))
+    assert process.returncode == 0, process.stdout
+    apart = (elsewhere / "figures" / "explorer.html").read_text()
+    assert str(tmp_path) not in apart
+    assert '"docs_apart":false' in beside
+    assert apart == beside.replace('"docs_apart":false', '"docs_apart":true')

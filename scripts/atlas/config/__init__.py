@@ -23,6 +23,7 @@ from atlas.config.problems import key_problems, raise_all, size_problems
 from atlas.config.schema import check_schema, fill_defaults
 from atlas.config.sources import label_problems, package_key, packages, ranking_problems, source_problems
 from atlas.config.switches import switched
+from atlas.config.unused import unused_notes
 from atlas.plots.labels import font_problem
 
 __all__ = ["check_schema", "checked", "clean", "default_of", "package_key", "packages", "resolve"]
@@ -120,7 +121,7 @@ def resolve(config: Config, base: Path) -> Config:
         *chat_problems(config),
     ]
     check_analyses(config, problems)
-    config["notes"] += [*by_model.notes(config), *chat_notes(config)]
+    config["notes"] += [*unused_notes(config), *by_model.notes(config), *chat_notes(config)]
     raise_all([*ranking_problems(config), *template_problems(config, base)])
     raise_all(
         problem for key, figure in config["figures"].items() for problem in figure_problems(key, figure, config, fonts)

@@ -25,6 +25,11 @@ def figure_problems(analysis: str, where: str, figure: Config, config: Config) -
     return _call(analysis, "figure_problems", where, figure, config)
 
 
+def unused(name: str, block: Config) -> Iterable[tuple[str, str]]:
+    """(option, why nothing reads it) of a block, as its other options make it; `option.inner` for one within one."""
+    return _call(name, "unused", name, block)
+
+
 def without(name: str, block: Config, off: Iterable[str]) -> None:
     """Take out of a block what it says of analyses that are switched off."""
     _call(name, "without", block, off)
@@ -47,7 +52,7 @@ def panels(analysis: str | None, option: str, figure: Config) -> list[str]:
     return found(option, figure) if found else figure["models"]
 
 
-def _call(name: str, function: str, *arguments: Any) -> Iterable[str]:
+def _call(name: str, function: str, *arguments: Any) -> Iterable[Any]:
     found = _function(name, function)
     return found(*arguments) if found else ()
 

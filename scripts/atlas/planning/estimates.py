@@ -15,7 +15,9 @@ from atlas.dtypes import DTYPE_BYTES, NATIVE_BFLOAT16
 if TYPE_CHECKING:
     from atlas.models.architectures import Shape
 
-ROWS, ROW_TOKENS, PAIRS = 1000, 256, 2000  # of a data set whose size the configuration does not tell
+# Of a data set whose size the configuration does not tell; PAIRS: of all RELATIONS, that are single tokens to a model.
+ROWS, ROW_TOKENS, PAIRS, RELATIONS = 1000, 256, 2000, 20
+TREE = 7  # questions of a graph: one of depth 3 on two of depth 2 and four of depth 1
 AUTO = "auto"
 DECODE = 4  # one generated token costs as much as so many of a prompt
 
@@ -80,11 +82,15 @@ class Size:
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a stage: its model, how that is loaded, the analysis's options, and the data set's rows."""
+    """One job of a stage: its model, how that is loaded, the analysis's options, and the data set's rows.
+
+    rows: of kind relations the pairs that are single tokens to a model, of `relations` relations.
+    """
 
     size: Size
     options: Mapping[str, Any]
     rows: int = ROWS
+    relations: int = RELATIONS
     gpu: bool = False
     dtype: str = "auto"
     device_map: str | None = None

@@ -51,6 +51,10 @@ CONFIGS = {
         "analyses: {sinks: {shards: 2.0}}",
         ["analyses.sinks.shards: 2.0 is not a whole number; write 2."],
     ),
+    "position beyond a sequence": (
+        "analyses: {sinks: {length: 16, positions: [0, 15, 16]}}",
+        ["analyses.sinks.positions: sequences of 16 tokens have positions 0 to 15, and no 16; take it out, or raise"],
+    ),
     "shards without end": ("analyses: {sinks: {shards: 100000000}}", ["analyses.sinks.shards", "at most 10000"]),
     "more than can be counted": ("analyses: {sinks: {length: 10000000000}}", ["sinks.length", "at most 1000000000"]),
     "draws without end": ("analyses: {heads: {bootstrap: 2000000}}", ["heads.bootstrap", "at most 1000000"]),
@@ -89,6 +93,10 @@ CONFIGS = {
     "more salient tokens than are kept": (
         "{figures: {explorer: {salient: 11}}, analyses: {head_categories: {salient_tokens: 10, salient_mapped: 20}}}",
         ["figures.explorer.salient: 11 tokens", "analyses.head_categories.salient_tokens keeps 10"],
+    ),
+    "salient tokens of which none is kept": (
+        "{figures: {explorer: {salient: 4}}, analyses: {head_categories: {salient_tokens: 0}}}",
+        ["figures.explorer.salient: 4 tokens are to be listed, but none is kept of tiny, tiny-shuffled: analyses."],
     ),
     "more than each salient token is mapped to": (
         "{figures: {explorer: {salient: 11}}, analyses: {head_categories: {salient_tokens: 20, salient_mapped: 10}}}",

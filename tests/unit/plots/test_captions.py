@@ -4,6 +4,7 @@ The tables are made up so that every branch speaks: models that refuse, several 
 heads without a drop, one question in a group, a probe that could not be trained, an analysis that leaves out a model.
 """
 
+import copy
 import re
 
 import matplotlib.pyplot as plt
@@ -65,6 +66,9 @@ def test_prompt_heads(made):
             best = own.iloc[0]
             assert f"{MODELS[model]}, {ablation}: ({best['layer']}, {best['head']}) {best['kl']:.3g}." in caption
         assert f"after the prompt {shown} most" in caption
+        assert "undifferentiated: uniform attention (exact limit); scaling: head output times 1e-05. One" in caption
+        assert "It has only" not in caption
+    assert draw(made, "prompt_heads", top=25)[1].count("It has only 24 heads.") == 2 * len(MODELS)
     assert "not given this prompt" in " ".join(text for text in texts(draw(made, "prompt_heads", prompt="p0")[0]))
     with pytest.raises(AtlasError, match=r"has no prompt 'pp1' that a model was given; did you mean 'p1'"):
         draw(made, "prompt_heads", prompt="pp1")
@@ -203,6 +207,7 @@ def test_relation_map(made):
                 assert panel[row.head, row.layer] == row.score
             best = of(shown, model=model)["score"].max()
             assert f"{MODELS[model]}: {row.pairs} pairs, k = 10, highest {best:.2f} in head" in caption
+        assert "the relation; embeddings pass the first MLP above layer 0: yes. Data" in caption
     with pytest.raises(AtlasError, match="no relation 'linguistik_1'; did you mean 'linguistic_1'"):
         draw(made, "relation_map", relation="linguistik_1")
 
@@ -211,7 +216,9 @@ def test_relation_effect(made):
     """Every relation with heads has a row, with as many bars as selections; one model has none."""
     figure, caption = draw(made, "relation_effect")
     expected, rows = numbers.relation_effect(made[1], MODELS, 0.1)
-    check(caption, expected, ["tau = 0.15", "95%", "30 prompts", "3 draws", "less than 10%"])
+    examples = "in place of {examples} 3 pairs as {source}-> {target};. Data"
+    check(caption, expected, ["tau = 0.15", "95%", "30 prompts", "3 draws", "less than 10%", examples])
+    assert f"Prompts: {{examples}} {{source}}->; {examples}" in caption
     ticks = [" ".join(text.get_text().split()) for axes in figure.axes for text in axes.get_yticklabels()]
     assert sorted(text for text in ticks if text) == sorted(rows)
     assert "no head implements any relation" in texts(figure)
@@ -229,8 +236,20 @@ def test_relation_dynamic(made):
     check(
         caption,
         numbers.relation_dynamic(made[1], MODELS),
-        ["95%", "15 pairs of a relation in 4 prompts each (No {source} means no / ", "Of Gamma 5 of 6 layers"],
+        [
+            "95%",
+            "15 pairs of a relation in 4 prompts each (No {source} means no / ",
+            "Of Gamma 5 of 6 layers",
+            "k = 10",
+        ],
     )
+    assert "logits, k = 10 unless the relation has its own)" in caption
+    documents = copy.deepcopy(made[2])
+    for document in documents["relation_correlation"].values():
+        document["options"]["templates"] = ["{examples}\n{source}->"]
+    told = draw((*made[:2], documents), "relation_dynamic")[1]
+    examples = "in place of {examples} 3 pairs as {source}-> {target};"
+    assert f"a relation in 1 prompt ({{examples}} {{source}}->; {examples});" in told
     assert "/ When I think about {source} I think about); both scores" in caption
     assert "k largest logits" in caption
     assert "no correlation" in texts(figure)
@@ -303,7 +322,21 @@ def test_depth_prompts(made):
         lost = f" ({model[1]} longer than the context (behind gold answers) left out)" if model != "m0" else ""
         expected.append(f"{label}: {three}{lost}.")
     constant = ["Questions of depth 1 build", "from 1 to 5", "reaches 4, over 4; by question", "95% bootstrap"]
-    check(caption, expected, constant)
+    framed = "Greedy answers, template chat, of at most 48, 96 and 160 tokens at depth 1, 2 and 3."
+    check(caption, expected, [*constant, framed])
+    words = (
+        "Answers to the question alone, and behind the questions that it builds on with their gold answers, and behind"
+    )
+    assert caption.startswith(words)
+    alone = {name: of(made[1][name], prompt="zero_shot") for name in ("depth_accuracy", "discrepancy")}
+    assert draw(made, "depth_prompts", alone)[1].startswith("Answers to the question alone. Upper row: mean")
+    documents = copy.deepcopy(made[2])
+    for document in documents["depth_accuracy"].values():
+        document["options"]["system"] = "Be brief."
+    assert "template chat, system message 'Be brief.', of at" in draw((*made[:2], documents), "depth_prompts")[1]
+    for document in documents["depth_accuracy"].values():
+        document["options"] = {}  # scores that came with the data set
+    assert "Greedy" not in draw((*made[:2], documents), "depth_prompts")[1]
     assert "no question counts" in texts(figure)
     figure, caption = draw(made, "depth_prompts", models=[])
     assert caption.startswith("No model answers the questions of question graphs")
@@ -328,6 +361,7 @@ def test_membership_roc(made, measures):
             for row in own[own["measure"].isin(measures or own["measure"])].itertuples()
         ]
     constant = ["95% bootstrap", "float32 (Alpha, Gamma), bfloat16 (Beta)", "at most 5% of the non", "rate of 5%"]
+    constant.append("of at most 2048 tokens with 5 or more to score")
     check(caption, expected, constant)
     # alone: what no model is asked for is named as such
     assert ("compression alone and length alone can" if measures is None else "What length alone can") in caption
@@ -343,14 +377,16 @@ def test_span_saliency(made, flows, scale):
         left_out = f", {number} left out (no span named label)" if number else ""
         pairs = []
         for flow in flows or ("S_wp", "S_pq", "S_ww"):
-            row = of(table, model=model, flow=flow, source="marked").iloc[0]
+            row, control = (of(table, model=model, flow=flow, source=one).iloc[0] for one in ("marked", "random"))
             fewer = f" (in {row.prompts})" if row.prompts < 20 + number else ""
+            if control.prompts != row.prompts:
+                fewer = f" (in {row.prompts}, from random tokens in {control.prompts})"
             pairs.append(f"{flow} {row.pairs:.1f}{fewer}")
         expected.append(
             f"{label}: {20 + number} prompts{left_out}; pairs in each, on average: {', '.join(pairs)}; the answers' "
             f"mean loss is {row.nll:.2f}."
         )
-    assert ("(in 20)" in caption) == (flows is None)
+    assert ("(in 20)" in caption) == ("(in 21, from random tokens in 20)" in caption) == (flows is None)
     check(
         caption,
         expected,

@@ -24,6 +24,20 @@ def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Itera
             yield f"{where}.templates.{name}: {template!r} has {{examples}}, of which shots: 0 gives none; take it out."
 
 
+def unused(name: str, block: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Options of what is not kept, not passed or not shown."""
+    if name == "head_categories":
+        if block["salient_tokens"] == 0:
+            yield "salient_mapped", "salient_tokens is 0"
+        if not block["first_mlp"]:
+            yield "first_experts", "first_mlp is false"
+        return
+    templates = block["templates"]
+    if not any("{examples}" in text for text in (templates.values() if isinstance(templates, dict) else templates)):
+        for option in ("example", "shots"):
+            yield option, "no template has {examples}"
+
+
 def _places(where: str, text: str, once: tuple[str, ...], at_most_once: tuple[str, ...] = ()) -> Iterator[str]:
     """Each of `once` stands in a text once, and nothing else in braces that would stay there as it is."""
     found = re.findall(r"\{(\w*)\}", text)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
+from atlas.analyses.head_categories.caption_words import first_state
 from atlas.analyses.head_categories.colours import COLOURS
 from atlas.plots import style
 from atlas.plots.captions import blank_layers, by_model, option_of
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
 
 
 # What stands for a source token above layer 0 (models/weights.py), in the words of the caption.
-_STATES = {
-    "first_mlp": "yes",
-    "embedding": "no",
-    "routed": "by the experts that its router chooses for the token",
-    "expert_mean": "by all of its experts in equal parts",
-}
 
 
 def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
@@ -147,6 +142,5 @@ def _null(document: Document) -> str:
 
 def _way(document: Document) -> str:
     """The options that may differ between models: k, and what stands for a source token above layer 0."""
-    first = _STATES[document["options"]["first_state"]]
     k = document["metric_options"]["k"]["default"]
-    return f"k = {k} unless the relation has its own; embeddings pass the first MLP above layer 0: {first}"
+    return f"k = {k} unless the relation has its own; {first_state(document)}"

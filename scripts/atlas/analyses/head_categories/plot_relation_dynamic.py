@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from atlas.analyses.head_categories.caption_words import examples, one_line
 from atlas.analyses.head_categories.colours import COLOURS
 from atlas.analyses.head_categories.dynamic_metrics import MEAN
 from atlas.plots import style
@@ -105,23 +106,26 @@ def _correlations(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _asked(asked: Mapping[str, Any]) -> str:
     """How many pairs there are at most, and the prompts that each stands in."""
-    templates = " / ".join(" ".join(template.split()) for template in asked["templates"])
-    number = "1 prompt" if len(asked["templates"]) == 1 else f"{len(asked['templates'])} prompts each"
-    return f"at most {asked['pairs']} pairs of a relation in {number} ({templates})"
+    templates = [one_line(template) for template in asked["templates"]]
+    number = "1 prompt" if len(templates) == 1 else f"{len(templates)} prompts each"
+    told_of = f"{' / '.join(templates)}{examples(asked, templates)}"
+    return f"at most {asked['pairs']} pairs of a relation in {number} ({told_of})"
 
 
 def _caption(lines: pd.DataFrame, options: Options, sources: Documents) -> str:
     labels = options["model_labels"]
     extreme = {"direct": "largest", "suppression": "smallest"}[options["sign"]]
     asked = option_of(sources, options, lambda document: _asked(document["options"]))
+    k = option_of(sources, options, lambda document: f"k = {document['metric_options']['k']['default']}")
     tau = option_of(sources, options, lambda d: f"tau = {d['metric_options']['tau']:g}")
     confidence = option_of(sources, options, lambda d: format(d["metric_options"]["confidence"], ".0%"))
     parts = [
-        f"phi of every head and relation (share of targets among the k {extreme} logits) by the map of its weights, "
-        "and by what it writes at the last token of prompts that hold the source: with context, as it attends; "
-        f"without, as if it saw the source token alone. Of {asked}; both scores are of the same "
-        f"pairs. Right: Pearson's correlation over all heads, with {confidence} jackknife intervals over pairs; none "
-        f"where all heads score the same. Data: {options['dataset_label']}."
+        f"phi of every head and relation (share of targets among the k {extreme} logits, {k} unless the relation has "
+        "its own) by the map of its weights, and by what it writes at the last token of prompts that hold the source: "
+        "with context, as it attends; without, as if it saw the source token alone. "
+        f"Of {asked}; both scores are of the same pairs. Right: Pearson's correlation over all heads, with "
+        f"{confidence} jackknife intervals over pairs; none where all heads score the same. "
+        f"Data: {options['dataset_label']}."
     ]
     for model in options["models"]:
         means = lines[(lines["model"] == model) & (lines["relation"] == MEAN)].set_index("context")

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
+from atlas.analyses.head_categories.caption_words import relation_prompts
 from atlas.plots import style
 from atlas.plots.captions import by_model, option_of
 from atlas.plots.fitting import fit, legend_outside
@@ -117,13 +118,15 @@ def _caption(
             {"last": "the last token", "all": "all tokens"}[d["options"]["positions"]],
         ),
     )
+    relations = list(dict.fromkeys(data["relation"]))
+    prompts = option_of(sources, options, lambda d: relation_prompts(d["options"], relations))
     often = option_of(sources, options, lambda d: format(d["options"]["minimum_accuracy"], ".0%"))
     parts = [
         "Accuracy that a model loses in completing a relation (the most likely next token is the target) when heads "
         f"are ablated, {how}: {which} (number and accuracy with all heads behind the relation's name), as many random "
         "heads of the same layers, and the relation's heads in other relations that they do not implement. Bars: "
         f"{metric} bootstrap intervals over prompts; {asked}. Pale: relations completed in less than {often}. "
-        f"Data: {options['dataset_label']}."
+        f"Prompts: {prompts}. Data: {options['dataset_label']}."
     ]
     for model in options["models"]:
         clean = data[(data["model"] == model) & (data["selection"] == "none")]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
+from atlas.analyses.head_categories.caption_words import first_state
 from atlas.analyses.head_categories.relation_names import check_names
 from atlas.plots import style
 from atlas.plots.captions import blank_layers, option_of
@@ -71,7 +72,7 @@ def _caption(data: pd.DataFrame, relation: str, options: Options, sources: Docum
     parts = [
         f"Share of the pairs of {relation} whose target is among the k largest entries of what a head maps the source "
         f"to, by its weights alone (phi); suppression: among the k smallest. Heads above tau = {tau} implement the "
-        f"relation. Data: {options['dataset_label']}."
+        f"relation; {option_of(sources, options, first_state)}. Data: {options['dataset_label']}."
     ]
     for model in options["models"]:
         own = data[data["model"] == model]

@@ -1,6 +1,6 @@
 """The work of the stages of head categories."""
 
-from atlas.planning.estimates import DECODE, PAIRS, Job, Memory, Stage, activations, answering, forward
+from atlas.planning.estimates import DECODE, Job, Memory, Stage, activations, answering, forward
 
 _GPU_TILE = 8192 * 4096  # logits that are compared at once on a GPU (logit_ranks.py)
 
@@ -22,11 +22,16 @@ def _mappings_memory(job: Job) -> Memory:
 
 
 def _mappings_flops(job: Job) -> float:
-    return job.size.heads * 2.0 * job.size.head_width * job.size.vocabulary * (job.size.width + PAIRS)
+    return job.size.heads * 2.0 * job.size.head_width * job.size.vocabulary * (job.size.width + job.rows)
 
 
 _TOKENS = 24  # of a prompt that asks for a relation
-_PAIRS_AT_ONCE, _RELATIONS = 128, 20
+_PAIRS_AT_ONCE = 128
+
+
+def _asked(job: Job, most: int) -> float:
+    """Pairs of all relations, at most so many of each."""
+    return min(job.relations * most, job.rows)
 
 
 def _sets(job: Job) -> float:
@@ -42,7 +47,7 @@ def _completing(job: Job) -> Memory:
 
 
 def _completing_flops(job: Job) -> float:
-    prompts = _RELATIONS * job.options["prompts"]
+    prompts = _asked(job, job.options["prompts"])
     one = _TOKENS if job.options["positions"] == "all" else DECODE
     whole = 3 if job.options["ablation"] == "mean" else 2
     return forward(job, prompts * (whole * _TOKENS + one * _sets(job)))
@@ -70,7 +75,7 @@ def _watching(job: Job) -> Memory:
 
 def _watched(job: Job) -> float:
     """Prompts of all relations."""
-    return _RELATIONS * job.options["pairs"] * len(job.options["templates"])
+    return _asked(job, job.options["pairs"]) * len(job.options["templates"])
 
 
 def _watching_flops(job: Job) -> float:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from atlas import yaml_text
 from atlas.analyses.heads.measures import analysis_of
 from atlas.analyses.registry import HEAD_ANALYSES
 from atlas.config.analyses import datasets_of, trained
 from atlas.config.by_model import block_of
+from atlas.config.defaults import default_of, default_of_plot
 from atlas.config.problems import nearest
 
 Config = dict[str, Any]
@@ -20,6 +19,10 @@ _OWNER = analysis_of(HEAD_ANALYSES)
 
 # Measures with variants, {measure}_{variant}: the option of the analysis that lists the variants to compute.
 _VARIANTS = {"alpha": "inputs", "ships": "ablations", "kl": "ablations"}
+
+
+# analysis -> options of the explorer that say how much of it is listed
+_LISTED = {"head_categories": ("relations", "salient"), "meaningless_tokens": ("curves", "min_prompts")}
 
 
 def problems(where: str, block: Config, config: Config) -> Iterator[str]:
@@ -49,6 +52,7 @@ def figure_problems(where: str, figure: Config, config: Config) -> Iterator[str]
     """The measures of a figure: those of the block, or listed ones that are computed."""
     if figure["plot"] == "explorer":
         yield from _salient(where, figure, config)
+        config["notes"] += _unread(where, figure, config)
     block = config["analyses"]["heads"]
     if figure["metrics"] is None:
         figure["metrics"] = list(block["metrics"])
@@ -62,10 +66,14 @@ def figure_problems(where: str, figure: Config, config: Config) -> Iterator[str]
 
 
 def _salient(where: str, figure: Config, config: Config) -> Iterator[str]:
-    """As many salient tokens as are kept of each head, where any are."""
+    """As many salient tokens as are kept of each head; a number of the user's own where none are is refused."""
     analysis, asked = config["analyses"].get("head_categories", {"models": []}), figure["salient"]
+    own = asked != default_of_plot("explorer", "salient")
+    none = []
     for model in figure["models"]:
         kept = block_of("head_categories", model, config) if model in analysis["models"] else {}
+        if asked and kept.get("salient_tokens") == 0:
+            none.append(model)
         for option, what in (("salient_tokens", "tokens"), ("salient_mapped", "tokens that each is mapped to")):
             if kept.get("salient_tokens") and asked > kept[option]:
                 yield (
@@ -74,6 +82,20 @@ def _salient(where: str, figure: Config, config: Config) -> Iterator[str]:
                     f"{kept[option]}."
                 )
                 break
+    said = f"{', '.join(none)}: analyses.head_categories.salient_tokens is 0"
+    if none and own:
+        yield f"{where}.salient: {asked} tokens are to be listed, but none is kept of {said}; raise it, or salient: 0."
+    elif none:
+        config["notes"].append(f"{where}.salient lists nothing of {said}.")
+
+
+def _unread(where: str, figure: Config, config: Config) -> Iterator[str]:
+    """Notes on numbers of the user's own about analyses that no model of the page has."""
+    for analysis, options in _LISTED.items():
+        covered = config["analyses"].get(analysis, {"models": []})["models"]
+        for option in options if not set(covered) & set(figure["models"]) else ():
+            if figure[option] not in (0, default_of_plot("explorer", option)):
+                yield f"{where}.{option} is not used: no model of it is in analyses.{analysis}."
 
 
 def without(block: Config, off: Iterable[str]) -> None:
@@ -96,7 +118,7 @@ def _metrics(block: Config, analyses: Mapping[str, Config], config: Config) -> I
     reasons = {metric: reason for metric in block["metrics"] if (reason := _not_computed(metric, analyses))}
     if not reasons:
         return
-    asked = block["metrics"] != _default_metrics()
+    asked = block["metrics"] != default_of("heads", "metrics")
     for metric, reason in reasons.items():
         if asked and _OWNER[metric] in analyses:
             yield f"analyses.heads.metrics: {metric!r} is not computed; {reason}."
@@ -120,11 +142,6 @@ def _not_computed(metric: str, analyses: Mapping[str, Config]) -> str | None:
     if option and variant not in analyses[analysis][option]:
         return f"add {variant} to analyses.{analysis}.{option}"
     return None
-
-
-def _default_metrics() -> list[str]:
-    options = yaml_text.load(Path(__file__).with_name("options.yaml").read_text(encoding="utf-8"))
-    return options["heads"]["options"]["metrics"]["default"]
 
 
 def _datasets(block: Config, analyses: Mapping[str, Config]) -> Iterator[str]:

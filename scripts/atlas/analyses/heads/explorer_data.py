@@ -30,7 +30,7 @@ def page_data(tables: Tables, options: Options) -> dict[str, Any]:
     options: `models`, `model_labels`, `metrics` (those that no model has are left out), `relations` and `salient` (per
     head), `curves` (heads per model), `min_prompts`, `datasets` {analysis: the data set that `heads` is about},
     `dataset_labels`, `docs` (where the pages of the documentation are, `{page}` for a page's name; null: beside the
-    folder of figures).
+    folder of figures, or, with `docs_apart`, not where the page could know them).
     """
     heads = tables["heads"]
     relations = _of_dataset(tables, "head_relations", options["datasets"].get("head_categories"))
@@ -54,6 +54,7 @@ def page_data(tables: Tables, options: Options) -> dict[str, Any]:
         "groups": groups,
         "definitions": {name: told for name, told in definitions(options["datasets"]).items() if name in shown},
         "docs": options["docs"],
+        "docs_apart": options.get("docs_apart", False),
         "labels": list(COLOURS),
         "relations": names,
         "models": [

@@ -1,4 +1,4 @@
-"""Checks of the figures of analyses.meaningless_tokens that a schema cannot make."""
+"""Checks of analyses.meaningless_tokens and its figures that a schema cannot make."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlas.config.problems import nearest
+
+
+def unused(name: str, block: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Parts of the span that another kind of span has."""
+    if block["span"]["kind"] == "repeat":
+        yield "span.seed", "span.kind is repeat, which draws nothing"
+    else:
+        yield "span.string", f"span.kind is {block['span']['kind']}, which draws words"
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:

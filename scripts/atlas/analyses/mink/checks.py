@@ -20,6 +20,13 @@ def makes(table: str, block: dict[str, Any], dataset: str) -> bool:
     return asked and (block["judge"]["kind"] == "column" or block["predictions"]["questions"] != 0)
 
 
+def unused(name: str, block: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is said of answers and their scores, where there are none."""
+    if name == "mink" and block["judge"]["kind"] != "column" and block["predictions"]["questions"] == 0:
+        for option in ("predictions.max_new_tokens", "threshold", "successors", "by"):
+            yield option, "predictions.questions is 0, so nothing is answered"
+
+
 def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
     """What is wrong in a block of Min-K% by depth, or of membership, told apart by where it stands."""
     yield from (_membership if where.endswith(".membership") else _depth)(where, block)

@@ -5,13 +5,14 @@ Source: Ko et al. 2024, arXiv 2406.19502, whose models answer without and with w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
 from atlas.errors import AtlasError
 from atlas.plots import style
-from atlas.plots.captions import by_model, told
+from atlas.plots.captions import by_model, option_of, told
 from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ _PROMPTS = {
     "zero_shot": ("question alone", style.BLUE, "o"),
     "gold": ("behind gold answers", style.ORANGE, "s"),
     "predicted": ("behind own answers", style.GREEN, "^"),
+}
+_ASKED = {
+    "zero_shot": "to the question alone",
+    "gold": "behind the questions that it builds on with their gold answers",
+    "predicted": "behind the questions that it builds on with the model's own answers",
 }
 _LEVELS = ("D1-D2", "D2-D3", "all")
 _COLUMNS = 3
@@ -113,12 +119,12 @@ def _caption(scores: pd.DataFrame, gaps: pd.DataFrame, options: Options, documen
     limits = {model: f"{threshold[gaps['model'] == model].iloc[0]:g}" for model in models}
     judges = {model: scores.loc[scores["model"] == model, "judge"].iloc[0] for model in models}
     parts = [
-        "Answers to the question alone, behind the questions that it builds on with their gold answers, and behind the "
-        "same with the model's own answers. Questions of depth 1 build on nothing: one answer counts for all. Upper "
-        "row: mean judged score, from 1 to 5, by depth of question. Lower row: forward discrepancy, how far a question "
+        f"{_asked(scores)} Upper row: mean judged score, from 1 to 5, by depth of question. Lower row: forward "
+        "discrepancy, how far a question "
         f"falls below the mean of what it builds on where that reaches {told(limits, labels)}, over 4; by {by}. Bars: "
         f"{one['metric_options']['confidence']:.0%} bootstrap intervals. Judge: {told(judges, labels)}. Data: "
-        f"{options['dataset_label']}."
+        f"{options['dataset_label']}.",
+        *_answered(documents, options),
     ]
     for model in models:
         own = scores[scores["model"] == model]
@@ -131,6 +137,30 @@ def _caption(scores: pd.DataFrame, gaps: pd.DataFrame, options: Options, documen
         note = "" if base == model else " A control's answers and scores are its base's."
         parts.append(f"{labels[model]}: {counts}{_left_out(by_model(documents)[model])}.{note}")
     return " ".join(parts)
+
+
+def _asked(scores: pd.DataFrame) -> str:
+    """What stands before the questions."""
+    words = [words for prompt, words in _ASKED.items() if (scores["prompt"] == prompt).any()]
+    more = " Questions of depth 1 build on nothing: one answer counts for all." if len(words) > 1 else ""
+    return f"Answers {', and '.join(words)}.{more}"
+
+
+def _answered(documents: Documents, options: Options) -> Iterator[str]:
+    """How questions were put and how long answers may be; nothing where the scores came with the data set."""
+    said = {file: document for file, document in documents.items() if "predictions" in document.get("options", {})}
+    if said:
+        yield f"Greedy answers, {option_of(said, options, _framing)}."
+
+
+def _framing(document: Document) -> str:
+    given = document["options"]
+    *some, last = given["predictions"]["max_new_tokens"]
+    system = "" if given["system"] is None else f", system message {given['system']!r}"
+    return (
+        f"template {given['template']}{system}, of at most {', '.join(map(str, some))} and {last} tokens at depth 1, 2 "
+        "and 3"
+    )
 
 
 def _left_out(document: Document) -> str:

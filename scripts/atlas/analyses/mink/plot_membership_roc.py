@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 
 from atlas.errors import AtlasError
 from atlas.plots import style
-from atlas.plots.captions import by_model, told
+from atlas.plots.captions import by_model, option_of, told
 from atlas.plots.fitting import fit
 from atlas.statistics.roc import roc_points
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
+    from atlas.plots.types import Document, Documents, Drawn, Options, Sources, Tables
 
 _COLUMNS = 3
 # measure -> (name, colour, line); what looks at no model is grey
@@ -113,7 +113,8 @@ def _caption(found: pd.DataFrame, drawn: list[str], options: Options, documents:
         "against non-members that do, for every threshold; a score that knows nothing lies on the diagonal. In the "
         f"legends: AUROC with {_option(documents, 'confidence'):.0%} bootstrap intervals over texts. Scores: "
         f"{meanings}; each with the sign that speaks for a member.",
-        f"Data: {options['dataset_label']}; texts as they stand, without a chat template. Log-probabilities in "
+        f"Data: {options['dataset_label']}; texts as they stand, without a chat template, of "
+        f"{option_of(documents, options, _lengths)}. Log-probabilities in "
         f"{told({model: row['dtype'] for model, row in first.items()}, labels)}.",
     ]
     if blind:
@@ -129,6 +130,12 @@ def _caption(found: pd.DataFrame, drawn: list[str], options: Options, documents:
         parts.append(f"Reference model: {told(named, labels)}.")
     parts.append(f"Vertical line: a false positive rate of {limit:.0%}.")
     return " ".join(parts)
+
+
+def _lengths(document: Document) -> str:
+    """Which texts are scored, by their tokens."""
+    least, most = document["metric_options"]["min_tokens"], document["options"]["max_tokens"]
+    return f"at most {most} tokens with {least} or more to score"
 
 
 def _option(documents: Documents, name: str) -> float:

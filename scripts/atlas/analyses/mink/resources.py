@@ -4,7 +4,7 @@ from atlas.analyses.mink.context_batches import context_batch
 from atlas.planning.estimates import (
     DECODE,
     ROW_TOKENS,
-    ROWS,
+    TREE,
     Batch,
     Job,
     Memory,
@@ -17,10 +17,14 @@ from atlas.planning.estimates import (
 )
 
 
+def _asked(job: Job) -> float:
+    """Questions that are answered: all, or those of so many graphs."""
+    graphs = job.options["predictions"].get("questions")
+    return min(TREE * graphs, job.rows) if graphs else job.rows
+
+
 def _answers(job: Job) -> float:
-    predictions = job.options["predictions"]
-    asked = 7 * (predictions.get("questions") or ROWS / 7)  # a D3 question stands on two D2 and four D1 questions
-    return forward(job, asked * (ROW_TOKENS + DECODE * max(predictions["max_new_tokens"])))
+    return forward(job, _asked(job) * (ROW_TOKENS + DECODE * max(job.options["predictions"]["max_new_tokens"])))
 
 
 def _answers_memory(job: Job) -> Memory:
@@ -29,10 +33,10 @@ def _answers_memory(job: Job) -> Memory:
 
 
 def _context(job: Job) -> float:
-    """A question of depth 2 or 3 behind about four others with their answers, under two kinds of prompts."""
-    predictions = job.options["predictions"]
-    asked = 2 * 3 * (predictions.get("questions") or ROWS / 7)
-    return forward(job, asked * (5 * ROW_TOKENS + DECODE * max(predictions["max_new_tokens"])))
+    """A question of depth 2 or 3 (three of a graph) behind about four others with their answers, under two kinds of
+    prompts."""
+    asked = 2 * 3 * _asked(job) / TREE
+    return forward(job, asked * (5 * ROW_TOKENS + DECODE * max(job.options["predictions"]["max_new_tokens"])))
 
 
 def _context_memory(job: Job) -> Memory:

@@ -19,6 +19,12 @@ def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Itera
         )
 
 
+def unused(name: str, block: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What scaling multiplies by, where nothing is scaled."""
+    if name == "safety_heads" and "scaling" not in block["ablations"]:
+        yield "epsilon", "scaling is not among ablations"
+
+
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
     """Rank and ablations are among those of the analysis; what is left open is chosen from them."""
     block = config["analyses"]["safety_heads"]

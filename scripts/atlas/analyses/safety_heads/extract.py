@@ -259,7 +259,7 @@ class HeadAblation:
         """Numbers of groups that are run together, of similar lowest layer and equal sizes."""
         order = sorted(range(len(groups)), key=lambda i: (min(groups[i])[0], i))
         number = -(-len(groups) // max(1, self.max_rows // prompts))
-        borders = [round(i * len(order) / number) for i in range(number + 1)]
+        borders = [round(i * len(order) / max(1, number)) for i in range(number + 1)]
         return [order[a:b] for a, b in pairwise(borders)]
 
     def _plan(self, ablation: str, groups: Groups) -> Plan:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
+from atlas.analyses.safety_heads.ablation_words import NAMES, ablation_words
 from atlas.errors import AtlasError
 from atlas.nearest import nearest
 from atlas.plots import style
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from atlas.plots.types import Drawn, Options, Sources, Tables
-
-_NAMES = {"undifferentiated": "Undiff Attn.", "scaling": "Scaling Cont.", "mean": "Mean Ablation"}
 
 
 def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
@@ -43,19 +42,20 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
             own = own[own["position"] <= options["top"]].sort_values("position")
             axes = grid[row, column]
             title = style.title(options["title"], options["model_labels"][model])
-            axes.set_title(f"{title}, {_NAMES[ablation]}")
+            axes.set_title(f"{title}, {NAMES[ablation]}")
             _bars(axes, own)
             if len(own):
                 best = own.iloc[0]
                 said.append(
                     f"{options['model_labels'][model]}, {ablation}: ({best['layer']}, {best['head']}) {best['kl']:.3g}."
+                    + (f" It has only {len(own)} heads." if len(own) < options["top"] else "")
                 )
     fit(figure)
     epsilon = option_of(sources["safety_queries"], options, lambda document: f"{document['options']['epsilon']:g}")
     template = option_of(sources["safety_queries"], options, lambda document: repr(document["options"]["template"]))
     words = (
         f"The {options['top']} heads whose ablation changes the next token after the prompt {prompt} most: Ships of "
-        f"this prompt, KL(clean || ablated) in nats; scaling multiplies a head's output by {epsilon}. One prompt has "
+        f"this prompt, KL(clean || ablated) in nats. Ablations: {ablation_words(ablations, epsilon)}. One prompt has "
         f"no interval. Data: {options['dataset_label']}, template {template}. Strongest (layer, head), counted from 0:"
     )
     return figure, " ".join([words, *said])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
+from atlas.analyses.safety_heads.ablation_words import NAMES
 from atlas.plots import style
 from atlas.plots.captions import option_of, told
 from atlas.plots.fitting import fit, legend_outside
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from atlas.plots.types import Documents, Drawn, Options, Sources, Tables
 
-_NAMES = {"undifferentiated": "Undiff Attn.", "scaling": "Scaling Cont.", "mean": "Mean Ablation"}
 _STYLES = {
     "top": (style.VERMILION, "-", "o", "strongest heads"),
     "random": (style.BLUE, "--", "s", "random heads"),
@@ -54,7 +54,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
             axes = grid[row, column]
             _panel(axes, rows[rows["ablation"] == ablation])
             label = style.title(options["title"], options["model_labels"][model])
-            axes.set_title(f"{label}, {_NAMES[ablation]}")
+            axes.set_title(f"{label}, {NAMES[ablation]}")
             if never:
                 prompts = rows["prompts"].iloc[0]
                 note = f"this model refuses none of the {prompts} prompts\nwith all heads in place: nothing to lose"

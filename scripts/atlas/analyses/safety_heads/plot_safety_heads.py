@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
+from atlas.analyses.safety_heads.ablation_words import ablation_words
 from atlas.dtypes import HALF
 from atlas.plots import style
 from atlas.plots.captions import blank_layers, option_of
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 
 _INSIDE, _SHORT = 2, 32  # models, and characters of their labels, that the legend has room for above the heads
 _MARKERS = ("o", "x", "s", "^", "D", "v", "P", "*")
-_WORDS = {
-    "undifferentiated": "uniform attention (exact limit)",
-    "scaling": "head output times {epsilon}",
-    "mean": "head output replaced by its mean over all tokens and prompts",
-}
 
 
 def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
@@ -128,12 +124,11 @@ def _legend(figure: Figure, axes: Axes, models: Sequence[str], labels: Mapping[s
 
 def _caption(data: pd.DataFrame, options: Options, sources: Documents) -> str:
     epsilon = option_of(sources, options, lambda document: f"{document['options']['epsilon']:g}")
-    words = {ablation: _WORDS[ablation].format(epsilon=epsilon) for ablation in options["ablations"]}
     template = option_of(sources, options, lambda document: repr(document["options"]["template"]))
     parts = [
         f"The {options['top']} heads of each model whose ablation turns the leading {options['rank']}-dimensional "
         "subspace of the prompts' last-token states the most (Generalized Ships, sum of principal angles in degrees). "
-        f"Ablations: {'; '.join(f'{name}: {text}' for name, text in words.items())}. "
+        f"Ablations: {ablation_words(options['ablations'], epsilon)}. "
         f"Data: {options['dataset_label']}, template {template}."
     ]
     for model in options["models"]:

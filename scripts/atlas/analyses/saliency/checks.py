@@ -28,6 +28,12 @@ def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Itera
         yield f"{where}.flows: {' and '.join(rest)} are both the rest; there is one rest of all pairs."
 
 
+def unused(name: str, block: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The probe, where no loss is of it."""
+    if name == "saliency" and block["loss"] == ["answer_nll"]:
+        yield "probe", "no loss but answer_nll is asked for"
+
+
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
     """The loss, or the flows, of a figure are among those that the analysis computes."""
     if figure["plot"] == "span_saliency":

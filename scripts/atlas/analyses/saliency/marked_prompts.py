@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-import numpy as np
-
 from atlas.analyses.saliency.exact_tokens import inked, overlapping, random_tokens
 from atlas.analyses.saliency.prompts import place
 from atlas.data.checks import ALWAYS
@@ -185,12 +183,18 @@ def _pairs(parts: Parts, flow: NamedFlow) -> bool:
 
 
 def _rest(parts: Parts, flows: Sequence[NamedFlow]) -> bool:
-    """Whether some token stands before another in a pair that no named flow has."""
-    every = np.array([*parts["text"], *parts["predicting"]])
-    size = int(every.max()) + 1
-    left = np.zeros((size, size), bool)
-    left[np.ix_(every, every)] = True
-    for flow in flows:
-        if not flow.rest:
-            left[np.ix_([*parts[flow.target]], [*parts[flow.source]])] = False
-    return bool(np.tril(left, -1).any())
+    """Whether some token stands before another in a pair that no named flow has.
+
+    Tokens that the same flows end in lack the same sources, so that no square of the prompt's tokens is held.
+    """
+    every = sorted({*parts["text"], *parts["predicting"]})
+    named = [({*parts[flow.source]}, {*parts[flow.target]}) for flow in flows if not flow.rest]
+    first_left: dict[tuple[bool, ...], int] = {}
+    for token in every:
+        ends = tuple(token in targets for _, targets in named)
+        if ends not in first_left:
+            taken = set[int]().union(*(sources for (sources, _), own in zip(named, ends, strict=True) if own))
+            first_left[ends] = next((other for other in every if other not in taken), every[-1])
+        if first_left[ends] < token:
+            return True
+    return False

@@ -102,15 +102,17 @@ def _meaning(row: pd.Series) -> str:
 
 def _counts(model: str, frame: pd.DataFrame, drawn: Sequence[str], options: Options, documents: Documents) -> str:
     """How many prompts and pairs a model has, what was left out, and how likely it finds the answers."""
-    part = frame[(frame["model"] == model) & (frame["source"] == MARKED)].drop_duplicates("flow").set_index("flow")
+    own = frame[frame["model"] == model].drop_duplicates(["source", "flow"])
+    part, drawn_part = (own[own["source"] == source].set_index("flow") for source in (MARKED, RANDOM))
     samples = by_model(documents)[model]["samples"]
     left_out = "".join(f", {len(rows)} left out ({reason})" for reason, rows in samples["dropped"].items())
-    pairs = ", ".join(
-        f"{flow} {part.loc[flow, 'pairs']:.1f}"
-        + (f" (in {part.loc[flow, 'prompts']})" if part.loc[flow, "prompts"] < samples["measured"] else "")
-        for flow in drawn
-    )
+    pairs = []
+    for flow in drawn:
+        marked, control = part.loc[flow, "prompts"], drawn_part.loc[flow, "prompts"]
+        fewer = [f"in {marked}"] if marked < samples["measured"] else []
+        fewer += [f"from random tokens in {control}"] if control != marked else []
+        pairs.append(f"{flow} {part.loc[flow, 'pairs']:.1f}" + (f" ({', '.join(fewer)})" if fewer else ""))
     return (
         f"{options['model_labels'][model]}: {samples['measured']} prompts{left_out}; pairs in each, on average: "
-        f"{pairs}; the answers' mean loss is {part['nll'].iloc[0]:.2f}."
+        f"{', '.join(pairs)}; the answers' mean loss is {part['nll'].iloc[0]:.2f}."
     )

@@ -86,14 +86,14 @@ STAGES = {
         analyses=("saliency",),
         memory=_hidden_states,
         batch=tokens_at_once(512),
-        flops=lambda job: forward(job, job.options["samples"] * _TOKENS),
+        flops=lambda job: forward(job, min(job.options["samples"], job.rows) * _TOKENS),
     ),
     "extract_saliency": Stage(
         analyses=("saliency",),
         memory=_probed,
         batch=tokens_at_once(512),
         # A forward pass and up to two backward passes of about twice its work.
-        flops=lambda job: forward(job, 5 * job.options["samples"] * _TOKENS),
+        flops=lambda job: forward(job, 5 * min(job.options["samples"], job.rows) * _TOKENS),
     ),
     "extract_span_saliency": Stage(
         analyses=("span_saliency",),

@@ -1,9 +1,20 @@
-"""Checks of the figures of analyses.sinks that a schema cannot make."""
+"""Checks of analyses.sinks and its figures that a schema cannot make."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+
+def problems(where: str, block: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    """The profile is of positions that the sequences have."""
+    length = block["length"]
+    beyond = [] if block["positions"] == "all" else [k for k in block["positions"] if k >= length]
+    if beyond:
+        yield (
+            f"{where}.positions: sequences of {length} tokens have positions 0 to {length - 1}, and no {beyond[0]}; "
+            "take it out, or raise length."
+        )
 
 
 def figure_problems(where: str, figure: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:

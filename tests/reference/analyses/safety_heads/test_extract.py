@@ -218,7 +218,7 @@ def test_not_finite_is_named():
         ablation.effects("scaling", [[(2, 1)]])
 
 
-@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("shards", [1, 3, 5])  # of 4 layers: the fifth has none
 def test_one_head_of_each_layer_again_is_that_of_the_whole_pass(shards):
     """The job's float32 pass over (layer, layer modulo heads), whatever the number of shards, against stock loops."""
     model = model_of("llama")

@@ -1,9 +1,12 @@
 """From marked characters to tokens: which prompts can be measured, with which tokens, and why others cannot."""
 
+import tracemalloc
+
+import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.analyses.saliency.marked_prompts import MARKED, RANDOM, marked_prompts, named_flows
+from atlas.analyses.saliency.marked_prompts import MARKED, RANDOM, _rest, marked_prompts, named_flows
 from atlas.errors import AtlasError
 from atlas.models.limits import Limits
 from byte_tokenizer import tokenizer
@@ -115,6 +118,34 @@ def test_a_rest_of_nothing_is_refused():
         given(row(answer="y"), flows=flows)
     (prompt,), _ = given(row(answer="yes"), flows=flows)  # of more tokens, the later ones look at what is no prompt
     assert prompt.parts[MARKED]["predicting"][-1] not in prompt.parts[MARKED]["text"]
+
+
+def test_a_rest_is_found_pair_by_pair():
+    """Against every pair of tokens, in parts that are drawn."""
+    flows = named_flows([{"name": "a", "from": "x", "to": "text"}, {"name": "b", "from": "text", "to": "y"}, FLOWS[0]])
+    rng, found = np.random.default_rng(0), []
+    for _ in range(300):
+        size = int(rng.integers(1, 7))
+        drawn = {name: [i for i in range(size) if rng.random() < share] for name, share in (("x", 0.8), ("y", 0.6))}
+        parts = {"text": range(size), "predicting": range(size - 1, size + rng.integers(3)), **drawn}
+        parts = {name: tuple(own) for name, own in parts.items()}
+        every = {*parts["text"], *parts["predicting"]}
+        taken = {(j, i) for flow in flows if not flow.rest for j in parts[flow.source] for i in parts[flow.target]}
+        found.append(any(j < i and (j, i) not in taken for j in every for i in every))
+        assert _rest(parts, flows) == found[-1], parts
+    assert 0 < sum(found) < len(found)
+
+
+def test_looking_for_the_rest_of_a_long_prompt_holds_no_square_of_its_tokens():
+    """32,000 tokens, whose square would be 1 GB; the only flow has all pairs, so that every token is looked at."""
+    flows = named_flows([{"name": "all", "from": "text", "to": "text"}, FLOWS[0]])
+    parts = {"text": tuple(range(32_000)), "predicting": (31_999,)}
+    tracemalloc.start()
+    try:
+        assert not _rest(parts, flows)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_rest_stands_last():

@@ -95,11 +95,12 @@ function ranks(name) {
   return model.ranks[name];
 }
 
-// Where a page of the documentation is: as the option says, or beside the folder of figures that this file is in.
+// Where a page of the documentation is: as the option says, or beside the folder of figures that this file is in. Its
+// name alone where neither is known.
 function docsOf(page) {
   const name = `docs/${page}.md`, at = location.pathname.lastIndexOf("/figures/");
   if (data.docs) return element("a", name, { href: data.docs.replace("{page}", page) });
-  if (at < 0 || location.protocol === "data:") return element("code", name);
+  if (at < 0 || data.docs_apart || location.protocol === "data:") return element("code", name);
   return element("a", name, { href: `${location.origin === "null" ? "file://" : ""}${location.pathname.slice(0, at)}/${name}` });
 }
 
