@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atlas.plots.types import Document
 
+# By models/weights.py, in the words of the caption.
 STATES = {
     "first_mlp": "yes",
     "embedding": "no",

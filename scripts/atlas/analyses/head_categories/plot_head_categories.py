@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from atlas.plots.types import Document, Documents, Drawn, Options, Sources, Tables
 
 
-# What stands for a source token above layer 0 (models/weights.py), in the words of the caption.
-
-
 def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     """(figure, caption) from the tables head_categories and relation_pairs: one mark per head."""
     style.begin()
