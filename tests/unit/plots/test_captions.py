@@ -203,6 +203,11 @@ def test_relation_map(made):
                 assert panel[row.head, row.layer] == row.score
             best = of(shown, model=model)["score"].max()
             assert f"{MODELS[model]}: {row.pairs} pairs, k = 10, highest {best:.2f} in head" in caption
+    changed = scores.assign(score=scores["score"].where(scores["relation"] != "linguistic_1", 0.0))
+    changed.loc[(changed["relation"] == "linguistic_1") & (changed["sign"] == "suppression"), "score"] = 1.0
+    for signs, shown in ((["suppression"], True), (["direct"], False)):  # what is not shown does not choose
+        _, caption = draw(made, "relation_map", {"head_relations": changed}, relation=None, signs=signs)
+        assert ("Share of the pairs of linguistic_1 " in caption) is shown
     with pytest.raises(AtlasError, match="no relation 'linguistik_1'; did you mean 'linguistic_1'"):
         draw(made, "relation_map", relation="linguistik_1")
 

@@ -125,7 +125,12 @@ def _beyond_control(lost: pd.DataFrame, evidence: Evidence, selection: str) -> M
     if selection not in set(lost["selection"]):
         return Undecided("there is no relation that these heads do not implement and the model completes")
     values, draws, own_losses, prompts = [], [], [], 0
-    having = lost.loc[lost["selection"] == selection, "relation"].unique()
+    rows = lost[lost["selection"].isin([RELATION, selection])]
+    fewest = rows.groupby(["relation", "selection", "task"]).size().groupby("relation").min()
+    controlled = lost.loc[lost["selection"] == selection, "relation"].unique()
+    having = [relation for relation in controlled if fewest[relation] > 1]  # one prompt says nothing of its spread
+    if not having:
+        return Undecided("no relation has two prompts or more, without which there is no interval")
     for number, relation in enumerate(having):
         part, seed = lost[lost["relation"] == relation], evidence.seed + 1000 * number
         own, control = (part[part["selection"] == name] for name in (RELATION, selection))
@@ -156,6 +161,9 @@ def map_predicts(evidence: Evidence) -> dict[str, Measured | Exception]:
         row = rows.loc[context]
         if not row["relations"]:
             found[f"{context} context"] = Undecided(str(row["reason"]))
+            continue
+        if np.isnan(row["low"]):
+            found[f"{context} context"] = Undecided("a relation has a single pair on prompts, which gives no interval")
             continue
         found[f"{context} context"] = of_interval(
             row["correlation"], row["low"], row["high"], confidence=evidence.confidence,

@@ -74,7 +74,7 @@ def effect_table(
     dropped: {relation: {why: how many pairs make no prompt}}. A relation of which none does has one row of nulls.
 
     Accuracies have Wilson's interval with the number of prompts as sample size (draws and tasks answer the same
-    prompts, or have as many), losses a bootstrap over prompts within tasks.
+    prompts, or have as many), losses a bootstrap over prompts within tasks; none where a task has one prompt.
     """
     rows = []
     for (relation, chosen, selection), part in losses(answers).groupby(["relation", "heads_set", "selection"]):
@@ -85,7 +85,8 @@ def effect_table(
         prompts = int(part.groupby("task").size().min())
         lost, replicates = resampled_loss(part, options["bootstrap"], options["seed"])
         low, high = wilson_rate(by_task["accuracy"], prompts, options["confidence"])
-        drop_low, drop_high = percentile_interval(replicates, options["confidence"])
+        bounds = percentile_interval(replicates, options["confidence"])
+        drop_low, drop_high = bounds if prompts > 1 else (np.nan, np.nan)  # one prompt drawn again is itself
         heads = own["heads"].iloc[0]
         rows.append({
             "relation": relation, "category": categories[str(relation)], "heads_set": chosen, "selection": selection,

@@ -110,6 +110,10 @@ def _asked(asked: Mapping[str, Any]) -> str:
     return f"at most {asked['pairs']} pairs of a relation in {number} ({templates})"
 
 
+def _interval(row: pd.Series) -> str:
+    return "(no interval)" if np.isnan(row["low"]) else f"[{row['low']:.2f}, {row['high']:.2f}]"
+
+
 def _caption(lines: pd.DataFrame, options: Options, sources: Documents) -> str:
     labels = options["model_labels"]
     extreme = {"direct": "largest", "suppression": "smallest"}[options["sign"]]
@@ -129,7 +133,7 @@ def _caption(lines: pd.DataFrame, options: Options, sources: Documents) -> str:
             parts.append(f"{labels[model]}: no head implements a relation ({tau}).")
             continue
         told_of = " and ".join(
-            f"{row['correlation']:.2f} [{row['low']:.2f}, {row['high']:.2f}] {words}"
+            f"{row['correlation']:.2f} {_interval(row)} {words}"
             for context, (*_, words) in _STYLES.items()
             for row in [means.loc[context]]
         )
