@@ -88,8 +88,8 @@ def marked_prompts(
     """([MarkedPrompt], report) of a data set of kind marked; unusable: {reason: ids} of rows that it left out itself.
 
     A token that overlaps a marked part by a visible character belongs to it. Random tokens are drawn among the visible
-    ones of the prompt, for each part by itself, without the one that predicts the answer unless the part has it. Raises AtlasError where no prompt can be measured, and for a flow that
-    no prompt has a pair of tokens for.
+    ones of the prompt, for each part by itself, without the one that predicts the answer unless the part has it.
+    Raises AtlasError where no prompt can be measured, and for a flow that no prompt has a pair of tokens for.
     """
     names = marked_names(flows)
     total = len(table) + sum(map(len, (unusable or {}).values()))
