@@ -19,6 +19,7 @@ from atlas.analyses.claims.measured import (
 from atlas.analyses.head_categories.dynamic_metrics import CONTEXTS, MEAN
 from atlas.analyses.head_categories.effect_metrics import losses, resampled_loss
 from atlas.analyses.head_categories.implementing import IMPLEMENTING, NONE, OTHER, RANDOM, RELATION
+from atlas.plots.captions import percent
 from atlas.statistics.intervals import wilson_rate
 from atlas.statistics.resampling import mover
 
@@ -114,7 +115,7 @@ def map_is_causal(evidence: Evidence) -> dict[str, Measured | Exception]:
     if lost.empty:
         raise Undecided(
             f"none of {len(clean)} relations has heads above tau and is completed in "
-            f"{evidence.options['minimum_accuracy']:.0%} of the prompts"
+            f"{percent(evidence.options['minimum_accuracy'])} of the prompts"
         )
     parts = {"against random heads": RANDOM, "against other relations": OTHER}
     return {name: _beyond_control(lost, evidence, selection) for name, selection in parts.items()}

@@ -14,7 +14,7 @@ import numpy as np
 from atlas.analyses.head_categories.colours import COLOURS
 from atlas.analyses.head_categories.dynamic_metrics import MEAN
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of
+from atlas.plots.captions import blank_layers, option_of, percent
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _caption(lines: pd.DataFrame, options: Options, sources: Documents) -> str:
     extreme = {"direct": "largest", "suppression": "smallest"}[options["sign"]]
     asked = option_of(sources, options, lambda document: _asked(document["options"]))
     tau = option_of(sources, options, lambda d: f"tau = {d['metric_options']['tau']:g}")
-    confidence = option_of(sources, options, lambda d: format(d["metric_options"]["confidence"], ".0%"))
+    confidence = option_of(sources, options, lambda d: percent(d["metric_options"]["confidence"]))
     parts = [
         f"phi of every head and relation (share of targets among the k {extreme} logits) by the map of its weights, "
         "and by what it writes at the last token of prompts that hold the source: with context, as it attends; "

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from atlas.plots import style
-from atlas.plots.captions import by_model, option_of
+from atlas.plots.captions import by_model, option_of, percent
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _caption(
     sources: Documents,
     least: dict[str, float],
 ) -> str:
-    metric = option_of(sources, options, lambda d: format(d["metric_options"]["confidence"], ".0%"))
+    metric = option_of(sources, options, lambda d: percent(d["metric_options"]["confidence"]))
     asked = option_of(
         sources, options, lambda d: "at most {prompts} prompts a relation, {draws} draws".format(**d["options"])
     )
@@ -117,7 +117,7 @@ def _caption(
             {"last": "the last token", "all": "all tokens"}[d["options"]["positions"]],
         ),
     )
-    often = option_of(sources, options, lambda d: format(d["options"]["minimum_accuracy"], ".0%"))
+    often = option_of(sources, options, lambda d: percent(d["options"]["minimum_accuracy"]))
     parts = [
         "Accuracy that a model loses in completing a relation (the most likely next token is the target) when heads "
         f"are ablated, {how}: {which} (number and accuracy with all heads behind the relation's name), as many random "
