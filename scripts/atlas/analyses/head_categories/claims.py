@@ -124,7 +124,11 @@ def map_is_causal(evidence: Evidence) -> dict[str, Measured | Exception]:
 def _beyond_control(lost: pd.DataFrame, evidence: Evidence, selection: str) -> Measured | Exception:
     """Loss without a relation's heads minus that of a control, mean over relations; prompts are resampled."""
     if selection not in set(lost["selection"]):
-        return Undecided("there is no relation that these heads do not implement and the model completes")
+        lacking = {
+            RANDOM: "the model has fewer other heads than those that implement a relation",
+            OTHER: "there is no relation that these heads do not implement and the model completes",
+        }
+        return Undecided(lacking[selection])
     values, draws, own_losses, prompts = [], [], [], 0
     rows = lost[lost["selection"].isin([RELATION, selection])]
     fewest = rows.groupby(["relation", "selection", "task"]).size().groupby("relation").min()

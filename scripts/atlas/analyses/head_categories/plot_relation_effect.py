@@ -133,6 +133,20 @@ def _caption(
         parts.append(
             f"{options['model_labels'][model]}: {known} of {len(clean)} relations are completed that often; "
             + (f"no such head for {', '.join(without)}." if without else "each has such heads.")
+            + _elsewhere(shown[model])
             + (f" No pair makes a prompt of {', '.join(lost)}." if lost else "")
         )
     return " ".join(parts)
+
+
+def _elsewhere(rows: pd.DataFrame) -> str:
+    """A sentence on the relations whose random heads are not all of the same layers, or that have none."""
+    random = rows[rows["selection"] == "random"]
+    moved = sorted(random.loc[random["elsewhere"] > 0, "relation"])
+    without = sorted({*rows["relation"]} - {*random["relation"]})
+    told = (
+        f" Too few others in these layers for {', '.join(moved)}: some random heads are of other layers."
+        if moved
+        else ""
+    )
+    return told + (f" The model has too few other heads for random ones of {', '.join(without)}." if without else "")
