@@ -488,6 +488,16 @@ def test_small_rates_of_false_positives_are_not_told_as_none(made):
     assert caption.count("where at most 0.1% of the non-members") == found["model"].nunique()
 
 
+def test_a_mean_correlation_without_an_interval_says_so(made):
+    lines = made[1]["relation_correlation"]
+    some = lines["relation"] == "(mean)"
+    _, caption = draw(
+        made, "relation_dynamic", {"relation_correlation": lines.assign(low=lines["low"].mask(some), high=np.nan)}
+    )
+    assert "(no interval) without context and" in caption
+    assert "nan" not in caption
+
+
 SOME = ["head_types", "head_overlap", "probe_auroc"]  # told by the provenance, by the analysis, by the figure
 
 
