@@ -66,7 +66,7 @@ def lay_out(figure: Figure) -> None:
         engine.execute(figure)
     for axes in figure.axes:  # one of a fixed shape takes it when it is drawn
         locator = axes.get_axes_locator()
-        axes.apply_aspect(locator(axes, None) if locator else None)
+        axes.apply_aspect(locator(axes, _renderer(figure)) if locator is not None else None)
 
 
 def legend_outside(
