@@ -63,8 +63,12 @@ def relation_effect(tables, models, minimum):
         clean = of(own, selection="none")
         number = sum(rate >= minimum for rate in clean["accuracy"])
         without = sorted(set(clean["relation"]) - set(of(own, heads_set="implementing")["relation"]))
+        moved = [row.relation for row in of(own, heads_set="implementing").itertuples() if row.elsewhere > 0]
         lack = f"no such head for {', '.join(without)}." if without else "each has such heads."
         expected.append(f"{label}: {number} of {len(clean)} relations are completed that often; {lack}")
+        if moved:
+            told = f"Too few others in these layers for {', '.join(moved)}: some random heads are of other layers."
+            expected[-1] += f" {told}"
         for row in of(own, heads_set="implementing", selection="relation").itertuples():
             rows.append(f"{row.relation} ({row.heads_ablated} heads, {100 * row.base_accuracy:.0f}%)")
     return expected, rows

@@ -165,6 +165,7 @@ def relation_effect(config, models, layers, heads, rng):
                     **about, "heads_set": name, "selection": selection, "heads_ablated": 0 if name == "none" else 2,
                     "tasks": relation, "accuracy": base - drop, "low": 0.0, "high": 1.0, "drop": drop, "drop_low": low,
                     "drop_high": high, "logprob_drop": drop, "draws": 2, "heads": "[[0, 1], [1, 0]]",
+                    "elsewhere": (number == 2) / 3 if selection == "random" else np.nan,
                     "reason": "",
                 })  # fmt: skip
     document = {"options": {**block, "tau": tau}, "metric_options": block}

@@ -14,6 +14,7 @@ import pytest
 
 import caption_numbers as numbers
 from atlas.errors import AtlasError
+from atlas.plots.captions import percent
 from caption_numbers import check, of
 from made_figures import configuration, drawn, figures
 from made_tables import tables_of
@@ -208,6 +209,11 @@ def test_relation_map(made):
             best = of(shown, model=model)["score"].max()
             assert f"{MODELS[model]}: {row.pairs} pairs, k = 10, highest {best:.2f} in head" in caption
         assert "the relation; embeddings pass the first MLP above layer 0: yes. Data" in caption
+    changed = scores.assign(score=scores["score"].where(scores["relation"] != "linguistic_1", 0.0))
+    changed.loc[(changed["relation"] == "linguistic_1") & (changed["sign"] == "suppression"), "score"] = 1.0
+    for signs, shown in ((["suppression"], True), (["direct"], False)):  # what is not shown does not choose
+        _, caption = draw(made, "relation_map", {"head_relations": changed}, relation=None, signs=signs)
+        assert ("Share of the pairs of linguistic_1 " in caption) is shown
     with pytest.raises(AtlasError, match="no relation 'linguistik_1'; did you mean 'linguistic_1'"):
         draw(made, "relation_map", relation="linguistik_1")
 
@@ -504,3 +510,54 @@ def test_options_that_differ_between_models_are_told_by_model(made):
     ):
         plot, own = figures(config)[figure]
         assert phrase in drawn(plot, own, tables, changed)[1], figure
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.95, "95%"), (0.995, "99.5%"), (0.001, "0.1%"), (0.29, "29%")])
+def test_shares_of_options_are_told_with_all_digits(share, told):
+    assert percent(share) == told
+
+
+def test_small_rates_of_false_positives_are_not_told_as_none(made):
+    found = made[1]["membership"].assign(max_fpr=0.001)
+    _, caption = draw(made, "membership_roc", {"membership": found})
+    assert "Vertical line: a false positive rate of 0.1%." in caption
+    assert caption.count("where at most 0.1% of the non-members") == found["model"].nunique()
+
+
+def test_a_mean_correlation_without_an_interval_says_so(made):
+    lines = made[1]["relation_correlation"]
+    some = lines["relation"] == "(mean)"
+    _, caption = draw(
+        made, "relation_dynamic", {"relation_correlation": lines.assign(low=lines["low"].mask(some), high=np.nan)}
+    )
+    assert "(no interval) without context and" in caption
+    assert "nan" not in caption
+
+
+SOME = ["head_types", "head_overlap", "probe_auroc"]  # told by the provenance, by the analysis, by the figure
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_no_caption_rounds_the_confidence_of_its_intervals(made, every):
+    """With 99.5 % in the options of the figure, in the table claims and in the provenance of all tables."""
+    config, tables, documents = made
+    changed = {
+        table: {file: _with_confidence(document, 0.995) for file, document in files.items()}
+        for table, files in documents.items()
+    }
+    claims = tables["claims"].assign(confidence=0.995)
+    told = {}
+    for figure, (plot, own) in figures(config).items():
+        if plot != "explorer" and (every or figure in SOME):
+            options = {**own, "confidence": 0.995} if "confidence" in own else own
+            _, caption = drawn(plot, options, {**tables, "claims": claims}, changed)
+            told[figure] = "99.5%" in caption
+            assert not re.search(r"\b(100|99|95)% (\w+ )*interval", caption), figure
+            plt.close("all")
+    assert all(told[figure] for figure in SOME)
+    assert sum(told.values()) > 12 or not every
+
+
+def _with_confidence(document, confidence):
+    metric = document.get("metric_options", {})
+    return {**document, "metric_options": {**metric, "confidence": confidence}} if "confidence" in metric else document

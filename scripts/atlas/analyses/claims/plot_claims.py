@@ -12,6 +12,7 @@ from matplotlib.patches import Patch, Polygon
 
 from atlas.analyses.claims.verdicts import FAILS, HOLDS, NONE, OPEN, VERDICTS
 from atlas.plots import style
+from atlas.plots.captions import percent
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -172,8 +173,8 @@ def _caption(claims: pd.DataFrame, options: Options) -> str:
     number = len(claims.drop_duplicates(["claim", "dataset", "model"]))
     parts = [
         f"What the sources claim, tested on each model; n = {number} claims of models and data sets. A claim holds "
-        f"where the {_first(claims, 'confidence'):.0%} interval of every quantity that it rests on lies where it says, "
-        "and does not hold where one lies elsewhere, if that withstands correction for the tests of the model "
+        f"where the {percent(_first(claims, 'confidence'))} interval of every quantity that it rests on lies where it "
+        "says, and does not hold where one lies elsewhere, if that withstands correction for the tests of the model "
         "(Benjamini-Hochberg). In a mark: the measured value, and where there is room which quantity of several it is; "
         f"beside it: the published value for that model. {_OF_CONSTRUCTION}: true, or partly true, by construction. "
         "The table claims has every quantity with its interval, threshold, effect size and the control's value."

@@ -19,6 +19,7 @@ from atlas.analyses.claims.measured import (
 from atlas.analyses.head_categories.dynamic_metrics import CONTEXTS, MEAN
 from atlas.analyses.head_categories.effect_metrics import losses, resampled_loss
 from atlas.analyses.head_categories.implementing import IMPLEMENTING, NONE, OTHER, RANDOM, RELATION
+from atlas.plots.captions import percent
 from atlas.statistics.intervals import wilson_rate
 from atlas.statistics.resampling import mover
 
@@ -114,7 +115,7 @@ def map_is_causal(evidence: Evidence) -> dict[str, Measured | Exception]:
     if lost.empty:
         raise Undecided(
             f"none of {len(clean)} relations has heads above tau and is completed in "
-            f"{evidence.options['minimum_accuracy']:.0%} of the prompts"
+            f"{percent(evidence.options['minimum_accuracy'])} of the prompts"
         )
     parts = {"against random heads": RANDOM, "against other relations": OTHER}
     return {name: _beyond_control(lost, evidence, selection) for name, selection in parts.items()}
@@ -123,9 +124,18 @@ def map_is_causal(evidence: Evidence) -> dict[str, Measured | Exception]:
 def _beyond_control(lost: pd.DataFrame, evidence: Evidence, selection: str) -> Measured | Exception:
     """Loss without a relation's heads minus that of a control, mean over relations; prompts are resampled."""
     if selection not in set(lost["selection"]):
-        return Undecided("there is no relation that these heads do not implement and the model completes")
+        lacking = {
+            RANDOM: "the model has fewer other heads than those that implement a relation",
+            OTHER: "there is no relation that these heads do not implement and the model completes",
+        }
+        return Undecided(lacking[selection])
     values, draws, own_losses, prompts = [], [], [], 0
-    having = lost.loc[lost["selection"] == selection, "relation"].unique()
+    rows = lost[lost["selection"].isin([RELATION, selection])]
+    fewest = rows.groupby(["relation", "selection", "task"]).size().groupby("relation").min()
+    controlled = lost.loc[lost["selection"] == selection, "relation"].unique()
+    having = [relation for relation in controlled if fewest[relation] > 1]  # one prompt says nothing of its spread
+    if not having:
+        return Undecided("no relation has two prompts or more, without which there is no interval")
     for number, relation in enumerate(having):
         part, seed = lost[lost["relation"] == relation], evidence.seed + 1000 * number
         own, control = (part[part["selection"] == name] for name in (RELATION, selection))
@@ -156,6 +166,9 @@ def map_predicts(evidence: Evidence) -> dict[str, Measured | Exception]:
         row = rows.loc[context]
         if not row["relations"]:
             found[f"{context} context"] = Undecided(str(row["reason"]))
+            continue
+        if np.isnan(row["low"]):
+            found[f"{context} context"] = Undecided("a relation has a single pair on prompts, which gives no interval")
             continue
         found[f"{context} context"] = of_interval(
             row["correlation"], row["low"], row["high"], confidence=evidence.confidence,

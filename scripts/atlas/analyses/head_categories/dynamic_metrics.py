@@ -102,7 +102,7 @@ def _agreement(
     implementing: Bool[np.ndarray, "layers heads"],
     options: DynamicOptions,
 ) -> dict[str, Any]:
-    """The correlation of one relation, sign and context; error: its standard error."""
+    """The correlation of one relation, sign and context; error: its standard error, which one pair does not give."""
     pairs, templates = dynamic.shape[2:]
     names = ("correlation", "low", "high", "error", "correlation_by_template", "static_max", "dynamic_max")
     line: dict[str, Any] = {**dict.fromkeys(names, np.nan), "reason": ""}
@@ -110,7 +110,8 @@ def _agreement(
     if not pairs:
         return line
     by_template = dynamic.mean(2).reshape(-1, templates)
-    of_map, of_prompts = static.mean(2).ravel(), by_template.mean(1)
+    # Of counts: a mean of means may be above tau by rounding alone.
+    of_map, of_prompts = static.mean(2).ravel(), dynamic.mean((2, 3)).ravel()
     above, named = of_prompts > options["tau"], implementing.ravel()
     line |= {"confirmed": int(above[named].sum()), "others": int(above[~named].sum())}
     line |= {"static_max": of_map.max(), "dynamic_max": of_prompts.max()}
@@ -118,6 +119,7 @@ def _agreement(
     line["correlation_by_template"] = float(pearson(np.repeat(of_map, templates), by_template.ravel()))
     if np.isnan(line["correlation"]):
         line["reason"] = f"all heads score the same {'by the map' if np.ptp(of_map) == 0 else 'on prompts'}"
+        line["error"] = 0.0 if pairs > 1 else np.nan
     elif pairs > 1:
         line |= _interval(line["correlation"], static, dynamic.mean(3), options["confidence"])
     return line
@@ -161,7 +163,10 @@ def pearson(
 
 
 def _means(lines: list[dict[str, Any]], options: DynamicOptions) -> list[dict[str, Any]]:
-    """Rows of each sign and context: means over the relations that some head implements; no correlation counts as 0."""
+    """Rows of each sign and context: means over the relations that some head implements; no correlation counts as 0.
+
+    Without an interval where one of them has a single pair, whose correlation varies by nobody knows how much.
+    """
     found = []
     for context, sign in ((context, sign) for context in CONTEXTS for sign in SIGNS):
         own = [x for x in lines if (x["context"], x["sign"]) == (context, sign) and x["pairs"] and x["implementing"]]
@@ -171,7 +176,7 @@ def _means(lines: list[dict[str, Any]], options: DynamicOptions) -> list[dict[st
         if own:
             for name in ("correlation", "correlation_by_template"):
                 row[name] = float(np.mean(np.nan_to_num([x[name] for x in own])))
-            error = np.sqrt(np.nansum([x["error"] ** 2 for x in own])) / len(own)
+            error = np.sqrt(np.sum([x["error"] ** 2 for x in own])) / len(own)
             half = stats.norm.ppf(0.5 + options["confidence"] / 2) * error
             row["low"], row["high"] = (float(np.clip(row["correlation"] + side, -1, 1)) for side in (-half, half))
         found.append(row)

@@ -5,6 +5,8 @@ Source: Elhelo & Geva, ACL 2025, arXiv 2412.11965, section 4.2; the intervals an
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict
 
@@ -12,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.analyses.head_categories.completions import unasked
-from atlas.analyses.head_categories.implementing import NONE
+from atlas.analyses.head_categories.implementing import NONE, RANDOM, RELATION
 from atlas.statistics.intervals import bootstrap_weights, percentile_interval, wilson_rate
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def effect_table(
     dropped: {relation: {why: how many pairs make no prompt}}. A relation of which none does has one row of nulls.
 
     Accuracies have Wilson's interval with the number of prompts as sample size (draws and tasks answer the same
-    prompts, or have as many), losses a bootstrap over prompts within tasks.
+    prompts, or have as many), losses a bootstrap over prompts within tasks; none where a task has one prompt.
     """
     rows = []
     for (relation, chosen, selection), part in losses(answers).groupby(["relation", "heads_set", "selection"]):
@@ -85,14 +87,17 @@ def effect_table(
         prompts = int(part.groupby("task").size().min())
         lost, replicates = resampled_loss(part, options["bootstrap"], options["seed"])
         low, high = wilson_rate(by_task["accuracy"], prompts, options["confidence"])
-        drop_low, drop_high = percentile_interval(replicates, options["confidence"])
+        bounds = percentile_interval(replicates, options["confidence"])
+        drop_low, drop_high = bounds if prompts > 1 else (np.nan, np.nan)  # one prompt drawn again is itself
         heads = own["heads"].iloc[0]
+        sets = answers[(answers["relation"] == relation) & (answers["heads_set"] == chosen)]
         rows.append({
             "relation": relation, "category": categories[str(relation)], "heads_set": chosen, "selection": selection,
             "heads_ablated": heads.count("[") - 1, "tasks": ";".join(sorted(part["task"].unique())),
             "base_accuracy": by_task["base"], "accuracy": by_task["accuracy"], "low": low, "high": high,
             "drop": lost, "drop_low": drop_low, "drop_high": drop_high, "logprob_drop": by_task["logprob_lost"],
-            "prompts": prompts, "draws": own["draw"].nunique(), "heads": heads if selection != "random" else "",
+            "prompts": prompts, "draws": own["draw"].nunique(), "heads": heads if selection != RANDOM else "",
+            "elsewhere": elsewhere(sets) if selection == RANDOM else np.nan,
         })  # fmt: skip
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     clean = _clean(answers, categories, options)
@@ -101,7 +106,22 @@ def effect_table(
 
 
 _COLUMNS = ("relation", "category", "heads_set", "selection", "heads_ablated", "tasks", "base_accuracy", "accuracy",
-            "low", "high", "drop", "drop_low", "drop_high", "logprob_drop", "prompts", "draws", "heads")  # fmt: skip
+            "low", "high", "drop", "drop_low", "drop_high", "logprob_drop", "prompts", "draws", "heads",
+            "elsewhere")  # fmt: skip
+
+
+def elsewhere(sets: pd.DataFrame) -> float:
+    """How many heads of a random set stand in none of the layers that they stand for, mean over draws.
+
+    sets: rows of relation_answers of one relation and set of heads.
+    """
+    own = _layers(sets.loc[sets["selection"] == RELATION, "heads"].iloc[0])
+    drawn = sets[sets["selection"] == RANDOM].drop_duplicates("draw")["heads"]
+    return float(np.mean([(_layers(heads) - own).total() for heads in drawn]))
+
+
+def _layers(heads: str) -> Counter[int]:
+    return Counter(layer for layer, _ in json.loads(heads))
 
 
 def _clean(answers: pd.DataFrame, categories: Mapping[str, str], options: EffectOptions) -> pd.DataFrame:
@@ -112,7 +132,7 @@ def _clean(answers: pd.DataFrame, categories: Mapping[str, str], options: Effect
         low, high = wilson_rate(rate, prompts, options["confidence"])
         rows.append(
             (relation, categories[str(relation)], NONE, NONE, 0, relation, rate, rate, low, high, 0.0, 0.0, 0.0, 0.0,
-             prompts, 1, "")
+             prompts, 1, "", np.nan)
         )  # fmt: skip
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 

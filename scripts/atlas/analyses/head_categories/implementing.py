@@ -60,16 +60,18 @@ def head_sets(scores: pd.DataFrame, wanted: Sequence[str | int], tau: float) -> 
     return found
 
 
-def random_heads(heads: Heads, scores: pd.DataFrame, tau: float, draw: tuple[int, str, str, int]) -> Heads:
+def random_heads(heads: Heads, scores: pd.DataFrame, tau: float, draw: tuple[int, str, str, int]) -> Heads | None:
     """As many other heads, each from the layer of one of `heads`, none of which implements the relation.
 
     scores: rows of direct_scores of the relation. draw: seed, relation, name of the set, number of the draw. Where a
-    layer has too few others, the rest comes from all layers; where the model has too few, all of them are taken.
+    layer has too few others, the rest comes from all layers; None where the model has too few.
     """
     seed, relation, name, number = draw
     generator = np.random.default_rng([seed, zlib.crc32(f"{relation} {name}".encode()), number])
     taken = {*heads, *_places(scores[scores["score"] > tau])}
     free = [place for place in _places(scores) if place not in taken]
+    if len(free) < len(heads):
+        return None
     found: Heads = []
     for layer in sorted({layer for layer, _ in heads}):
         own = [place for place in free if place[0] == layer]

@@ -15,7 +15,7 @@ from atlas.analyses.head_categories.caption_words import examples, one_line
 from atlas.analyses.head_categories.colours import COLOURS
 from atlas.analyses.head_categories.dynamic_metrics import MEAN
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of
+from atlas.plots.captions import blank_layers, option_of, percent
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -112,13 +112,17 @@ def _asked(asked: Mapping[str, Any]) -> str:
     return f"at most {asked['pairs']} pairs of a relation in {number} ({told_of})"
 
 
+def _interval(row: pd.Series) -> str:
+    return "(no interval)" if np.isnan(row["low"]) else f"[{row['low']:.2f}, {row['high']:.2f}]"
+
+
 def _caption(lines: pd.DataFrame, options: Options, sources: Documents) -> str:
     labels = options["model_labels"]
     extreme = {"direct": "largest", "suppression": "smallest"}[options["sign"]]
     asked = option_of(sources, options, lambda document: _asked(document["options"]))
     k = option_of(sources, options, lambda document: f"k = {document['metric_options']['k']['default']}")
     tau = option_of(sources, options, lambda d: f"tau = {d['metric_options']['tau']:g}")
-    confidence = option_of(sources, options, lambda d: format(d["metric_options"]["confidence"], ".0%"))
+    confidence = option_of(sources, options, lambda d: percent(d["metric_options"]["confidence"]))
     parts = [
         f"phi of every head and relation (share of targets among the k {extreme} logits, {k} unless the relation has "
         "its own) by the map of its weights, and by what it writes at the last token of prompts that hold the source: "
@@ -133,7 +137,7 @@ def _caption(lines: pd.DataFrame, options: Options, sources: Documents) -> str:
             parts.append(f"{labels[model]}: no head implements a relation ({tau}).")
             continue
         told_of = " and ".join(
-            f"{row['correlation']:.2f} [{row['low']:.2f}, {row['high']:.2f}] {words}"
+            f"{row['correlation']:.2f} {_interval(row)} {words}"
             for context, (*_, words) in _STYLES.items()
             for row in [means.loc[context]]
         )

@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from atlas.analyses.head_categories.caption_words import relation_prompts
 from atlas.plots import style
-from atlas.plots.captions import by_model, option_of
+from atlas.plots.captions import by_model, option_of, percent
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _caption(
     sources: Documents,
     least: dict[str, float],
 ) -> str:
-    metric = option_of(sources, options, lambda d: format(d["metric_options"]["confidence"], ".0%"))
+    metric = option_of(sources, options, lambda d: percent(d["metric_options"]["confidence"]))
     asked = option_of(
         sources, options, lambda d: "at most {prompts} prompts a relation, {draws} draws".format(**d["options"])
     )
@@ -120,7 +120,7 @@ def _caption(
     )
     relations = list(dict.fromkeys(data["relation"]))
     prompts = option_of(sources, options, lambda d: relation_prompts(d["options"], relations))
-    often = option_of(sources, options, lambda d: format(d["options"]["minimum_accuracy"], ".0%"))
+    often = option_of(sources, options, lambda d: percent(d["options"]["minimum_accuracy"]))
     parts = [
         "Accuracy that a model loses in completing a relation (the most likely next token is the target) when heads "
         f"are ablated, {how}: {which} (number and accuracy with all heads behind the relation's name), as many random "
@@ -136,6 +136,20 @@ def _caption(
         parts.append(
             f"{options['model_labels'][model]}: {known} of {len(clean)} relations are completed that often; "
             + (f"no such head for {', '.join(without)}." if without else "each has such heads.")
+            + _elsewhere(shown[model])
             + (f" No pair makes a prompt of {', '.join(lost)}." if lost else "")
         )
     return " ".join(parts)
+
+
+def _elsewhere(rows: pd.DataFrame) -> str:
+    """A sentence on the relations whose random heads are not all of the same layers, or that have none."""
+    random = rows[rows["selection"] == "random"]
+    moved = sorted(random.loc[random["elsewhere"] > 0, "relation"])
+    without = sorted({*rows["relation"]} - {*random["relation"]})
+    told = (
+        f" Too few others in these layers for {', '.join(moved)}: some random heads are of other layers."
+        if moved
+        else ""
+    )
+    return told + (f" The model has too few other heads for random ones of {', '.join(without)}." if without else "")

@@ -25,8 +25,9 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
     models, signs = options["models"], options["signs"]
     scores = tables["head_relations"]
     scores = scores[(scores["dataset"] == options["dataset"]) & scores["model"].isin(models)]
+    scores = scores[scores["sign"].isin(signs)]
     relation = _relation(scores, options)
-    data = scores[(scores["relation"] == relation) & scores["sign"].isin(signs)]
+    data = scores[scores["relation"] == relation]
     low, high = options["clim"] or (0, max(float(data["score"].max()), 0.01))
     figure, grid = plt.subplots(
         len(models), len(signs), figsize=(options["width"], options["width"] * 0.4 * len(models)), squeeze=False,
@@ -59,7 +60,7 @@ def draw(tables: Tables, options: Options, sources: Sources) -> Drawn:
 
 
 def _relation(scores: pd.DataFrame, options: Options) -> str:
-    """The relation that is asked for, or that of the highest score of the first model that has one."""
+    """The relation that is asked for, or that of the highest of `scores` of the first model that has one."""
     if options["relation"] is not None:
         check_names([options["relation"]], sorted(scores["relation"].unique()), "figures.*.relation")
         return str(options["relation"])

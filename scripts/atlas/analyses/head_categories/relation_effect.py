@@ -65,7 +65,8 @@ def variants(scores: pd.DataFrame, base: Mapping[str, float], options: SetOption
             found.append(Variant(relation, relation, name, RELATION, 0, heads))
             for draw in range(options["draws"]):
                 others = random_heads(heads, own, options["tau"], (options["seed"], relation, name, draw))
-                found.append(Variant(relation, relation, name, RANDOM, draw, others))
+                if others is not None:  # fewer heads would lose less, and be no control
+                    found.append(Variant(relation, relation, name, RANDOM, draw, others))
             least, number = options["minimum_accuracy"], options["others"]
             tasks = other_tasks(relation, heads, scores, base, tau=options["tau"], least=least, number=number)
             found += [Variant(relation, task, name, OTHER, draw, heads) for draw, task in enumerate(tasks)]

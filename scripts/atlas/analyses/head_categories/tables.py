@@ -56,6 +56,7 @@ TABLES = {
         "prompts": "int32",
         "draws": "int32",
         "heads": "str",
+        "elsewhere": "float64",
         "reason": "str",
     },
     "relation_answers": {

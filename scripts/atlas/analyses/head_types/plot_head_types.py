@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from atlas.analyses.head_types.scores import TYPES
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of, told
+from atlas.plots.captions import blank_layers, option_of, percent, told
 from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _caption(heads: pd.DataFrame, options: Options, sources: Documents) -> str:
     begins = told({model: "first" if row["bos"] else "not added" for model, row in first.items()}, labels)
     flat = told({model: f"{row['uniform']:.3f}" for model, row in first.items()}, labels)
     best = "; ".join(f"{labels[model]}: {_best(heads[heads['model'] == model])}" for model in options["models"])
-    confidence = option_of(sources, options, lambda document: f"{document['metric_options']['confidence']:.0%}")
+    confidence = option_of(sources, options, lambda document: percent(document["metric_options"]["confidence"]))
     return (
         "Standard head types. Mean attention in random sequences whose second half repeats the first, from the tokens "
         "of the second half to the token before (previous token), to the same token in the first half (duplicate "

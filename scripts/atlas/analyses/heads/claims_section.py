@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.plots.captions import percent
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -36,8 +38,8 @@ def claims_section(claims: pd.DataFrame | None, labels: Mapping[str, str]) -> st
             )
     return (
         '<section id="claims" aria-label="Claims of the sources"><h2>What the sources claim</h2>'
-        f"<p>Verdicts follow from {shown['confidence'].max():.0%} intervals against stated thresholds, corrected for "
-        "their number; compare the control first. The table <code>claims</code> has every part, q and n.</p>"
+        f"<p>Verdicts follow from {percent(shown['confidence'].max())} intervals against stated thresholds, corrected "
+        "for their number; compare the control first. The table <code>claims</code> has every part, q and n.</p>"
         '<div class="wide" tabindex="0" role="region" aria-label="Claims, scrolls sideways">'
         '<table><thead><tr><th scope="col">claim</th><th scope="col">it says</th>'
         f"{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div></section>"

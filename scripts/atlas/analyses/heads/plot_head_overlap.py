@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 
 from atlas.analyses.heads.measures import analysis_of, measures
 from atlas.plots import style
+from atlas.plots.captions import percent
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _legend(figure: Figure, models: Sequence[str], options: Options) -> None:
     labels = [style.plain(options["model_labels"][model]) for model in models]
     hollow = Line2D([], [], ls="", marker="o", mfc="white", mec="0.3", ms=4)
     handles += [hollow, Patch(color="0.86")]
-    labels += [f"hollow: q ≥ {options['alpha']:g}", f"{options['confidence']:.0%} of chance"]
+    labels += [f"hollow: q ≥ {options['alpha']:g}", f"{percent(options['confidence'])} of chance"]
     legend_outside(figure, handles, labels, ncols=len(handles), handletextpad=0.3)
 
 
@@ -143,10 +144,10 @@ def _caption(shown: pd.DataFrame, options: Options) -> str:
     data = ", ".join(f"{name}: {options['dataset_labels'][options['datasets'][name]]}" for name in analyses)
     parts = [
         "Whether measures of attention heads point at the same heads. Left: Spearman's rho over all heads of a model, "
-        f"with {options['confidence']:.0%} bootstrap intervals over heads ({options['bootstrap']} draws). Middle: the "
-        "same of ranks within each layer, pooled, intervals over layers: what is left when both merely change with "
+        f"with {percent(options['confidence'])} bootstrap intervals over heads ({options['bootstrap']} draws). Middle: "
+        "the same of ranks within each layer, pooled, intervals over layers: what is left when both merely change with "
         f"depth. Right: heads among the top {shown['top'].iloc[0] if len(shown) else 0} of both (fewer where values "
-        f"tie); grey: the central {options['confidence']:.0%} of chance (hypergeometric). Filled marks: "
+        f"tie); grey: the central {percent(options['confidence'])} of chance (hypergeometric). Filled marks: "
         f"q < {options['alpha']:g} (Benjamini-Hochberg over all pairs of a model). No mark: a measure is constant or "
         "missing there. 'meaningless drop' is minus the effect, so large means that attention falls. "
         f"Data: {data}."

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 from atlas.errors import AtlasError
 from atlas.models.head_names import no_head
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of
+from atlas.plots.captions import blank_layers, option_of, percent
 from atlas.plots.fitting import clear, fit
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _caption(
         parts += _exceptions(options, effect, chosen)
     parts += blank_layers(effect, "weight_without", options)
     reading = option_of(sources, options, lambda document: document["metric_options"]["reading"])
-    confidence = option_of(sources, options, lambda document: f"{document['metric_options']['confidence']:.0%}")
+    confidence = option_of(sources, options, lambda document: percent(document["metric_options"]["confidence"]))
     parts.append(
         f"Reading: {reading}. Bands: {confidence} Student-t intervals over prompts, cut at 0. Positions "
         f"reached by fewer than {options['min_prompts']} prompts are left out; titles count "

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 
 from atlas.errors import AtlasError
 from atlas.plots import style
-from atlas.plots.captions import by_model, option_of, told
+from atlas.plots.captions import by_model, option_of, percent, told
 from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _caption(scores: pd.DataFrame, gaps: pd.DataFrame, options: Options, documen
         f"{_asked(scores)} Upper row: mean judged score, from 1 to 5, by depth of question. Lower row: forward "
         "discrepancy, how far a question "
         f"falls below the mean of what it builds on where that reaches {told(limits, labels)}, over 4; by {by}. Bars: "
-        f"{one['metric_options']['confidence']:.0%} bootstrap intervals. Judge: {told(judges, labels)}. Data: "
+        f"{percent(one['metric_options']['confidence'])} bootstrap intervals. Judge: {told(judges, labels)}. Data: "
         f"{options['dataset_label']}.",
         *_answered(documents, options),
     ]

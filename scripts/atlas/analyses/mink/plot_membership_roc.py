@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 
 from atlas.errors import AtlasError
 from atlas.plots import style
-from atlas.plots.captions import by_model, option_of, told
+from atlas.plots.captions import by_model, option_of, percent, told
 from atlas.plots.fitting import fit
 from atlas.statistics.roc import roc_points
 
@@ -111,7 +111,7 @@ def _caption(found: pd.DataFrame, drawn: list[str], options: Options, documents:
     parts = [
         "Members of a collection (texts held to have been trained on) that score at least as high as a threshold, "
         "against non-members that do, for every threshold; a score that knows nothing lies on the diagonal. In the "
-        f"legends: AUROC with {_option(documents, 'confidence'):.0%} bootstrap intervals over texts. Scores: "
+        f"legends: AUROC with {percent(_option(documents, 'confidence'))} bootstrap intervals over texts. Scores: "
         f"{meanings}; each with the sign that speaks for a member.",
         f"Data: {options['dataset_label']}; texts as they stand, without a chat template, of "
         f"{option_of(documents, options, _lengths)}. Log-probabilities in "
@@ -128,7 +128,7 @@ def _caption(found: pd.DataFrame, drawn: list[str], options: Options, documents:
         keys = {model: own.iloc[0] if len(own) else "none" for model, own in references.items()}
         named = {model: labels.get(key, key) for model, key in keys.items()}
         parts.append(f"Reference model: {told(named, labels)}.")
-    parts.append(f"Vertical line: a false positive rate of {limit:.0%}.")
+    parts.append(f"Vertical line: a false positive rate of {percent(limit)}.")
     return " ".join(parts)
 
 
@@ -152,7 +152,7 @@ def _counts(model: str, found: pd.DataFrame, drawn: list[str], options: Options,
     return (
         f"{options['model_labels'][model]}: {row['members']} members and {row['nonmembers']} non-members{left_out}; "
         f"{name} finds {row['tpr']:.0%} [{row['tpr_low']:.0%}, {row['tpr_high']:.0%}] of the members where at most "
-        f"{row['max_fpr']:.0%} of the non-members are taken for some."
+        f"{percent(row['max_fpr'])} of the non-members are taken for some."
     )
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from atlas.analyses.safety_heads.ablation_words import NAMES
 from atlas.plots import style
-from atlas.plots.captions import option_of, told
+from atlas.plots.captions import option_of, percent, told
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _caption(data: pd.DataFrame, options: Options, sources: Documents, silent: S
         f"Greedy answers of {option_of(sources, options, lambda d: str(d['options']['new_tokens']))} tokens to "
         f"{prompts} of {options['dataset_label']}, template "
         f"{option_of(sources, options, lambda d: repr(d['options']['template']))}. "
-        f"Bands: {option_of(sources, options, lambda d: format(d['metric_options']['confidence'], '.0%'))} Wilson "
+        f"Bands: {option_of(sources, options, lambda d: percent(d['metric_options']['confidence']))} Wilson "
         "intervals over prompts. "
         f"{option_of(sources, options, lambda d: str(len(d['phrases'])))} phrases, docs/safety_heads.md."
     ]

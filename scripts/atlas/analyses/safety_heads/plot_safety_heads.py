@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from atlas.analyses.safety_heads.ablation_words import ablation_words
 from atlas.dtypes import HALF
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of
+from atlas.plots.captions import blank_layers, option_of, percent
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -188,4 +188,4 @@ def _colours(data: pd.DataFrame, options: Options) -> str:
 
 def _intervals(document: Document) -> str:
     metric = document["metric_options"]
-    return f"{metric['confidence']:.0%} bootstrap intervals over prompts ({metric['bootstrap']} draws)"
+    return f"{percent(metric['confidence'])} bootstrap intervals over prompts ({metric['bootstrap']} draws)"

@@ -24,6 +24,18 @@ def overlapping(places: Sequence[Span], spans: Sequence[Span]) -> list[int]:
     return [i for i, (a, b) in enumerate(places) if any(max(a, begin) < min(b, end) for begin, end in spans)]
 
 
+def tokens_of(text: str, places: Sequence[Span], span: Span) -> list[int]:
+    """Indices of the `places` that share a visible character of `text` with `span`.
+
+    White space at an end of the span is no part of it: many tokenizers write the space before a word into its token,
+    so that a span up to this space would have the next word.
+    """
+    begin, end = span
+    marked = text[begin:end]
+    begin, end = begin + len(marked) - len(marked.lstrip()), end - len(marked) + len(marked.rstrip())
+    return sorted({*overlapping(places, [(begin, end)])} & {*inked(text, places)})
+
+
 def written_places(tokenizer: PreTrainedTokenizerBase, ids: Ids) -> tuple[str, list[Span] | None]:
     """(text, [(begin, end)]) of generated token ids: the characters of the text that each token stands for.
 

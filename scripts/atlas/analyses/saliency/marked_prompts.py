@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-from atlas.analyses.saliency.exact_tokens import inked, overlapping, random_tokens
+from atlas.analyses.saliency.exact_tokens import inked, random_tokens, tokens_of
 from atlas.analyses.saliency.prompts import place
 from atlas.data.checks import ALWAYS
 from atlas.errors import AtlasError
@@ -86,8 +86,8 @@ def marked_prompts(
     """([MarkedPrompt], report) of a data set of kind marked; unusable: {reason: ids} of rows that it left out itself.
 
     A token that overlaps a marked part by a visible character belongs to it. Random tokens are drawn among the visible
-    ones of the prompt, for each part by itself. Raises AtlasError where no prompt can be measured, and for a flow that
-    no prompt has a pair of tokens for.
+    ones of the prompt, for each part by itself, without the one that predicts the answer unless the part has it.
+    Raises AtlasError where no prompt can be measured, and for a flow that no prompt has a pair of tokens for.
     """
     names = marked_names(flows)
     total = len(table) + sum(map(len, (unusable or {}).values()))
@@ -160,17 +160,20 @@ def _asked(
         named = {LONG: "longer than the context", UNKNOWN: UNKNOWN, EMPTY: EMPTY}
         return f"prompt {named[objection]}"
     always = {"text": tuple(prompt), "predicting": tuple(i - 1 for i in answer)}
-    drawn_from = sorted({*prompt} & {*visible})
+    everywhere = sorted({*prompt} & {*visible})
+    # What predicts the answer is nearest to the loss: of a part that stands before it, it is no like.
+    before = sorted({*everywhere} - {*always["predicting"]})
     marked, drawn = dict(always), dict(always)
     for place_of, (name, own) in enumerate(spans.items()):
-        each = [{*overlapping(asked.places, [span])} & {*visible} for span in own]
+        each = [tokens_of(text, asked.places, span) for span in own]
         if not all(each):
             return f"a span {name} without a token"
         tokens = sorted(set().union(*each))
         if tokens[-1] >= answer[0]:
             return f"a span {name} in one token with the answer"
         marked[name] = tuple(tokens)
-        drawn[name] = tuple(random_tokens(drawn_from, len(tokens), seed, number, place_of))
+        alike = everywhere if {*tokens} & {*always["predicting"]} else before
+        drawn[name] = tuple(random_tokens(alike, len(tokens), seed, number, place_of))
     parts = {MARKED: marked, RANDOM: drawn}
     ends = [min(own[flow.target]) for own in parts.values() for flow in flows if not flow.rest]
     starts = [prompt[0]] if any(flow.rest for flow in flows) else []

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from atlas.errors import AtlasError
 from atlas.plots import style
-from atlas.plots.captions import told
+from atlas.plots.captions import percent, told
 from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
@@ -78,10 +78,10 @@ def _caption(auroc: pd.DataFrame, options: Options, documents: Documents) -> str
     parts = [
         "Logistic regression on the standardised hidden state of the last exact answer token "
         f"({probe}), scored on the {folds} stratified folds that it did "
-        f"not see: mean AUROC within folds with DeLong's {options['confidence']:.0%} interval. Marks: the layer that "
-        "saliency uses, chosen by this AUROC; nested: AUROC where the layer is chosen without the fold that is scored, "
-        "free of the choice's optimism. Hidden state l is the residual after l layers, the last one before the final "
-        "norm."
+        f"not see: mean AUROC within folds with DeLong's {percent(options['confidence'])} interval. Marks: the layer "
+        "that saliency uses, chosen by this AUROC; nested: AUROC where the layer is chosen without the fold that is "
+        "scored, free of the choice's optimism. Hidden state l is the residual after l layers, the last one before the "
+        "final norm."
     ]
     for dataset, label in options["dataset_labels"].items():
         own = shown[shown["dataset"] == dataset].drop_duplicates("model").set_index("model").loc[options["models"]]

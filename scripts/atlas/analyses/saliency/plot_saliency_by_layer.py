@@ -12,7 +12,7 @@ from scipy import stats
 
 from atlas.analyses.saliency import plot_common as common
 from atlas.plots import style
-from atlas.plots.captions import blank_layers
+from atlas.plots.captions import blank_layers, percent
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def _caption(part: pd.DataFrame, options: Options) -> str:
     return " ".join(
         [
             f"{common.measure(part, options)}.",
-            f"Mean over answers with sampling weights, and {options['confidence']:.0%} intervals over answers; dashed: "
-            "the same number of random question tokens in place of the exact ones. Layers count from 0; those above "
-            "the probe have no gradient and are not there. Axes are per panel.",
+            f"Mean over answers with sampling weights, and {percent(options['confidence'])} intervals over answers; "
+            "dashed: the same number of random question tokens in place of the exact ones. Layers count from 0; those "
+            "above the probe have no gradient and are not there. Axes are per panel.",
             *common.samples(part, options),
         ]
     )

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from atlas.analyses.saliency.marked_prompts import MARKED, RANDOM
 from atlas.analyses.saliency.plot_common import HEADS
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, by_model, option_of, told
+from atlas.plots.captions import blank_layers, by_model, option_of, percent, told
 from atlas.plots.labels import plain
 from atlas.plots.panels import panels_of_models
 
@@ -77,7 +77,7 @@ def _caption(frame: pd.DataFrame, drawn: Sequence[str], options: Options, docume
     labels, models = options["model_labels"], options["models"]
     first = {model: frame[frame["model"] == model].iloc[0] for model in models}
     how = {m: f"{row['reduction']} over pairs of the {HEADS[row['heads']]}" for m, row in first.items()}
-    confidence = option_of(documents, options, lambda document: f"{document['metric_options']['confidence']:.0%}")
+    confidence = option_of(documents, options, lambda document: percent(document["metric_options"]["confidence"]))
     meanings = "; ".join(_meaning(frame[frame["flow"] == flow].iloc[0]) for flow in drawn)
     return " ".join(
         [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 import pandas as pd
 
-from atlas.analyses.saliency.exact_tokens import inked, overlapping, question_spans, random_tokens, written_places
+from atlas.analyses.saliency.exact_tokens import inked, question_spans, random_tokens, tokens_of, written_places
 from atlas.analyses.saliency.prompts import Asked, exact_in
 from atlas.analyses.saliency.words import find_alias
 from atlas.data.words import UNREAD, unread
@@ -85,11 +85,10 @@ def judge(
         if unread(text) == UNREAD:
             dropped.setdefault(_UNREAD, []).append(table["id"][number])
             continue
-        visible = set(inked(question, prompt.places))
         spans, strategy = question_spans(question, given[number], stop_words)
-        found = [set(overlapping(prompt.places, [span])) & visible for span in spans]
+        found = [tokens_of(question, prompt.places, span) for span in spans]
         lost += sum(not tokens for tokens in found)
-        exact = sorted(set().union(*found))
+        exact = sorted({token for tokens in found for token in tokens})
         if not exact:
             dropped[_NO_TOKEN].append(table["id"][number])
             continue
@@ -101,7 +100,7 @@ def judge(
                 text=text,
                 span=find_alias(text, table["answers"][number], match),
                 question_tokens=exact,
-                all_question_tokens=sorted(visible),
+                all_question_tokens=inked(question, prompt.places),
                 strategy=strategy,
             )
         )
@@ -150,7 +149,7 @@ def sample_rows(
     for item, picked, own_weight in zip(judged, chosen, weight, strict=True):
         number = item.asked.number
         span, strategy = _answer_span(item, picked, replies.get(number))
-        exact = [] if span is None else sorted({*overlapping(item.places, [span])} & {*inked(item.text, item.places)})
+        exact = [] if span is None else tokens_of(item.text, item.places, span)
         start, questions = len(item.asked.ids), item.question_tokens
         # Nothing behind the last exact token can bear on it.
         length = exact[-1] + 1 if exact else len(item.ids)

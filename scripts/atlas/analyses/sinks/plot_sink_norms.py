@@ -12,7 +12,7 @@ from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 from atlas.analyses.sinks.inputs import INPUTS
 from atlas.errors import AtlasError
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of, told
+from atlas.plots.captions import blank_layers, option_of, percent, told
 from atlas.plots.panels import panels_of_models
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _caption(norms: pd.DataFrame, kind: str, options: Options, sources: Document
         {model: f"{row['sequences']} sequences of {row['length']} tokens" for model, row in first.items()}, labels
     )
     begins = told({model: "first" if row["bos"] else "not added" for model, row in first.items()}, labels)
-    confidence = option_of(sources, options, lambda document: f"{document['metric_options']['confidence']:.0%}")
+    confidence = option_of(sources, options, lambda document: percent(document["metric_options"]["confidence"]))
     data = f" ({options['dataset_label']})" if kind == "natural" else ""
     return (
         "Massive activations: norm at the first position over the mean norm at all others, of the hidden state behind "

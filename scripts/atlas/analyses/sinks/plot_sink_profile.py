@@ -11,7 +11,7 @@ from matplotlib.ticker import FormatStrFormatter
 
 from atlas.analyses.sinks.inputs import INPUTS, STYLES
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of, told
+from atlas.plots.captions import blank_layers, option_of, percent, told
 from atlas.plots.panels import panels_of_models
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _caption(profile: pd.DataFrame, options: Options, sources: Documents) -> str
     )
     natural = f"Natural text: {options['dataset_label']}. " if "natural" in kinds else ""
     begins = told({model: "first" if row["bos"] else "not added" for model, row in first.items()}, labels)
-    confidence = option_of(sources, options, lambda document: f"{document['metric_options']['confidence']:.0%}")
+    confidence = option_of(sources, options, lambda document: percent(document["metric_options"]["confidence"]))
     return (
         "Which positions are attention sinks: share of all heads whose mean attention on position k, over the rows "
         f"from k on, exceeds epsilon = {epsilon}, with {confidence} bootstrap intervals over sequences. The axis is "

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from atlas.analyses.sinks.inputs import INPUTS, STYLES
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of, told
+from atlas.plots.captions import blank_layers, option_of, percent, told
 from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _caption(rates: pd.DataFrame, options: Options, sources: Documents) -> str:
         {model: f"{row['sequences']} sequences of {row['length']} tokens" for model, row in first.items()},
         options["model_labels"],
     )
-    confidence = option_of(sources, options, lambda document: f"{document['metric_options']['confidence']:.0%}")
+    confidence = option_of(sources, options, lambda document: percent(document["metric_options"]["confidence"]))
     begins = {model: "first" if row["bos"] else "not added" for model, row in first.items()}
     return (
         "Attention sinks. Left: share of heads in each layer whose mean attention on the first token exceeds epsilon = "

@@ -51,8 +51,9 @@ def sink_profile(
     weights = bootstrap_weights(len(alpha), draws, seed) / len(alpha)
     frames = []
     for position in positions:
-        here = alpha[..., position].astype(np.float64)
-        by_layer = [_with_all(values) for values in (_above(here, epsilon).mean(2), here.mean(2))]
+        here = alpha[..., position]
+        # Held against epsilon as it is stored: in float64 the float32 that is nearest to 0.3 would be above it.
+        by_layer = [_with_all(values) for values in (_above(here, epsilon).mean(2), here.astype(np.float64).mean(2))]
         low, high = percentile_interval(weights @ by_layer[0], confidence)
         layers = pd.array([*range(alpha.shape[1]), None], dtype="Int32")
         rate, mean = (values.mean(0) for values in by_layer)

@@ -295,6 +295,16 @@ def test_c5_of_a_control_is_about_itself(tmp_path):
     assert said.loc[("C5", "heads"), "claim_verdict"] == "holds"
 
 
+def test_c7_is_undecided_without_an_interval(tmp_path):
+    """As where a relation has a single pair: no interval is none of no width."""
+    made = planted.everything(True, N)
+    found = made["own", "relation_correlation"]
+    made["own", "relation_correlation"] = found.assign(low=np.nan, high=np.nan)
+    rows = planted.verdicts(tmp_path, made).set_index(["claim", "part"]).loc["C7"]
+    assert set(rows["verdict"]) == {"undecided"}
+    assert set(rows["reason"]) == {"a relation has a single pair on prompts, which gives no interval"}
+
+
 # ---------------------------------------------------------------------------------------------------------- attention
 def averages(arrays, condition):
     """[(tokens, layers, heads)] of each prompt, from sums and the number of rows below."""

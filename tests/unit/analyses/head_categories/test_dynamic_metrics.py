@@ -193,3 +193,32 @@ def test_contexts_and_signs_are_not_mixed_up(context):
     heads, _ = tables(hits, ranks, pairs)
     full = heads[heads["dynamic"] == 1]
     assert set(zip(full["context"], full["sign"], strict=True)) == {(context, "suppression")}
+
+
+def test_a_score_of_exactly_tau_is_not_above_it():
+    """Hits of 9 of 60 prompts are 0.15, however they are spread over templates, whose mean may be 0.15 and a bit."""
+    pairs = pd.DataFrame({"relation": ["a"] * 15, "category": "A"})
+    spreads = [(0, 0, 3, 6), (0, 1, 2, 6), (2, 2, 2, 3), (9, 0, 0, 0), (10, 0, 0, 0)]
+    seen = np.arange(15)[:, None] < np.array(spreads)[:, None]  # (heads, pairs, templates)
+    hits = {"layers": np.array([0]), "depth": np.array(1), "pair": np.arange(15)}
+    hits |= {f"{context}_{sign}": seen[None].astype(np.uint8) for context in CONTEXTS for sign in SIGNS}
+    ranks = {"layers": np.array([0])} | {f"rank_{sign}": np.full((1, 5, 15), 500) for sign in SIGNS}
+    for sign in SIGNS:
+        ranks[f"rank_{sign}"][0, 0] = 3
+    heads, lines = tables(hits, ranks, pairs)
+    own = heads[(heads["sign"] == "direct") & (heads["context"] == "with")]
+    assert (own["dynamic"] > OPTIONS["tau"]).tolist() == [False] * 4 + [True]
+    assert set(lines.loc[lines["relation"] == "a", "confirmed"]) == {0}
+    assert set(lines.loc[lines["relation"] == "a", "others"]) == {1}
+
+
+def test_one_pair_gives_no_interval_nor_does_a_mean_with_it():
+    hits, ranks, pairs = made()
+    kept = np.array([0, *range(20, 32)])  # of a one pair
+    few = {name: value[:, :, kept] if value.ndim == 4 else value for name, value in hits.items()}
+    _, lines = tables({**few, "pair": hits["pair"][kept]}, ranks, pairs)
+    own = lines[(lines["context"] == "with") & (lines["sign"] == "direct")].set_index("relation")
+    assert own.loc["a", "pairs"] == 1
+    assert own.loc[["a", "b", MEAN], "correlation"].notna().all()
+    assert own.loc[["a", MEAN], ["low", "high"]].isna().all(axis=None)
+    assert own.loc["b", ["low", "high"]].notna().all()

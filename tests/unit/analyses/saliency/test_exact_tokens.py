@@ -6,7 +6,14 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from atlas.analyses.saliency.exact_tokens import inked, overlapping, question_spans, random_tokens, written_places
+from atlas.analyses.saliency.exact_tokens import (
+    inked,
+    overlapping,
+    question_spans,
+    random_tokens,
+    tokens_of,
+    written_places,
+)
 from atlas.analyses.saliency.prompts import ask, place
 from byte_tokenizer import prompter
 from unlimited import ANY
@@ -89,6 +96,19 @@ def test_prompt_tokens_by_offsets_are_those_by_decoding(tokenizer, question):
             assert set(overlapping(asked.places, [(begin, begin + 1)])) == owners[start + begin]
     first = min(owners[start + len(question) - len(question.lstrip())])
     assert 0 < prefix <= first
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_span_has_the_tokens_of_its_visible_characters(tokenizer, question):
+    """Also where it ends in the space that the next word's token begins with."""
+    asked, _ = question_of(tokenizer, question)
+    text, owners = characters(tokenizer, list(asked.ids))
+    start = text.rindex(question)
+    for begin in range(len(question)):
+        for end in range(begin + 1, len(question) + 1):
+            visible = [i for i in range(begin, end) if not question[i].isspace()]
+            expected = sorted(set().union(*(owners[start + i] for i in visible)))
+            assert tokens_of(question, asked.places, (begin, end)) == expected
 
 
 def test_a_token_across_the_border_counts_and_ends_the_shared_beginning():

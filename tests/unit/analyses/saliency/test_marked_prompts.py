@@ -5,6 +5,8 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from atlas.analyses.saliency.marked_prompts import MARKED, RANDOM, _rest, marked_prompts, named_flows
 from atlas.errors import AtlasError
@@ -51,6 +53,28 @@ def test_as_many_random_tokens_stand_for_each_part_and_are_the_same_again():
         assert one.parts[MARKED] == prompt.parts[MARKED]
         assert given(row(), seed=seed)[0][0].parts == one.parts
     assert prompt.parts[RANDOM] != one.parts[RANDOM]
+
+
+def test_random_tokens_do_not_predict_the_answer_unless_the_part_does():
+    """A part that stands before it would be held against what is nearest to the loss."""
+    for seed in range(40):
+        (one,), _ = given(row("no no\nno", label=[[0, 2], [3, 5]]), seed=seed)  # 6 visible tokens, the last predicts
+        assert max(one.parts[RANDOM]["label"]) < one.answer[0] - 1
+    drawn = [given(row("no no\nno", label=[[6, 8]]), seed=seed)[0][0].parts[RANDOM]["label"] for seed in range(40)]
+    assert {token for one in drawn for token in one} == {1, 2, 4, 5, 7, 8}
+    (one,), _ = given(row("no no\nno", label=[[0, 8]]))
+    assert one.parts[RANDOM]["label"] == one.parts[MARKED]["label"]  # all that there are
+
+
+def test_a_mark_up_to_the_space_before_a_word_is_without_the_word():
+    words = ["a:", " no", " yes"]
+    inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=" no"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?\S+"), "isolated")
+    table = pd.DataFrame([row("a: no", label=[[0, 3]])])
+    fast = PreTrainedTokenizerFast(tokenizer_object=inner)
+    (one,), _ = marked_prompts(fast, table, named_flows(FLOWS[2:]), seed=0, limits=Limits(None, 3))
+    assert one.ids == (0, 1, 2)
+    assert one.parts[MARKED]["label"] == (0,)
 
 
 def test_the_graph_may_start_where_the_first_flow_ends():
