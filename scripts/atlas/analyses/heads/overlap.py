@@ -133,6 +133,8 @@ def _within_layers(
     with np.errstate(divide="ignore"):
         p = 2 * stats.t.sf(abs(rho) * np.sqrt(freedom / (1 - rho**2)), freedom)
     low, high = _interval(_ratio(bootstrap_weights(len(sums), draws, seed) @ sums), confidence)
+    if len(sums) < 2:  # one layer drawn again is itself
+        low = high = np.nan
     return {"rho_within": rho, "within_low": low, "within_high": high, "within_p": p}
 
 

@@ -156,7 +156,7 @@ def head_effects(arrays: Arrays, reading: str, *, confidence: float, draws: int,
     weight_without, weight_with, span_mass, lambda.
 
     effect = (W - W0) / W0, W and W0 the means over prompts of each prompt's mean avg over its question positions
-    with and without the span (the last position has no avg); bootstrap percentile interval over prompts.
+    with and without the span (the last position has no avg); bootstrap percentile interval over prompts, NaN for one.
     lambda = mean over question rows of 1 - attention on the span.
     """
     question = {c: question_means(arrays, c, reading) for c in CONDITIONS}  # (P, layers, heads)
@@ -165,6 +165,8 @@ def head_effects(arrays: Arrays, reading: str, *, confidence: float, draws: int,
     flat = {c: q.reshape(len(q), -1) for c, q in question.items()}
     replicate = {c: weights @ q for c, q in flat.items()}
     low, high = percentile_interval(replicate["with"] / replicate["without"] - 1, confidence)
+    if len(weights[0]) < 2:  # one prompt drawn again is itself
+        low, high = np.full_like(low, np.nan), np.full_like(high, np.nan)
     span_mass = arrays["span_mass"].astype(np.float64).mean(0)
     layer, head = np.indices(without.shape)
     return pd.DataFrame(

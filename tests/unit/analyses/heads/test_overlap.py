@@ -76,6 +76,14 @@ def test_within_layers_is_the_correlation_of_ranks_without_the_layers_means():
     assert found["within_p"] == pytest.approx(2 * stats.t.sf(abs(t), freedom))
 
 
+def test_one_layer_has_a_correlation_within_it_but_no_interval_over_layers():
+    frame = heads()
+    found = row(overlap(frame[frame["layer"] == 0], METRICS[:2], **OPTIONS), *METRICS[:2])
+    assert found["rho_within"] == pytest.approx(found["rho"])
+    assert found["low"] < found["rho"] < found["high"]
+    assert found[["within_low", "within_high"]].isna().all()
+
+
 def test_depth_alone_is_seen_over_all_heads_and_not_within_layers():
     frame = heads()
     for metric in METRICS[:2]:
