@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import ctypes
 import gc
+import io
 import os
 import runpy
 import selectors
@@ -22,7 +23,7 @@ import tempfile
 import threading
 import weakref
 from functools import cache, partial
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 # Packages alone, no module of the project; one that is not installed is left out.
@@ -34,7 +35,9 @@ MODULES = (
     "sklearn.mixture", "diptest", "rouge_score.rouge_scorer", "torch", "torch.nn.functional", "safetensors.torch",
     "safetensors.numpy", "transformers", "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
-    "transformers.models.llama.modeling_llama", "transformers.cache_utils", "transformers.masking_utils",
+    "transformers.models.llama.modeling_llama", "transformers.models.gpt2.modeling_gpt2",
+    "transformers.models.gemma.modeling_gemma", "transformers.models.qwen2.modeling_qwen2", "transformers.cache_utils",
+    "transformers.masking_utils",
     "matplotlib.pyplot", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "seaborn",
     "fontTools.ttLib.tables._p_r_e_p", "fontTools.ttLib.tables._l_o_c_a", "PIL.PpmImagePlugin", "PIL.JpegImagePlugin",
     "PIL.GifImagePlugin", "PIL.BmpImagePlugin", "bokeh.plotting", "tqdm", "numba", "numba.typed",
@@ -220,6 +223,22 @@ def end(work, *arguments):
     os._exit(code & 0xFF)
 
 
+def rehearse():
+    """What takes long at first use, and what it gives, is kept: versions of packages, fonts, mathematics in texts."""
+    metadata.version = cache(metadata.version)
+    from transformers import conversion_mapping
+
+    conversion_mapping.get_checkpoint_conversion_mapping("llama")
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    axes = figure.subplots()
+    axes.set_title("$a_0$")
+    axes.legend(axes.plot([0, 1], [1, 2]), ["a"])
+    for kind in ("pdf", "svg", "png"):
+        figure.savefig(io.BytesIO(), format=kind)
+
+
 def settle():
     """Leave what is imported where it is: what a fork copies, and what its end would look through, is a job's time."""
     gc.collect()
@@ -253,10 +272,8 @@ if __name__ == "__main__":
             import_module(name)
         except ImportError:
             print(f"warm_python: {name} is not there", file=sys.stderr)
-    with contextlib.suppress(ImportError, AttributeError):  # what takes long at first use, and what it gives, is kept
-        from transformers import conversion_mapping
-
-        conversion_mapping.get_checkpoint_conversion_mapping("llama")
+    with contextlib.suppress(ImportError, AttributeError):
+        rehearse()
     with contextlib.suppress(ImportError):  # machine code is kept beside a module, and so in copies of a project
         import numba
 
