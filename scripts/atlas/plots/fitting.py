@@ -43,7 +43,7 @@ def fit(figure: Figure) -> None:
     legends = [legend for axes in panels if (legend := axes.get_legend()) is not None]
     for legend in legends:  # one that is too wide would squeeze its panel, and the room that it has could not be told
         legend.set_in_layout(False)
-    figure.draw_without_rendering()
+    lay_out(figure)
     added: dict[float, float] = {}
     for axes in panels:
         row = round(axes.get_window_extent().y1)
@@ -51,13 +51,22 @@ def fit(figure: Figure) -> None:
     for legend in legends:
         legend.set_in_layout(True)
     _grow(figure, sum(added.values()))
-    figure.draw_without_rendering()
+    lay_out(figure)
     for axes in panels:  # what is left of their height
         _fit_text(axes.yaxis.label, _OVERHANG * axes.get_window_extent().height)
         for axis in (axes.xaxis, axes.yaxis):
             _fit_ticks(axis, figure)
     for axes, place in places:
         axes._set_position(place)  # type: ignore[attr-defined]
+
+
+def lay_out(figure: Figure) -> None:
+    """Put the panels of a figure where they are drawn, without the time that drawing takes."""
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    for axes in figure.axes:  # one of a fixed shape takes it when it is drawn
+        locator = axes.get_axes_locator()
+        axes.apply_aspect(locator(axes, _renderer(figure)) if locator is not None else None)
 
 
 def legend_outside(

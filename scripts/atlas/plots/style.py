@@ -17,6 +17,7 @@ from matplotlib.text import Text
 
 from atlas.disk import replacing
 from atlas.errors import AtlasError
+from atlas.plots.fitting import lay_out
 from atlas.plots.labels import FONT, glyph_problem, plain
 
 # Okabe-Ito, as seaborn's "colorblind"
@@ -71,9 +72,8 @@ def save(figure: Figure, caption: str, output: Any) -> None:
         assert isinstance(text, Text)
         if problem := glyph_problem(text.get_text(), tuple(_added.values())):
             raise AtlasError(f"figures.*: a text of the figure, {text.get_text()[:60]!r}, {problem}.")
-    if engine := figure.get_layout_engine():  # ticks that one layout leaves out or adds change the room for the next
-        engine.execute(figure)
-    figure.draw_without_rendering()
+    for _ in range(2):  # ticks that one layout leaves out or adds change the room for the next
+        lay_out(figure)
     figure.set_layout_engine(None)  # it stands; each format would make another one
     whole = figure.get_tightbbox().padded(_MARGIN)
     for extension, metadata in _METADATA.items():

@@ -161,7 +161,6 @@ def _axes(axes: Axes, lines: Sequence[tuple[str, str]], names: Sequence[str], op
 
 def _left(figure: Figure, axes: Axes) -> None:
     """Let the words of all lines begin at one place."""
-    figure.draw_without_rendering()
     labels = axes.get_yticklabels()
     widths = [label.get_window_extent().width for label in labels]
     axes.tick_params(axis="y", pad=2 + 72 * max(widths, default=0) / figure.dpi)

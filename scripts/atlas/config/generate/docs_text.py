@@ -108,8 +108,13 @@ def _number(schema: Mapping[str, Any]) -> str:
     return " ".join([words, *(f"{word} {flow(schema[key])}" for key, word in stated.items())])
 
 
+@cache
+def _schema() -> Mapping[str, Any]:
+    return whole_schema()
+
+
 def _resolved(reference: str) -> Mapping[str, Any]:
-    found: Any = whole_schema()
+    found: Any = _schema()
     for part in reference.removeprefix("#/").split("/"):
         found = found[part]
     return found
