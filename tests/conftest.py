@@ -39,7 +39,20 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """What is imported by now stays; the garbage collector looked through all of it whenever a batch was halved."""
+    _settle()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Behind the last test of a module, whose fixtures are gone by then."""
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        _settle()
+    return result
+
+
+def _settle():
+    """What is here by now stays; the garbage collector looked through all of it whenever a batch was halved."""
     gc.collect()
     gc.freeze()
 

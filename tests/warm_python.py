@@ -9,8 +9,9 @@ interpreter, and so do faults (test_faults.py) with --long; Slurm's bytes are co
 
 import atexit
 import contextlib
+import ctypes
 import gc
-import json
+import io
 import os
 import runpy
 import selectors
@@ -20,38 +21,47 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from functools import cache, partial
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 # Packages alone, no module of the project; one that is not installed is left out.
 MODULES = (
-    "snakemake.cli", "snakemake.script", "snakemake.logging", "snakemake.iocontainers", "yaml", "jsonschema", "numpy",
-    "pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "scipy.special", "sklearn.linear_model",
-    "sklearn.model_selection", "sklearn.metrics", "torch", "torch.nn.functional", "safetensors.torch",
+    "snakemake.cli", "snakemake.script", "snakemake.logging", "snakemake.iocontainers", "snakemake.benchmark",
+    "snakemake.report.html_reporter", "snakemake_storage_plugin_fs", "yte", "nbformat", "yaml", "jsonschema", "numpy",
+    "pandas", "pandas.io.formats.csvs", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.pandas_compat", "scipy.stats",
+    "scipy.optimize", "scipy.special", "sklearn.linear_model", "sklearn.model_selection", "sklearn.metrics",
+    "sklearn.mixture", "diptest", "rouge_score.rouge_scorer", "torch", "torch.nn.functional", "safetensors.torch",
     "safetensors.numpy", "transformers", "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
-    "transformers.models.llama.modeling_llama", "transformers.cache_utils", "transformers.masking_utils",
+    "transformers.models.llama.modeling_llama", "transformers.models.gpt2.modeling_gpt2",
+    "transformers.models.gemma.modeling_gemma", "transformers.models.qwen2.modeling_qwen2", "transformers.cache_utils",
+    "transformers.masking_utils",
     "matplotlib.pyplot", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "seaborn",
-    "bokeh.plotting", "tqdm", "numba",
+    "fontTools.ttLib.tables._p_r_e_p", "fontTools.ttLib.tables._l_o_c_a", "PIL.PpmImagePlugin", "PIL.JpegImagePlugin",
+    "PIL.GifImagePlugin", "PIL.BmpImagePlugin", "bokeh.plotting", "tqdm", "numba", "numba.typed",
 )  # fmt: skip
+# Modules with an underscore are those below json, signal and socket, which take as long to import as Python to start.
 CLIENT = """#!{python} -IS
-import json, os, signal, socket, sys
+import os, sys, _signal, _socket
 if sys.argv[1] != "-m" and not sys.argv[1].endswith(".py"):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-server = socket.socket(socket.AF_UNIX)
+server = _socket.socket(_socket.AF_UNIX)
 server.connect({address!r})
-asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-socket.send_fds(server, [len(asked).to_bytes(8, "big")], [0, 1, 2])
+variables = [name + b"=" + value for name, value in os.environb.items()]
+asked = b"\\0".join([b"%d" % len(sys.argv[1:]), *map(os.fsencode, [*sys.argv[1:], os.getcwd()]), *variables])
+streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+server.sendmsg([len(asked).to_bytes(8, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
 server.sendall(asked)
-for number in (signal.SIGINT, signal.SIGTERM):
-    if signal.getsignal(number) != signal.SIG_IGN:
-        signal.signal(number, lambda number, _: server.sendall(bytes([number])))
+for number in (_signal.SIGINT, _signal.SIGTERM):
+    if _signal.getsignal(number) != _signal.SIG_IGN:
+        _signal.signal(number, lambda number, _: server.sendall(bytes([number])))
 said = server.recv(8)
 code = int(said) if said else 70
 if code < 0:
-    if -code != signal.SIGKILL:
-        signal.signal(-code, signal.SIG_DFL)
+    if -code != _signal.SIGKILL:
+        _signal.signal(-code, _signal.SIG_DFL)
     os.kill(os.getpid(), -code)
 sys.exit(code)
 """
@@ -111,7 +121,7 @@ def serve(address):
             elif key.fileobj is listener:
                 connection = listener.accept()[0]
                 head, streams, *_ = socket.recv_fds(connection, 8, 3)
-                asked = json.loads(_read(connection, int.from_bytes(head, "big")))
+                asked = _asked(_read(connection, int.from_bytes(head, "big")))
                 child = os.fork()
                 if child == 0:
                     signal.set_wakeup_fd(-1)
@@ -152,6 +162,13 @@ def _answer(callers, waiting):
         except (KeyError, OSError):
             pass  # it is gone
         connection.close()
+
+
+def _asked(sent):
+    """(arguments, folder, environment) that a client sent."""
+    count, *parts = map(os.fsdecode, sent.split(b"\0"))
+    arguments, folder, variables = parts[: int(count)], parts[int(count)], parts[int(count) + 1 :]
+    return arguments, folder, dict(variable.split("=", 1) for variable in variables)
 
 
 def _read(connection, size):
@@ -206,20 +223,60 @@ def end(work, *arguments):
     os._exit(code & 0xFF)
 
 
+def rehearse():
+    """What takes long at first use, and what it gives, is kept: versions of packages, fonts, mathematics in texts."""
+    metadata.version = cache(metadata.version)
+    from transformers import conversion_mapping
+
+    conversion_mapping.get_checkpoint_conversion_mapping("llama")
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    axes = figure.subplots()
+    axes.set_title("$a_0$")
+    axes.legend(axes.plot([0, 1], [1, 2]), ["a"])
+    for kind in ("pdf", "svg", "png"):
+        figure.savefig(io.BytesIO(), format=kind)
+
+
+def settle():
+    """Leave what is imported where it is: what a fork copies, and what its end would look through, is a job's time."""
+    gc.collect()
+    gc.freeze()
+    # The modules are not taken to pieces (see end), so what they hold needs no end either.
+    for finalizer in list(weakref.finalize._registry):
+        finalizer.atexit = False
+    with contextlib.suppress(ImportError):
+        from torch._dynamo.utils import dump_compile_times
+
+        atexit.unregister(dump_compile_times)
+    with contextlib.suppress(OSError, AttributeError):
+        _take_large_pages()
+
+
+def _take_large_pages(size=1 << 21, advice=25):
+    """Linux: a fork copies one entry for each page, and its end clears it. Advice: MADV_COLLAPSE, of <sys/mman.h>."""
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        place, rights, _, _, _, *name = line.split()
+        first, end = (int(address, 16) for address in place.split("-"))
+        if rights.startswith("rw") and name in ([], ["[heap]"]):
+            for start in range(-(-first // size) * size, end - size + 1, size):
+                advise(start, size, advice)  # refused by an older system, and where a part is not there
+
+
 if __name__ == "__main__":
     for name in MODULES:
         try:
             import_module(name)
         except ImportError:
             print(f"warm_python: {name} is not there", file=sys.stderr)
-    with contextlib.suppress(ImportError, AttributeError):  # what takes long at first use, and what it gives, is kept
-        from transformers import conversion_mapping
-
-        conversion_mapping.get_checkpoint_conversion_mapping("llama")
+    with contextlib.suppress(ImportError, AttributeError):
+        rehearse()
     with contextlib.suppress(ImportError):  # machine code is kept beside a module, and so in copies of a project
         import numba
 
         numba.njit = partial(numba.njit, cache=True)
-    gc.collect()
-    gc.freeze()
+    settle()
     end(run, *serve(sys.argv[1]), sys.argv[2])

@@ -7,12 +7,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import warm_python
 from places import ROOT
 
 ANALYSES = "scripts/atlas/analyses"
@@ -44,7 +44,7 @@ class Copy:
         """`make config`; the files that it wrote."""
         before = self.touched()[1]
         environment = {**os.environ, "PYTHONPATH": "scripts", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "atlas.config.generate"]
+        command = [warm_python.python(), "-m", "atlas.config.generate"]
         process = subprocess.run(command, cwd=self.project.folder, env=environment, capture_output=True, text=True)
         assert process.returncode == 0, process.stderr
         return self.touched()[1] - before

@@ -3,13 +3,13 @@
 import json
 import re
 import subprocess
-import sys
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+import warm_python
 from atlas.errors import AtlasError
 from atlas.models.sources import materialise_model
 from places import ROOT
@@ -33,9 +33,10 @@ def pickled(tmp_path):
 
 
 def run(line, folder):
-    return subprocess.run(
-        [sys.executable, "-c", line], cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
+    script = folder / "line.py"
+    script.write_text(line)
+    command = [warm_python.python(), script]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_the_line_gives_a_source_with_the_same_weights(pickled, tmp_path):

@@ -1,11 +1,11 @@
 """The row of a model: what each analysis would say of it, before any of them runs."""
 
 import subprocess
-import sys
 
 import pytest
 
 import any_family
+import warm_python
 from atlas.analyses.suitability import ASKED, MAPPINGS, suitability
 from places import ROOT
 from tiny_models import save_folder, save_tokenizer
@@ -49,7 +49,7 @@ def test_every_job_that_runs_a_model_is_asked():
 @pytest.mark.slow
 def test_the_script_prints_the_row_and_names_a_folder_that_is_none(tmp_path):
     def script(folder):
-        command = [sys.executable, str(ROOT / "scripts" / "check_model.py"), str(folder), "--device", "cpu"]
+        command = [warm_python.python(), str(ROOT / "scripts" / "check_model.py"), str(folder), "--device", "cpu"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     found = script(save_folder(tmp_path / "model", "gpt2"))
