@@ -49,16 +49,25 @@ def graph_of(table: pd.DataFrame, by: str) -> Graph:
     """The graph of a data set by `question` (each once, with the predecessors of all its nodes) or by `node`.
 
     Nodes are those that the data names. Where it names none, a question counts once for each question that nothing
-    builds on and that it stands below (as of one tree for each of these).
+    builds on and that it stands below (as of one tree for each of these). Raises AtlasError where it names those of
+    some alone of the questions that stand in a graph: the others would count for nothing.
     """
     if by == "question":
         return _graph(list(range(len(table))), list(predecessors(table).values()))
-    if "nodes" in table and any(nodes is not None and len(nodes) for nodes in table["nodes"]):
-        listed = [
-            (number, name, below)
-            for number, nodes in enumerate(table["nodes"])
-            for name, *below in (nodes if nodes is not None else [])
+    nodes = [[] if own is None else list(own) for own in table["nodes"]] if "nodes" in table else []
+    if any(nodes):
+        linked = {name for names in table["predecessors"] for name in names}
+        without = [
+            str(name)
+            for name, below, own in zip(table["id"], table["predecessors"], nodes, strict=True)
+            if not own and (len(below) or name in linked)
         ]
+        if without:
+            raise AtlasError(
+                f"analyses.mink.by: node counts nodes, and {len(without)} of the questions that build on others, or "
+                f"that others build on, have none, such as {without[0]!r}; give them nodes, or take by: question."
+            )
+        listed = [(number, name, below) for number, own in enumerate(nodes) for name, *below in own]
         place = {name: i for i, (_, name, _) in enumerate(listed)}
         # Nodes of questions that `limit` or `sample` left out are not there.
         edges = [[place[other] for other in below if other in place] for _, _, below in listed]

@@ -211,6 +211,17 @@ def test_without_nodes_a_question_counts_once_for_each_topmost_one_above_it():
     assert graph_of(nothing, "node").row.tolist() == list(range(len(ROWS)))
 
 
+def test_nodes_of_some_questions_of_a_graph_alone_are_refused():
+    frame, *_ = places(0)
+    lost = next(name for name, below in zip(frame["id"], frame["predecessors"], strict=True) if len(below))
+    nodes = [None if name == lost else own for name, own in zip(frame["id"], frame["nodes"], strict=True)]
+    with pytest.raises(AtlasError, match=rf"1 of the questions .* have none, such as '{lost}'; give them nodes"):
+        graph_of(frame.assign(nodes=nodes), "node")
+    assert len(graph_of(frame.assign(nodes=nodes), "question").row) == len(frame)
+    none_named = graph_of(frame.assign(nodes=[[]] * len(frame)), "node")
+    assert none_named.row.tolist() == graph_of(frame.drop(columns="nodes"), "node").row.tolist()
+
+
 def test_nothing_that_counts_is_nan_not_zero():
     low = judged().assign(score=1.5)
     found = discrepancy_table(table(), low, threshold=4, successor_rule="mean", **INTERVAL)
