@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -56,7 +57,9 @@ def waiting(tmp_path):
     def start(*arguments):
         script, mark = tmp_path / "script.py", tmp_path / "mark"
         script.write_text(WAITS)
-        started.append(subprocess.Popen([warm_python.python(), script, mark, *arguments]))
+        # What a shell runs in the background ignores this signal, and what it starts as well.
+        heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        started.append(subprocess.Popen([warm_python.python(), script, mark, *arguments], preexec_fn=heeded))
         until(lambda: mark.exists() and mark.read_text())
         return started[-1], int(mark.read_text())
 
