@@ -27,9 +27,10 @@ sys.path.insert(0, str(SCRIPTS))
 from atlas import yaml_text
 from atlas.analyses import registry
 from atlas.analyses.claims.relatives import relatives, repo_of
-from atlas.config import checked, default_of, package_key, packages
+from atlas.config import checked, package_key, packages
 from atlas.config.by_model import block_of, table_made, told_options
 from atlas.config.command_line import typed
+from atlas.config.defaults import default_of
 from atlas.config.figure_labels import label_of, labels_in
 from atlas.config.sources import ranking_unknown
 from atlas.errors import AtlasError
@@ -184,7 +185,7 @@ def named_relations(analysis, option):
 
     Shipped names say nothing of other data.
     """
-    usual = default_of(PROJECT, analysis, option)
+    usual = default_of(analysis, option)
 
     def names(wildcards):
         given = for_model(analysis, option, wildcards.model)

@@ -26,7 +26,7 @@ from atlas.config.switches import switched
 from atlas.config.unused import unused_notes
 from atlas.plots.labels import font_problem
 
-__all__ = ["check_schema", "checked", "clean", "default_of", "package_key", "packages", "resolve"]
+__all__ = ["check_schema", "checked", "clean", "package_key", "packages", "resolve"]
 
 Config = dict[str, Any]
 
@@ -49,12 +49,6 @@ def checked(raw: Mapping[str, Any], project: Path) -> Config:
     resolved = resolve(config, project)
     resolved["notes"] = [*notes, *resolved["notes"]]
     return resolved
-
-
-def default_of(project: Path, analysis: str, option: str) -> Any:
-    """What an option of an analysis is where nothing is said of it."""
-    schema = _schema((project / "schemas" / "config.schema.yaml").read_text(encoding="utf-8"))
-    return schema["$defs"][analysis]["properties"][option]["default"]
 
 
 @cache

@@ -46,11 +46,6 @@ def blank_layers(frame: pd.DataFrame, column: str, options: Options, among: str 
     return said
 
 
-def percent(share: float) -> str:
-    """An option that is a share, in percent with all its digits: `95%`, `99.5%`, `0.1%`."""
-    return f"{100 * share:.9g}%"
-
-
 def option_of(documents: Documents, options: Options, words: Callable[[Document], str]) -> str:
     """What `words` makes of the provenance of each model of a figure, as `told` joins it."""
     own = by_model(documents)

@@ -14,7 +14,7 @@ import pytest
 
 import caption_numbers as numbers
 from atlas.errors import AtlasError
-from atlas.plots.captions import percent
+from atlas.percent import percent
 from caption_numbers import check, of
 from made_figures import configuration, drawn, figures
 from made_tables import tables_of

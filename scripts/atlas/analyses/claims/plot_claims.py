@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.patches import Patch, Polygon
 
 from atlas.analyses.claims.verdicts import FAILS, HOLDS, NONE, OPEN, VERDICTS
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import percent
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:

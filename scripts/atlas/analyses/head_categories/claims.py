@@ -19,7 +19,7 @@ from atlas.analyses.claims.measured import (
 from atlas.analyses.head_categories.dynamic_metrics import CONTEXTS, MEAN
 from atlas.analyses.head_categories.effect_metrics import losses, resampled_loss
 from atlas.analyses.head_categories.implementing import IMPLEMENTING, NONE, OTHER, RANDOM, RELATION
-from atlas.plots.captions import percent
+from atlas.percent import percent
 from atlas.statistics.intervals import wilson_rate
 from atlas.statistics.resampling import mover
 

@@ -14,8 +14,9 @@ import numpy as np
 from atlas.analyses.head_categories.caption_words import examples, one_line
 from atlas.analyses.head_categories.colours import COLOURS
 from atlas.analyses.head_categories.dynamic_metrics import MEAN
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of, percent
+from atlas.plots.captions import blank_layers, option_of
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:

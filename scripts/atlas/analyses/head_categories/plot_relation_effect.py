@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from atlas.analyses.head_categories.caption_words import relation_prompts
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import by_model, option_of, percent
+from atlas.plots.captions import by_model, option_of
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.plots.captions import percent
+from atlas.percent import percent
 
 if TYPE_CHECKING:
     import pandas as pd

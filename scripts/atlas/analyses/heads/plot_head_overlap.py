@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from atlas.analyses.heads.measures import analysis_of, measures
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import percent
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:

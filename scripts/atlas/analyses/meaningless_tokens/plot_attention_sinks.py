@@ -12,8 +12,9 @@ import matplotlib.pyplot as plt
 
 from atlas.errors import AtlasError
 from atlas.models.head_names import no_head
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of, percent
+from atlas.plots.captions import blank_layers, option_of
 from atlas.plots.fitting import clear, fit
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 
 from atlas.errors import AtlasError
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import by_model, option_of, percent, told
+from atlas.plots.captions import by_model, option_of, told
 from atlas.plots.fitting import fit
 from atlas.statistics.roc import roc_points
 

@@ -9,8 +9,9 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
 from atlas.analyses.safety_heads.ablation_words import NAMES
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import option_of, percent, told
+from atlas.plots.captions import option_of, told
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:

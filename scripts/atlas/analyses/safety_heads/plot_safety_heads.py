@@ -15,8 +15,9 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from atlas.analyses.safety_heads.ablation_words import ablation_words
 from atlas.dtypes import HALF
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of, percent
+from atlas.plots.captions import blank_layers, option_of
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:

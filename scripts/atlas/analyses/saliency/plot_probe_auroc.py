@@ -8,8 +8,9 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from atlas.errors import AtlasError
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import percent, told
+from atlas.plots.captions import told
 from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:

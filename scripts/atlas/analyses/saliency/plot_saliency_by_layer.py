@@ -11,8 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from atlas.analyses.saliency import plot_common as common
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, percent
+from atlas.plots.captions import blank_layers
 from atlas.plots.fitting import fit, legend_outside
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from atlas.analyses.saliency.marked_prompts import MARKED, RANDOM
 from atlas.analyses.saliency.plot_common import HEADS
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, by_model, option_of, percent, told
+from atlas.plots.captions import blank_layers, by_model, option_of, told
 from atlas.plots.labels import plain
 from atlas.plots.panels import panels_of_models
 
@@ -85,7 +86,8 @@ def _caption(frame: pd.DataFrame, drawn: Sequence[str], options: Options, docume
             "Loss: minus the mean log-probability of the answer's tokens behind the prompt. "
             f"Per layer: {told(how, labels)}. Flows: {meanings}.",
             f"Mean over prompts, and {confidence} intervals over prompts; dashed: as many random tokens of the prompt "
-            "in place of those of each marked part. Layers count from 0; axes are per panel"
+            "in place of those of each marked part, none that predicts the answer unless the part has it. Layers count "
+            "from 0; axes are per panel"
             f"{', logarithmic, without what is 0' if options['scale'] == 'log' else ''}.",
             f"Data: {options['dataset_label']}.",
             *(_counts(model, frame, drawn, options, documents) for model in models),

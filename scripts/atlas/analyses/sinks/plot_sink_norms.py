@@ -11,8 +11,9 @@ from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 
 from atlas.analyses.sinks.inputs import INPUTS
 from atlas.errors import AtlasError
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of, percent, told
+from atlas.plots.captions import blank_layers, option_of, told
 from atlas.plots.panels import panels_of_models
 
 if TYPE_CHECKING:

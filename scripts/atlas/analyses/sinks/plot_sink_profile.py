@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FormatStrFormatter
 
 from atlas.analyses.sinks.inputs import INPUTS, STYLES
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of, percent, told
+from atlas.plots.captions import blank_layers, option_of, told
 from atlas.plots.panels import panels_of_models
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from atlas.analyses.sinks.inputs import INPUTS, STYLES
+from atlas.percent import percent
 from atlas.plots import style
-from atlas.plots.captions import blank_layers, option_of, percent, told
+from atlas.plots.captions import blank_layers, option_of, told
 from atlas.plots.fitting import fit
 
 if TYPE_CHECKING:
